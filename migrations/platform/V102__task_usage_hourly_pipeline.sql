@@ -1,0 +1,524 @@
+-- What keeps task_usage_hourly equal to the raw usage: triggers, the window, the tick.
+--
+-- Why      People are billed by these buckets. They must come out the same whatever the application does: late
+--          commits, corrections, deletes, moves between agents, projects and workspaces.
+-- After    The triggers report every change that a window by time would not see. A window rebuilds whole hours
+--          from the raw rows. Nothing is rolled up yet: the backfill before V103 does that.
+-- Cost     CREATE TRIGGER takes SHARE ROW EXCLUSIVE on task_usage, agent_task_queue, issue and agent: writers wait
+--          for an instant. No row is read.
+-- Retry    One transaction, and it may be applied again over itself or over an older version of the same objects.
+--
+-- Why it is exact
+--
+-- A rebuild reads the whole hour and replaces all of it, so it is enough to know which hours are out of date; whose
+-- tokens they were, and whose they are now, never has to be remembered. Hours become known in three ways:
+--
+--   a. An ordinary write sets updated_at to now(), the start of its transaction, and a window finds it by index.
+--      The watermark follows task_usage_hourly_horizon(): five minutes behind the clock, and behind the start of
+--      every open transaction that holds a write lock on task_usage. A transaction that first writes usage when it
+--      is already a minute old could slip in behind the watermark before it holds that lock; its writes are
+--      therefore reported under b.
+--   b. A write with any other updated_at, a changed created_at, a delete and a TRUNCATE report their hours in
+--      task_usage_hourly_invalidation. The report commits with the write.
+--   c. A task, issue or agent whose usage now counts for somebody else is reported by its id, and its hours are
+--      looked up when the report is drained. The trigger could not list them: usage that a concurrent transaction
+--      has written but not committed is invisible to it.
+--
+-- Reports are plain inserts into a table without unique constraints, so no writer ever waits for another one, or
+-- for a window. task_usage_hourly_dirty, whose constraint would make them wait, is drained for whoever fills it.
+-- Windows exclude each other: the one that writes last has also read last.
+
+-- 1. The queue that the triggers fill. Each row names one thing: an hour, a task, an issue or an agent.
+CREATE TABLE IF NOT EXISTS task_usage_hourly_invalidation (
+    bucket_hour timestamptz,
+    task_id     uuid,
+    issue_id    uuid,
+    agent_id    uuid,
+    enqueued_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT task_usage_hourly_invalidation_names_one
+        CHECK (num_nonnulls(bucket_hour, task_id, issue_id, agent_id) = 1)
+);
+
+COMMENT ON TABLE task_usage_hourly_invalidation IS
+    'Hours, and owners of usage, whose buckets the next rollup window must rebuild. Append-only; drained by windows.';
+
+CREATE INDEX IF NOT EXISTS idx_task_usage_hourly_invalidation_enqueued_at
+    ON task_usage_hourly_invalidation (enqueued_at);
+
+-- 2. The bucket of a moment. Two conversions through UTC are immutable where date_trunc with a zone is not.
+CREATE OR REPLACE FUNCTION task_usage_hour_bucket(ts timestamptz)
+RETURNS timestamptz
+LANGUAGE sql
+IMMUTABLE STRICT PARALLEL SAFE
+AS $$
+    SELECT pg_catalog.date_trunc('hour', ts AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+$$;
+
+COMMENT ON FUNCTION task_usage_hour_bucket(timestamptz) IS
+    'Start of the UTC hour that contains ts, whatever the time zone of the session.';
+
+-- 3. What the raw rows of one hour add up to: the definition that everything else is measured by.
+--    A row belongs to the workspace of its task's agent and the project of its task's issue, and counts only when
+--    the task has a runtime. (task_id, provider, model) is unique, so a bucket holds one row per task and
+--    counting rows counts tasks.
+--    The joins are pinned to index lookups: what they cost is then decided by the rows of the hour alone, also
+--    right after a bulk load, when the statistics know nothing. A hash join would read all tasks for every hour,
+--    and starting parallel workers or a compiler takes longer than the hour does.
+CREATE OR REPLACE FUNCTION task_usage_hourly_of(p_hour timestamptz)
+RETURNS TABLE (
+    bucket_hour        timestamptz,
+    workspace_id       uuid,
+    runtime_id         uuid,
+    agent_id           uuid,
+    project_id         uuid,
+    provider           text,
+    model              text,
+    input_tokens       bigint,
+    output_tokens      bigint,
+    cache_read_tokens  bigint,
+    cache_write_tokens bigint,
+    task_count         bigint,
+    event_count        bigint
+)
+LANGUAGE sql
+STABLE
+SET search_path FROM CURRENT
+SET enable_seqscan TO off
+SET enable_hashjoin TO off
+SET enable_mergejoin TO off
+SET max_parallel_workers_per_gather TO 0
+SET jit TO off
+AS $$
+    SELECT
+        p_hour,
+        a.workspace_id,
+        t.runtime_id,
+        t.agent_id,
+        i.project_id,
+        u.provider,
+        u.model,
+        sum(u.input_tokens)::bigint,
+        sum(u.output_tokens)::bigint,
+        sum(u.cache_read_tokens)::bigint,
+        sum(u.cache_write_tokens)::bigint,
+        count(*),
+        count(*)
+    FROM task_usage u
+    JOIN agent_task_queue t ON t.id = u.task_id
+    JOIN agent a ON a.id = t.agent_id
+    LEFT JOIN issue i ON i.id = t.issue_id
+    WHERE u.created_at >= p_hour
+      AND u.created_at < p_hour + interval '1 hour'
+      AND t.runtime_id IS NOT NULL
+    GROUP BY a.workspace_id, t.runtime_id, t.agent_id, i.project_id, u.provider, u.model
+$$;
+
+COMMENT ON FUNCTION task_usage_hourly_of(timestamptz) IS
+    'The buckets of one UTC hour, computed from the raw usage rows.';
+
+-- 4. How far a watermark may go.
+CREATE OR REPLACE FUNCTION task_usage_hourly_horizon()
+RETURNS timestamptz
+LANGUAGE plpgsql
+VOLATILE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_oldest timestamptz;
+BEGIN
+    -- A lock is held from before the first row is written until after the commit can be seen, so whoever is not
+    -- listed here is either visible to the next statement, or has not written yet and is young enough.
+    -- A prepared transaction has no session, and the session of another role hides when it began.
+    SELECT min(coalesce(a.xact_start, '-infinity'))
+    INTO v_oldest
+    FROM pg_catalog.pg_locks l
+    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation'
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+      AND l.relation = 'task_usage'::regclass
+      AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      AND l.granted
+      AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid();
+
+    IF v_oldest = '-infinity' THEN
+        RAISE WARNING 'the rollup cannot advance: a transaction whose start it cannot see is writing task_usage'
+            USING HINT = format('If this persists, run GRANT pg_read_all_stats TO %I, and look at pg_prepared_xacts.',
+                                current_user);
+    END IF;
+
+    RETURN least(now() - interval '5 minutes', v_oldest);
+END
+$$;
+
+COMMENT ON FUNCTION task_usage_hourly_horizon() IS
+    'The moment before which no open transaction can still add usage unseen: at most now() - 5 minutes.';
+
+-- 5. One hour: the stored buckets become what the raw rows add up to. Buckets that are right already are not
+--    written again, so readers and replicas see only what changed.
+CREATE OR REPLACE FUNCTION task_usage_hourly_rebuild(p_hour timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql
+VOLATILE
+SET search_path FROM CURRENT
+SET enable_seqscan TO off
+SET jit TO off
+AS $$
+DECLARE
+    v_buckets bigint;
+BEGIN
+    WITH recomputed AS MATERIALIZED (
+        SELECT r.* FROM task_usage_hourly_of(p_hour) r
+    ),
+    written AS (
+        INSERT INTO task_usage_hourly AS h (
+            bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model,
+            input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, task_count, event_count
+        )
+        SELECT r.* FROM recomputed r
+        ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_key DO UPDATE SET
+            input_tokens       = excluded.input_tokens,
+            output_tokens      = excluded.output_tokens,
+            cache_read_tokens  = excluded.cache_read_tokens,
+            cache_write_tokens = excluded.cache_write_tokens,
+            task_count         = excluded.task_count,
+            event_count        = excluded.event_count,
+            updated_at         = excluded.updated_at
+        WHERE (h.input_tokens, h.output_tokens, h.cache_read_tokens, h.cache_write_tokens,
+               h.task_count, h.event_count)
+           IS DISTINCT FROM
+              (excluded.input_tokens, excluded.output_tokens, excluded.cache_read_tokens, excluded.cache_write_tokens,
+               excluded.task_count, excluded.event_count)
+        RETURNING 1
+    ),
+    deleted AS (
+        DELETE FROM task_usage_hourly h
+        WHERE h.bucket_hour = p_hour
+          AND NOT EXISTS (
+              SELECT FROM recomputed r
+              WHERE r.workspace_id = h.workspace_id
+                AND r.runtime_id = h.runtime_id
+                AND r.agent_id = h.agent_id
+                AND r.project_id IS NOT DISTINCT FROM h.project_id
+                AND r.provider = h.provider
+                AND r.model = h.model
+          )
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM deleted)
+    INTO v_buckets;
+
+    RETURN v_buckets;
+END
+$$;
+
+COMMENT ON FUNCTION task_usage_hourly_rebuild(timestamptz) IS
+    'Makes the buckets of one UTC hour equal to the raw usage; returns buckets written and deleted.';
+
+-- 6. The window. Reports are taken before the hours are read, so a report that is removed has been acted on, and one
+--    that arrives meanwhile stays.
+CREATE OR REPLACE FUNCTION rollup_task_usage_hourly_window(p_from timestamptz, p_to timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql
+VOLATILE
+SET search_path FROM CURRENT
+SET enable_seqscan TO off
+SET max_parallel_workers_per_gather TO 0
+SET jit TO off
+AS $$
+DECLARE
+    v_hours   timestamptz[];
+    v_hour    timestamptz;
+    v_buckets bigint := 0;
+BEGIN
+    IF p_from IS NULL OR p_to IS NULL OR p_from >= p_to THEN
+        RETURN 0;
+    END IF;
+    -- What is read must be as new as the lock below; an older snapshot would write back an older hour.
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION 'rollup_task_usage_hourly_window must run at isolation level READ COMMITTED'
+            USING ERRCODE = 'invalid_transaction_state',
+                  HINT = 'Begin the transaction with BEGIN ISOLATION LEVEL READ COMMITTED.';
+    END IF;
+
+    -- One window at a time, until its transaction ends. Not key 4246: its holder may call from another session.
+    PERFORM pg_advisory_xact_lock(4246, 1);
+
+    WITH drained_dirty AS (
+        DELETE FROM task_usage_hourly_dirty d
+        WHERE d.enqueued_at < p_to
+        RETURNING d.bucket_hour
+    ),
+    drained AS (
+        DELETE FROM task_usage_hourly_invalidation d
+        WHERE d.enqueued_at < p_to
+        RETURNING d.bucket_hour, d.task_id, d.issue_id, d.agent_id
+    ),
+    drained_tasks AS (
+        SELECT d.task_id FROM drained d WHERE d.task_id IS NOT NULL
+        UNION
+        SELECT t.id
+        FROM (SELECT DISTINCT d.issue_id, d.agent_id FROM drained d WHERE num_nonnulls(d.issue_id, d.agent_id) = 1) d
+        -- OFFSET 0 keeps a lookup below the report that asks for it: an index scan per report, never a join that
+        -- reads the table.
+        CROSS JOIN LATERAL (
+            SELECT t.id FROM agent_task_queue t WHERE t.issue_id = d.issue_id
+            UNION ALL
+            SELECT t.id FROM agent_task_queue t WHERE t.agent_id = d.agent_id
+            OFFSET 0
+        ) t
+    ),
+    changed AS (
+        SELECT u.created_at FROM task_usage u WHERE u.updated_at >= p_from AND u.updated_at < p_to
+        UNION ALL
+        SELECT u.created_at FROM task_usage u
+        WHERE u.updated_at IS NULL AND u.created_at >= p_from AND u.created_at < p_to
+        UNION ALL
+        SELECT u.created_at
+        FROM drained_tasks d
+        CROSS JOIN LATERAL (SELECT u.created_at FROM task_usage u WHERE u.task_id = d.task_id OFFSET 0) u
+        UNION ALL
+        SELECT d.bucket_hour FROM drained d WHERE d.bucket_hour IS NOT NULL
+        UNION ALL
+        SELECT d.bucket_hour FROM drained_dirty d
+    )
+    -- An infinite created_at has no hour; the backfill names such rows.
+    SELECT array_agg(DISTINCT task_usage_hour_bucket(c.created_at))
+    INTO v_hours
+    FROM changed c
+    WHERE isfinite(c.created_at);
+
+    FOREACH v_hour IN ARRAY coalesce(v_hours, '{}') LOOP
+        v_buckets := v_buckets + task_usage_hourly_rebuild(v_hour);
+    END LOOP;
+
+    RETURN v_buckets;
+END
+$$;
+
+COMMENT ON FUNCTION rollup_task_usage_hourly_window(timestamptz, timestamptz) IS
+    'Rebuilds every hour with usage changed in [p_from, p_to) or reported before p_to; returns buckets written and deleted.';
+
+-- 7. Reports of usage itself. Row triggers whose WHEN is false cost one comparison, and the ordinary insert and
+--    upsert are such. A delete needs no look at the task, which a cascade may have removed already: the row that
+--    goes knows its hour.
+CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_tu()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO task_usage_hourly_invalidation (bucket_hour)
+        VALUES (task_usage_hour_bucket(NEW.created_at));
+    ELSIF TG_OP = 'UPDATE' THEN
+        INSERT INTO task_usage_hourly_invalidation (bucket_hour)
+        SELECT task_usage_hour_bucket(OLD.created_at)
+        UNION
+        SELECT task_usage_hour_bucket(NEW.created_at);
+    ELSIF TG_OP = 'DELETE' THEN
+        INSERT INTO task_usage_hourly_invalidation (bucket_hour)
+        SELECT DISTINCT task_usage_hour_bucket(r.created_at) FROM removed r;
+    ELSE
+        INSERT INTO task_usage_hourly_invalidation (bucket_hour)
+        SELECT DISTINCT h.bucket_hour FROM task_usage_hourly h;
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER trg_tu_insert_dirty_hourly
+    AFTER INSERT ON task_usage
+    FOR EACH ROW
+    WHEN (NEW.updated_at IS DISTINCT FROM now()
+          OR clock_timestamp() - now() > interval '1 minute')
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
+
+CREATE OR REPLACE TRIGGER trg_tu_dirty_hourly
+    AFTER UPDATE ON task_usage
+    FOR EACH ROW
+    WHEN (NEW.updated_at IS DISTINCT FROM now()
+          OR OLD.created_at IS DISTINCT FROM NEW.created_at
+          OR clock_timestamp() - now() > interval '1 minute')
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
+
+CREATE OR REPLACE TRIGGER trg_tu_delete_dirty_hourly
+    AFTER DELETE ON task_usage
+    REFERENCING OLD TABLE AS removed
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
+
+CREATE OR REPLACE TRIGGER trg_tu_truncate_dirty_hourly
+    AFTER TRUNCATE ON task_usage
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
+
+-- 8. Reports of usage that now counts for somebody else. Deletes need none where the foreign keys cascade: the
+--    usage goes too, and reports itself. The issue and the agent report theirs all the same, for databases whose
+--    tasks outlive them.
+CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_atq()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    INSERT INTO task_usage_hourly_invalidation (task_id) VALUES (NEW.id);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER trg_atq_dirty_hourly
+    AFTER UPDATE ON agent_task_queue
+    FOR EACH ROW
+    WHEN (OLD.agent_id IS DISTINCT FROM NEW.agent_id
+          OR OLD.runtime_id IS DISTINCT FROM NEW.runtime_id
+          OR OLD.issue_id IS DISTINCT FROM NEW.issue_id)
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_atq();
+
+CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_issue_project()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    INSERT INTO task_usage_hourly_invalidation (issue_id) VALUES (NEW.id);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER trg_issue_project_dirty_hourly
+    AFTER UPDATE ON issue
+    FOR EACH ROW
+    WHEN (OLD.project_id IS DISTINCT FROM NEW.project_id)
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_issue_project();
+
+CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_issue_delete()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    INSERT INTO task_usage_hourly_invalidation (issue_id) VALUES (OLD.id);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER trg_issue_delete_dirty_hourly
+    AFTER DELETE ON issue
+    FOR EACH ROW
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_issue_delete();
+
+CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_agent()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    INSERT INTO task_usage_hourly_invalidation (agent_id) VALUES (OLD.id);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER trg_agent_workspace_dirty_hourly
+    AFTER UPDATE ON agent
+    FOR EACH ROW
+    WHEN (OLD.workspace_id IS DISTINCT FROM NEW.workspace_id)
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_agent();
+
+CREATE OR REPLACE TRIGGER trg_agent_delete_dirty_hourly
+    AFTER DELETE ON agent
+    FOR EACH ROW
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_agent();
+
+-- 9. The tick, for a scheduler to call every few minutes. The lock is the transaction's: a cancelled tick cannot
+--    keep it. A tick that fails leaves no trace of itself here; whoever called it records the error.
+CREATE OR REPLACE FUNCTION rollup_task_usage_hourly()
+RETURNS bigint
+LANGUAGE plpgsql
+VOLATILE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_from    timestamptz;
+    v_next    timestamptz;
+    v_to      timestamptz;
+    v_horizon timestamptz;
+    v_rows    bigint := 0;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(4246) THEN
+        RETURN 0;
+    END IF;
+
+    SELECT s.watermark_at INTO v_from FROM task_usage_hourly_rollup_state s WHERE s.id = 1 FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'task_usage_hourly_rollup_state has no row'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run it again.';
+    END IF;
+
+    v_horizon := task_usage_hourly_horizon();
+    IF v_horizon > v_from THEN
+        -- A day at a time, counted from where something happened.
+        SELECT least(
+            (SELECT min(u.updated_at) FROM task_usage u WHERE u.updated_at >= v_from),
+            (SELECT min(u.created_at) FROM task_usage u WHERE u.updated_at IS NULL AND u.created_at >= v_from),
+            v_horizon
+        )
+        INTO v_next;
+        v_to := least(v_next + interval '1 day', v_horizon);
+        v_rows := rollup_task_usage_hourly_window(v_from, v_to);
+    END IF;
+
+    UPDATE task_usage_hourly_rollup_state
+    SET watermark_at         = greatest(watermark_at, v_to),
+        last_run_started_at  = now(),
+        last_run_finished_at = clock_timestamp(),
+        last_run_rows        = v_rows,
+        last_error           = NULL
+    WHERE id = 1;
+
+    RETURN v_rows;
+END
+$$;
+
+COMMENT ON FUNCTION rollup_task_usage_hourly() IS
+    'One tick: rolls up to a day of usage, stays behind open writers, returns buckets written and deleted; 0 if another tick runs.';
+
+-- 10. Old reports. They are acted on before they go, so nothing is lost where no tick has run for a while.
+CREATE OR REPLACE FUNCTION prune_task_usage_hourly_dirty(p_retention interval DEFAULT '7 days')
+RETURNS bigint
+LANGUAGE plpgsql
+VOLATILE
+SET search_path FROM CURRENT
+AS $$
+DECLARE
+    v_before timestamptz := now() - p_retention;
+    v_pruned bigint;
+BEGIN
+    PERFORM pg_advisory_xact_lock(4246, 1);
+    SELECT (SELECT count(*) FROM task_usage_hourly_dirty d WHERE d.enqueued_at < v_before)
+         + (SELECT count(*) FROM task_usage_hourly_invalidation d WHERE d.enqueued_at < v_before)
+    INTO v_pruned;
+    IF v_pruned > 0 THEN
+        PERFORM rollup_task_usage_hourly_window(v_before - interval '1 microsecond', v_before);
+    END IF;
+    RETURN v_pruned;
+END
+$$;
+
+COMMENT ON FUNCTION prune_task_usage_hourly_dirty(interval) IS
+    'Rolls up and removes queue entries older than p_retention; returns how many.';
+
+-- 11. How far the rollup is behind the clock.
+CREATE OR REPLACE FUNCTION task_usage_hourly_rollup_lag_seconds()
+RETURNS double precision
+LANGUAGE sql
+STABLE
+SET search_path FROM CURRENT
+AS $$
+    SELECT extract(epoch FROM now() - watermark_at)::double precision
+    FROM task_usage_hourly_rollup_state
+    WHERE id = 1
+$$;
+
+COMMENT ON FUNCTION task_usage_hourly_rollup_lag_seconds() IS
+    'Seconds between the watermark of the hourly rollup and now; NULL when its state row is missing.';

@@ -1,0 +1,95 @@
+-- The daily tables go away, once the hourly one has taken over.
+--
+-- Why      From here on every page reads task_usage_hourly. Dropping the daily tables before the hours are filled
+--          would show zeros without any error, so this refuses to run too early.
+-- After    Neither daily pipeline exists: tables, queues, state, functions, triggers, scheduled jobs. Forward-only:
+--          the way back is a restored backup.
+-- Cost     ACCESS EXCLUSIVE on task_usage, agent_task_queue and issue for catalog changes. The guard asks two
+--          indexes for their last entry.
+-- Retry    One transaction. A refusal has changed nothing.
+
+-- 1. The guard. It fails closed: what it cannot establish counts as not rolled up. An event dated in the future
+--    counts as now, or one wrong clock would block the upgrade for good.
+DO $$
+DECLARE
+    v_watermark timestamptz;
+    v_latest    timestamptz;
+BEGIN
+    IF NOT EXISTS (SELECT FROM task_usage) THEN
+        RETURN;
+    END IF;
+
+    SELECT least(now(), greatest(
+        (SELECT max(u.updated_at) FROM task_usage u),
+        (SELECT max(u.created_at) FROM task_usage u WHERE u.updated_at IS NULL)
+    ))
+    INTO v_latest;
+    SELECT s.watermark_at INTO v_watermark FROM task_usage_hourly_rollup_state s WHERE s.id = 1;
+
+    IF v_watermark IS NULL THEN
+        RAISE EXCEPTION 'refusing to drop legacy daily rollups: task_usage_hourly_rollup_state has no row'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('The latest usage is from %s; nothing says how much of it the hourly rollup contains.',
+                                  v_latest),
+                  HINT = 'INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run: migrate up';
+    END IF;
+    IF v_watermark < v_latest - interval '1 hour' THEN
+        RAISE EXCEPTION 'refusing to drop legacy daily rollups: the hourly rollup has not caught up with task_usage'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('The watermark is at %s, the latest usage at %s: it lags by %s, and may lag by 01:00:00.',
+                                  v_watermark, v_latest, v_latest - v_watermark),
+                  HINT = 'Roll the missing usage up first: run migrate up, which does it in the hook hourly-backfill.';
+    END IF;
+END
+$$;
+
+-- 2. Scheduled jobs first, or they would fail every few minutes from now on.
+DO $$
+BEGIN
+    IF to_regclass('cron.job') IS NOT NULL THEN
+        PERFORM cron.unschedule(j.jobid)
+        FROM cron.job j
+        WHERE j.jobname IN ('rollup_task_usage_daily', 'rollup_task_usage_dashboard_daily')
+          AND j.database = current_database();
+    END IF;
+END
+$$;
+
+-- 3. Triggers.
+DROP TRIGGER IF EXISTS trg_tu_dirty_rollup ON task_usage;
+DROP TRIGGER IF EXISTS trg_tu_delete_dirty_rollup ON task_usage;
+DROP TRIGGER IF EXISTS trg_atq_dirty_rollup ON agent_task_queue;
+DROP TRIGGER IF EXISTS trg_tu_dirty_dashboard ON task_usage;
+DROP TRIGGER IF EXISTS trg_tu_delete_dirty_dashboard ON task_usage;
+DROP TRIGGER IF EXISTS trg_atq_dirty_dashboard ON agent_task_queue;
+DROP TRIGGER IF EXISTS trg_issue_delete_dirty_dashboard ON issue;
+DROP TRIGGER IF EXISTS trg_issue_project_dirty_dashboard ON issue;
+
+-- 4. Functions.
+DROP FUNCTION IF EXISTS
+    rollup_task_usage_daily(),
+    rollup_task_usage_daily_window(timestamptz, timestamptz),
+    task_usage_rollup_lag_seconds(),
+    task_usage_daily_rebuild(date),
+    task_usage_daily_of(date),
+    task_usage_daily_dates(timestamptz),
+    enqueue_task_usage_daily_dirty_for_tu(),
+    enqueue_task_usage_daily_dirty_for_atq(),
+    rollup_task_usage_dashboard_daily(),
+    rollup_task_usage_dashboard_daily_window(timestamptz, timestamptz),
+    task_usage_dashboard_rollup_lag_seconds(),
+    task_usage_dashboard_daily_rebuild(date),
+    task_usage_dashboard_daily_of(date),
+    enqueue_task_usage_dashboard_dirty_for_tu(),
+    enqueue_task_usage_dashboard_dirty_for_atq(),
+    enqueue_task_usage_dashboard_dirty_for_issue_delete(),
+    enqueue_task_usage_dashboard_dirty_for_issue_project();
+
+-- 5. Tables.
+DROP TABLE IF EXISTS
+    task_usage_daily,
+    task_usage_daily_dirty,
+    task_usage_rollup_state,
+    task_usage_dashboard_daily,
+    task_usage_dashboard_dirty,
+    task_usage_dashboard_rollup_state;

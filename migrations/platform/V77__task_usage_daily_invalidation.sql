@@ -1,0 +1,118 @@
+-- Changes that a window by time does not see reach the daily buckets too.
+--
+-- Why      A delete leaves no row to find, a correction may keep updated_at, and a task that moves to another
+--          runtime takes its usage along.
+-- After    Triggers report such changes in task_usage_daily_dirty; the window rebuilds what was reported.
+-- Cost     CREATE TRIGGER takes SHARE ROW EXCLUSIVE on task_usage and agent_task_queue for an instant.
+-- Retry    One transaction.
+
+-- 1. The queue: a date, or a task whose dates are looked up when the report is drained. Append-only and without
+--    unique constraints, so that no writer waits for another.
+CREATE TABLE task_usage_daily_dirty (
+    bucket_date date,
+    task_id     uuid,
+    enqueued_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT task_usage_daily_dirty_names_one CHECK (num_nonnulls(bucket_date, task_id) = 1)
+);
+
+CREATE INDEX idx_task_usage_daily_dirty_enqueued_at ON task_usage_daily_dirty (enqueued_at);
+
+-- 2. Reports.
+CREATE OR REPLACE FUNCTION enqueue_task_usage_daily_dirty_for_tu()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        INSERT INTO task_usage_daily_dirty (bucket_date)
+        SELECT DISTINCT d FROM removed r CROSS JOIN LATERAL task_usage_daily_dates(r.created_at) d;
+    ELSE
+        INSERT INTO task_usage_daily_dirty (bucket_date)
+        SELECT task_usage_daily_dates(OLD.created_at)
+        UNION
+        SELECT task_usage_daily_dates(NEW.created_at);
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER trg_tu_dirty_rollup
+    AFTER UPDATE ON task_usage
+    FOR EACH ROW
+    WHEN (NEW.updated_at IS DISTINCT FROM now() OR OLD.created_at IS DISTINCT FROM NEW.created_at)
+    EXECUTE FUNCTION enqueue_task_usage_daily_dirty_for_tu();
+
+CREATE OR REPLACE TRIGGER trg_tu_delete_dirty_rollup
+    AFTER DELETE ON task_usage
+    REFERENCING OLD TABLE AS removed
+    FOR EACH STATEMENT
+    EXECUTE FUNCTION enqueue_task_usage_daily_dirty_for_tu();
+
+CREATE OR REPLACE FUNCTION enqueue_task_usage_daily_dirty_for_atq()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path FROM CURRENT
+AS $$
+BEGIN
+    INSERT INTO task_usage_daily_dirty (task_id) VALUES (NEW.id);
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER trg_atq_dirty_rollup
+    AFTER UPDATE ON agent_task_queue
+    FOR EACH ROW
+    WHEN (OLD.agent_id IS DISTINCT FROM NEW.agent_id OR OLD.runtime_id IS DISTINCT FROM NEW.runtime_id)
+    EXECUTE FUNCTION enqueue_task_usage_daily_dirty_for_atq();
+
+-- 3. The window drains the queue by the statement that reads it: what is removed is what is rebuilt.
+CREATE OR REPLACE FUNCTION rollup_task_usage_daily_window(p_from timestamptz, p_to timestamptz)
+RETURNS bigint
+LANGUAGE plpgsql
+VOLATILE
+SET search_path FROM CURRENT
+SET jit TO off
+AS $$
+DECLARE
+    v_dates   date[];
+    v_date    date;
+    v_buckets bigint := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(4242, 1);
+
+    WITH drained AS (
+        DELETE FROM task_usage_daily_dirty d
+        WHERE d.enqueued_at < p_to AND p_from < p_to
+        RETURNING d.bucket_date, d.task_id
+    ),
+    changed AS (
+        SELECT u.created_at FROM task_usage u WHERE u.updated_at >= p_from AND u.updated_at < p_to
+        UNION ALL
+        SELECT u.created_at FROM task_usage u
+        WHERE u.updated_at IS NULL AND u.created_at >= p_from AND u.created_at < p_to
+        UNION ALL
+        SELECT u.created_at
+        FROM (SELECT DISTINCT d.task_id FROM drained d WHERE d.task_id IS NOT NULL) d
+        CROSS JOIN LATERAL (SELECT u.created_at FROM task_usage u WHERE u.task_id = d.task_id OFFSET 0) u
+    ),
+    touched AS (
+        SELECT d.bucket_date FROM drained d WHERE d.bucket_date IS NOT NULL
+        UNION
+        SELECT d.bucket_date
+        FROM changed c
+        CROSS JOIN LATERAL task_usage_daily_dates(c.created_at) AS d (bucket_date)
+        WHERE isfinite(c.created_at)
+    )
+    SELECT array_agg(t.bucket_date)
+    INTO v_dates
+    FROM touched t
+    WHERE isfinite(t.bucket_date);
+
+    FOREACH v_date IN ARRAY coalesce(v_dates, '{}') LOOP
+        v_buckets := v_buckets + task_usage_daily_rebuild(v_date);
+    END LOOP;
+
+    RETURN v_buckets;
+END
+$$;

@@ -1,0 +1,135 @@
+//! What can go wrong between this program and a server.
+
+use std::fmt;
+
+use serde::Serialize;
+use tokio_postgres::error::SqlState;
+
+/// An error of the connection or of a statement.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The connection URL cannot be used. The URL itself is not quoted: it may hold a password.
+    #[error("the database URL cannot be used: {reason}")]
+    BadUrl {
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// No session could be had.
+    #[error("cannot connect to {database}: {reason}")]
+    Connect {
+        /// `user@host:port/name`.
+        database: String,
+        /// The reason given by the server or the operating system.
+        reason: String,
+        /// SQLSTATE, when it was the server that refused.
+        sqlstate: Option<String>,
+    },
+
+    /// Statements of one session reached different server processes.
+    #[error("{database} is served by a pooler that swaps server sessions between statements")]
+    SwappedSession {
+        /// `user@host:port/name`.
+        database: String,
+    },
+
+    /// The session ended under us.
+    #[error("the connection to the server was lost: {reason}")]
+    Lost {
+        /// What the driver says.
+        reason: String,
+    },
+
+    /// The server refused a statement.
+    #[error("{0}")]
+    Server(Box<ServerReport>),
+
+    /// A value could not be read or written as the type asked for.
+    #[error("the driver could not convert a value: {reason}")]
+    Conversion {
+        /// What the driver says.
+        reason: String,
+    },
+
+    /// The run was told to stop; the statement was cancelled on the server.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl Error {
+    /// The server's error code, if the server refused a statement.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Server(report) => Some(&report.sqlstate),
+            _ => None,
+        }
+    }
+
+    /// Whether the server reported this SQLSTATE.
+    #[must_use]
+    pub fn is(&self, state: &SqlState) -> bool {
+        self.sqlstate() == Some(state.code())
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        if let Some(report) = error.as_db_error() {
+            return Self::Server(Box::new(ServerReport::from(report)));
+        }
+        let reason = match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        };
+        if error.is_closed() || std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>()) {
+            Self::Lost { reason }
+        } else {
+            Self::Conversion { reason }
+        }
+    }
+}
+
+/// A PostgreSQL error with everything the server said about it.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerReport {
+    /// Five characters, PostgreSQL's Appendix A.
+    pub sqlstate: String,
+    /// The primary message.
+    pub message: String,
+    /// More about this occurrence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// What the server suggests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The call stack inside the server.
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Where in the statement, counted in characters from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub position: Option<u32>,
+}
+
+impl From<&tokio_postgres::error::DbError> for ServerReport {
+    fn from(error: &tokio_postgres::error::DbError) -> Self {
+        use tokio_postgres::error::ErrorPosition;
+        Self {
+            sqlstate: error.code().code().to_owned(),
+            message: error.message().to_owned(),
+            detail: error.detail().map(str::to_owned),
+            hint: error.hint().map(str::to_owned),
+            context: error.where_().map(str::to_owned),
+            position: match error.position() {
+                Some(ErrorPosition::Original(position)) => Some(*position),
+                _ => None,
+            },
+        }
+    }
+}
+
+impl fmt::Display for ServerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (SQLSTATE {})", self.message, self.sqlstate)
+    }
+}

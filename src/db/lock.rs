@@ -1,0 +1,232 @@
+//! Advisory locks, polled from outside.
+//!
+//! Nobody waits for a lock inside the server. A statement that waits holds a snapshot, a concurrent index build waits
+//! for old snapshots, and if the holder of the lock is that build, both wait for ever. So every try is a transaction
+//! of its own, over in an instant, and the waiting happens here.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use tokio_postgres::SimpleQueryMessage;
+
+use super::{Connection, Connector, Error};
+
+/// The lock of a migration run, shared with older programs that take it as a session lock.
+pub const RUN_LOCK: LockKey = LockKey { key: 7_244_554_146_635_925_501, what: "the migration lock" };
+
+/// Held by the session that migrates. A killed run loses [`RUN_LOCK`] at once, but its last statement may still be
+/// running, or its last commit be under way; the next run waits for this one too.
+pub const RUN_SESSION_LOCK: LockKey =
+    LockKey { key: 7_244_554_146_635_925_502, what: "the end of an earlier run's last statement" };
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often the holder is looked up and named while we wait.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// An advisory lock: PostgreSQL's 64-bit key space, per database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockKey {
+    /// The key.
+    pub key: i64,
+    /// What it stands for, to complete "waiting for …".
+    pub what: &'static str,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, Serialize)]
+pub struct Holder {
+    /// Process id on the server.
+    pub pid: i32,
+    /// The name it gave itself, if it did.
+    pub application: Option<String>,
+    /// Where it connects from; none for a local socket.
+    pub client: Option<String>,
+    /// Start of its transaction, or of its session; hidden from roles without `pg_read_all_stats`.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub since: Option<OffsetDateTime>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {}", self.pid)?;
+        if let Some(application) = self.application.as_deref().filter(|name| !name.is_empty()) {
+            write!(f, " \"{application}\"")?;
+        }
+        if let Some(client) = &self.client {
+            write!(f, " from {client}")?;
+        }
+        if let Some(since) = self.since {
+            let since = since.replace_nanosecond(0).unwrap_or(since);
+            write!(f, " since {since}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Somebody else has the lock, and we go on asking for it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Waiting {
+    /// What the lock stands for.
+    pub what: &'static str,
+    /// Who has it; none if that ended just now.
+    pub holder: Option<Holder>,
+    /// How long we have been waiting.
+    #[serde(serialize_with = "crate::engine::event::as_seconds")]
+    pub waited: Duration,
+}
+
+/// A lock was not to be had in time.
+#[derive(Debug, thiserror::Error)]
+pub enum LockTimeout {
+    /// It was held by somebody else for the whole time.
+    #[error("waited {} for {what}{}", humantime::format_duration(*waited), held_by(holder.as_ref()))]
+    TimedOut {
+        /// What the lock stands for.
+        what: &'static str,
+        /// For how long.
+        waited: Duration,
+        /// Who has it.
+        holder: Option<Holder>,
+    },
+    /// Asking for it failed.
+    #[error(transparent)]
+    Database(#[from] Error),
+}
+
+fn held_by(holder: Option<&Holder>) -> String {
+    holder.map(|holder| format!(", held by {holder}")).unwrap_or_default()
+}
+
+/// Asks `attempt` until it says yes. Between two tries nothing is open on the server.
+///
+/// # Errors
+///
+/// [`LockTimeout::TimedOut`] after `patience`, naming the holder as seen by `connection`; whatever `attempt` fails with.
+pub async fn poll(
+    connection: &Connection,
+    lock: LockKey,
+    patience: Duration,
+    on_wait: &(dyn Fn(Waiting) + Send + Sync),
+    mut attempt: impl AsyncFnMut() -> Result<bool, Error>,
+) -> Result<(), LockTimeout> {
+    let since = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    let mut reported: Option<Instant> = None;
+    loop {
+        if attempt().await? {
+            return Ok(());
+        }
+        let waited = since.elapsed();
+        if waited >= patience {
+            let holder = holder(connection, lock).await?;
+            return Err(LockTimeout::TimedOut { what: lock.what, waited: patience, holder });
+        }
+        if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+            reported = Some(Instant::now());
+            on_wait(Waiting { what: lock.what, holder: holder(connection, lock).await?, waited });
+        }
+        connection.pause(pause.min(patience.saturating_sub(waited))).await?;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Who holds `lock` in this database.
+async fn holder(connection: &Connection, lock: LockKey) -> Result<Option<Holder>, Error> {
+    const HOLDER: &str = "
+        SELECT l.pid, a.application_name, host(a.client_addr), coalesce(a.xact_start, a.backend_start)
+        FROM pg_catalog.pg_locks l
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        WHERE l.locktype = 'advisory'
+          AND l.granted
+          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+          AND l.objsubid = 1
+          AND (l.classid::bigint << 32) | l.objid::bigint = $1
+          AND l.pid IS NOT NULL
+        ORDER BY l.pid
+        LIMIT 1";
+    let row = connection.query_opt(HOLDER, &[&lock.key]).await?;
+    Ok(row.map(|row| Holder { pid: row.get(0), application: row.get(1), client: row.get(2), since: row.get(3) }))
+}
+
+/// The migration lock, held by a session of its own that stays idle in one open transaction: it holds no snapshot, so
+/// concurrent index builds pass it, and it cannot be handed to somebody else by a pooler.
+pub struct RunLock {
+    connection: Connection,
+}
+
+impl RunLock {
+    /// Takes [`RUN_LOCK`] on a session of its own, and [`RUN_SESSION_LOCK`] on `session`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockTimeout`]; [`Error::SwappedSession`] if the two sessions turn out to share a server process.
+    pub async fn acquire(
+        connector: &Connector,
+        session: &Connection,
+        patience: Duration,
+        on_wait: &(dyn Fn(Waiting) + Send + Sync),
+    ) -> Result<Self, LockTimeout> {
+        let connection = connector.connect("migrate: lock").await?;
+        let marker = mark(session).await?;
+        let begin = format!("BEGIN; SELECT pg_catalog.pg_try_advisory_xact_lock({})", RUN_LOCK.key);
+        poll(session, RUN_LOCK, patience, on_wait, async || {
+            let got = first_value(&connection.simple_query(&begin).await?).as_deref() == Some("t");
+            if !got {
+                connection.batch("ROLLBACK").await?;
+            }
+            Ok(got)
+        })
+        .await?;
+        // The lock's transaction pins a server process. If that is the one which answered as `session` before, or
+        // `session` now is another, then a pooler lends them out statement by statement.
+        if read_marker(&connection).await? == Some(marker.clone()) || read_marker(session).await? != Some(marker) {
+            return Err(Error::SwappedSession { database: connector.database().to_string() }.into());
+        }
+        poll(session, RUN_SESSION_LOCK, patience, on_wait, async || {
+            let row = session.query_one("SELECT pg_catalog.pg_try_advisory_lock($1)", &[&RUN_SESSION_LOCK.key]).await?;
+            Ok(row.get(0))
+        })
+        .await?;
+        Ok(Self { connection })
+    }
+
+    /// Makes sure that the lock is still held.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] when the session that held it is gone.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.connection.batch("SELECT 1").await
+    }
+
+    /// Gives the lock back.
+    pub async fn release(self) {
+        self.connection.close().await;
+    }
+}
+
+/// Leaves a mark on the server process that answers for `session`.
+async fn mark(session: &Connection) -> Result<String, Error> {
+    let row = session
+        .query_one(
+            "SELECT set_config('migrate.session', pg_backend_pid() || '/' || clock_timestamp(), false)",
+            &[],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+async fn read_marker(connection: &Connection) -> Result<Option<String>, Error> {
+    Ok(first_value(&connection.simple_query("SELECT current_setting('migrate.session', true)").await?))
+}
+
+fn first_value(messages: &[SimpleQueryMessage]) -> Option<String> {
+    messages.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    })
+}

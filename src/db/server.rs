@@ -1,0 +1,65 @@
+//! What a server says about itself, asked once at the beginning of a run.
+
+use serde::Serialize;
+
+use super::{Connection, Error};
+
+/// Facts about the server, the database and the role that is connected.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServerFacts {
+    /// `server_version_num`, for example 150018.
+    pub version_num: i32,
+    /// The version as people write it, for example `15.18`.
+    pub version: String,
+    /// The database connected to.
+    pub database: String,
+    /// The role that statements run as.
+    pub role: String,
+    /// The schema that new objects go to; none if nothing in the search path exists.
+    pub schema: Option<String>,
+    /// A standby, where nothing can be written.
+    pub in_recovery: bool,
+    /// Whether the role may create objects in `schema`.
+    pub may_create_objects: bool,
+    /// Whether the role may create a schema, or the schema `migrate` is there and open to it.
+    pub may_keep_books: bool,
+}
+
+impl ServerFacts {
+    /// Asks the server.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub async fn read(connection: &Connection) -> Result<Self, Error> {
+        const FACTS: &str = "
+            SELECT current_setting('server_version_num')::int,
+                   split_part(current_setting('server_version'), ' ', 1),
+                   current_database()::text,
+                   current_user::text,
+                   current_schema()::text,
+                   pg_catalog.pg_is_in_recovery(),
+                   coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
+                   CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')
+                        THEN has_schema_privilege('migrate', 'USAGE') AND has_schema_privilege('migrate', 'CREATE')
+                        ELSE has_database_privilege(current_database(), 'CREATE')
+                   END";
+        let row = connection.query_one(FACTS, &[]).await?;
+        Ok(Self {
+            version_num: row.get(0),
+            version: row.get(1),
+            database: row.get(2),
+            role: row.get(3),
+            schema: row.get(4),
+            in_recovery: row.get(5),
+            may_create_objects: row.get(6),
+            may_keep_books: row.get(7),
+        })
+    }
+
+    /// The major version, for example 15.
+    #[must_use]
+    pub fn major(&self) -> i32 {
+        self.version_num / 10_000
+    }
+}
