@@ -21,8 +21,8 @@ impl Database {
     ///
     /// [`Error::BadUrl`] if it cannot be read, or names no host, user or database. The error never quotes the URL.
     pub fn from_url(url: &str) -> Result<Self, Error> {
-        let mut config =
-            tokio_postgres::Config::from_str(url.trim()).map_err(|error| Error::BadUrl { reason: parse_reason(&error) })?;
+        let mut config = tokio_postgres::Config::from_str(url.trim())
+            .map_err(|error| Error::BadUrl { reason: parse_reason(&error) })?;
         let missing = if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             Some("a host")
         } else if config.get_user().is_none() {

@@ -259,6 +259,18 @@ impl Connection {
         Self { cancel: CancellationToken::new(), ..self.clone() }
     }
 
+    /// Does nothing for a while, or until the run is told to stop.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`].
+    pub async fn pause(&self, duration: Duration) -> Result<(), Error> {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => Ok(()),
+            () = self.cancel.cancelled() => Err(Error::Interrupted),
+        }
+    }
+
     /// Says good-bye to the server and waits until it has been said.
     pub async fn close(self) {
         let Self { client, driver, .. } = self;

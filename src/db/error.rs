@@ -82,7 +82,9 @@ impl From<tokio_postgres::Error> for Error {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         };
-        if error.is_closed() || std::error::Error::source(&error).is_some_and(|source| source.is::<std::io::Error>()) {
+        if error.is_closed()
+            || std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
+        {
             Self::Lost { reason }
         } else {
             Self::Conversion { reason }

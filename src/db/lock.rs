@@ -75,7 +75,7 @@ pub struct Waiting {
     /// Who has it; none if that ended just now.
     pub holder: Option<Holder>,
     /// How long we have been waiting.
-    #[serde(serialize_with = "crate::engine::event::as_seconds")]
+    #[serde(serialize_with = "super::as_seconds")]
     pub waited: Duration,
 }
 
@@ -83,14 +83,14 @@ pub struct Waiting {
 #[derive(Debug, thiserror::Error)]
 pub enum LockTimeout {
     /// It was held by somebody else for the whole time.
-    #[error("waited {} for {what}{}", humantime::format_duration(*waited), held_by(holder.as_ref()))]
+    #[error("waited {} for {what}{}", humantime::format_duration(*waited), held_by(holder.as_deref()))]
     TimedOut {
         /// What the lock stands for.
         what: &'static str,
         /// For how long.
         waited: Duration,
         /// Who has it.
-        holder: Option<Holder>,
+        holder: Option<Box<Holder>>,
     },
     /// Asking for it failed.
     #[error(transparent)]
@@ -101,36 +101,46 @@ fn held_by(holder: Option<&Holder>) -> String {
     holder.map(|holder| format!(", held by {holder}")).unwrap_or_default()
 }
 
-/// Asks `attempt` until it says yes. Between two tries nothing is open on the server.
-///
-/// # Errors
-///
-/// [`LockTimeout::TimedOut`] after `patience`, naming the holder as seen by `connection`; whatever `attempt` fails with.
-pub async fn poll(
-    connection: &Connection,
+/// Waiting for a lock by asking for it again and again. Between two tries nothing is open on the server.
+pub struct Patience {
     lock: LockKey,
-    patience: Duration,
-    on_wait: &(dyn Fn(Waiting) + Send + Sync),
-    mut attempt: impl AsyncFnMut() -> Result<bool, Error>,
-) -> Result<(), LockTimeout> {
-    let since = Instant::now();
-    let mut pause = FIRST_PAUSE;
-    let mut reported: Option<Instant> = None;
-    loop {
-        if attempt().await? {
-            return Ok(());
+    limit: Duration,
+    since: Instant,
+    pause: Duration,
+    reported: Option<Instant>,
+}
+
+impl Patience {
+    /// Starts waiting for `lock`, for at most `limit`.
+    #[must_use]
+    pub fn new(lock: LockKey, limit: Duration) -> Self {
+        Self { lock, limit, since: Instant::now(), pause: FIRST_PAUSE, reported: None }
+    }
+
+    /// Waits a little after a try that failed, and tells every ten seconds who holds the lock, as seen by
+    /// `connection`.
+    ///
+    /// # Errors
+    ///
+    /// [`LockTimeout::TimedOut`] when the patience is at its end.
+    pub async fn wait(
+        &mut self,
+        connection: &Connection,
+        on_wait: &(dyn Fn(Waiting) + Send + Sync),
+    ) -> Result<(), LockTimeout> {
+        let waited = self.since.elapsed();
+        let what = self.lock.what;
+        if waited >= self.limit {
+            let holder = holder(connection, self.lock).await?;
+            return Err(LockTimeout::TimedOut { what, waited: self.limit, holder: holder.map(Box::new) });
         }
-        let waited = since.elapsed();
-        if waited >= patience {
-            let holder = holder(connection, lock).await?;
-            return Err(LockTimeout::TimedOut { what: lock.what, waited: patience, holder });
+        if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+            self.reported = Some(Instant::now());
+            on_wait(Waiting { what, holder: holder(connection, self.lock).await?, waited });
         }
-        if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
-            reported = Some(Instant::now());
-            on_wait(Waiting { what: lock.what, holder: holder(connection, lock).await?, waited });
-        }
-        connection.pause(pause.min(patience.saturating_sub(waited))).await?;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        connection.pause(self.pause.min(self.limit.saturating_sub(waited))).await?;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(())
     }
 }
 
@@ -173,24 +183,21 @@ impl RunLock {
         let connection = connector.connect("migrate: lock").await?;
         let marker = mark(session).await?;
         let begin = format!("BEGIN; SELECT pg_catalog.pg_try_advisory_xact_lock({})", RUN_LOCK.key);
-        poll(session, RUN_LOCK, patience, on_wait, async || {
-            let got = first_value(&connection.simple_query(&begin).await?).as_deref() == Some("t");
-            if !got {
-                connection.batch("ROLLBACK").await?;
-            }
-            Ok(got)
-        })
-        .await?;
+        let mut patience_left = Patience::new(RUN_LOCK, patience);
+        while first_value(&connection.simple_query(&begin).await?).as_deref() != Some("t") {
+            connection.batch("ROLLBACK").await?;
+            patience_left.wait(session, on_wait).await?;
+        }
         // The lock's transaction pins a server process. If that is the one which answered as `session` before, or
         // `session` now is another, then a pooler lends them out statement by statement.
         if read_marker(&connection).await? == Some(marker.clone()) || read_marker(session).await? != Some(marker) {
             return Err(Error::SwappedSession { database: connector.database().to_string() }.into());
         }
-        poll(session, RUN_SESSION_LOCK, patience, on_wait, async || {
-            let row = session.query_one("SELECT pg_catalog.pg_try_advisory_lock($1)", &[&RUN_SESSION_LOCK.key]).await?;
-            Ok(row.get(0))
-        })
-        .await?;
+        let mut patience_left = Patience::new(RUN_SESSION_LOCK, patience);
+        let ask = "SELECT pg_catalog.pg_try_advisory_lock($1)";
+        while !session.query_one(ask, &[&RUN_SESSION_LOCK.key]).await?.get::<_, bool>(0) {
+            patience_left.wait(session, on_wait).await?;
+        }
         Ok(Self { connection })
     }
 
@@ -212,10 +219,7 @@ impl RunLock {
 /// Leaves a mark on the server process that answers for `session`.
 async fn mark(session: &Connection) -> Result<String, Error> {
     let row = session
-        .query_one(
-            "SELECT set_config('migrate.session', pg_backend_pid() || '/' || clock_timestamp(), false)",
-            &[],
-        )
+        .query_one("SELECT set_config('migrate.session', pg_backend_pid() || '/' || clock_timestamp(), false)", &[])
         .await?;
     Ok(row.get(0))
 }

@@ -6,8 +6,15 @@ mod error;
 mod lock;
 mod server;
 
+use std::time::Duration;
+
 pub use config::Database;
 pub use connect::{Connection, Connector, Notice, Transaction};
 pub use error::{Error, ServerReport};
-pub use lock::{Holder, LockKey, LockTimeout, RunLock, RUN_LOCK, RUN_SESSION_LOCK, Waiting, poll};
+pub use lock::{Holder, LockKey, LockTimeout, Patience, RUN_LOCK, RUN_SESSION_LOCK, RunLock, Waiting};
 pub use server::ServerFacts;
+
+/// Serializes a duration as seconds.
+pub(crate) fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
+}

@@ -1,0 +1,58 @@
+//! What there is: the sets, their migrations and their hooks. The only module that names content.
+//!
+//! To add a migration, put `V<n>__<name>.sql` into the set's folder. To add a hook, write it in `hooks/` and name it
+//! here, before its version.
+
+use crate::engine::{Set, SetError};
+use crate::hooks::HourlyBackfill;
+
+mod platform_files {
+    refinery::embed_migrations!("migrations/platform");
+}
+
+/// The names of all sets, the one used by default first.
+pub const SETS: [&str; 1] = ["platform"];
+
+/// The set of that name; none if there is no such set.
+///
+/// # Errors
+///
+/// [`SetError`] if its files contradict each other.
+#[must_use]
+pub fn set(name: &str) -> Option<Result<Set, SetError>> {
+    match name {
+        "platform" => Some(platform()),
+        _ => None,
+    }
+}
+
+/// The platform's tables and its usage pipeline. Needs PostgreSQL 15 for `NULLS NOT DISTINCT`.
+///
+/// # Errors
+///
+/// [`SetError`] if its files contradict each other.
+pub fn platform() -> Result<Set, SetError> {
+    Set::builder("platform")
+        .minimum_server(15)
+        .embedded(&platform_files::migrations::runner())
+        .before(103, HourlyBackfill::default())
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_platform_has_its_sixteen_versions() {
+        let versions: Vec<_> = platform().unwrap().migrations().iter().map(|m| m.version()).collect();
+        assert_eq!(versions, [1, 32, 72, 73, 74, 75, 76, 77, 78, 81, 82, 84, 101, 102, 103, 104]);
+    }
+
+    #[test]
+    fn every_name_leads_to_a_set_of_that_name() {
+        for name in SETS {
+            assert_eq!(set(name).unwrap().unwrap().name(), name);
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! The command line: arguments in, events and results out, an exit code at the end.
+
+pub mod exit;
+mod failure;
+mod render;
+mod signal;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::catalog;
+use crate::db::Database;
+use crate::engine::{Error, Event, Migrator};
+use failure::Failure;
+use render::Renderer;
+use signal::Interrupt;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done, or nothing to do
+    1  failed: a migration, a hook, a statement
+    2  wrong usage
+    3  something is pending (status --check)
+    4  drift: the history differs from what this program has
+    5  a lock was not had within --lock-wait
+    6  the database cannot be reached, or the connection cannot serve
+    7  refused: a guard, or a database that does not fit this program
+  130  interrupted by Ctrl-C, 143 by SIGTERM, after a clean rollback";
+
+/// Brings a PostgreSQL database up to date: versioned migrations, with hooks at their version boundaries.
+#[derive(Debug, Parser)]
+#[command(name = "migrate", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+#[allow(clippy::doc_markdown, reason = "shown as help, where backticks are noise")]
+struct Global {
+    /// The database, postgres://user:password@host:port/name. Else MIGRATE_DATABASE_URL, else DATABASE_URL, which keep
+    /// the password out of the process list.
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<String>,
+
+    /// How results and events are written to standard output.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    format: Format,
+
+    /// How long to wait for a lock that somebody else holds: 500ms, 30s, 10m.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    lock_wait: Duration,
+
+    /// Which set of migrations.
+    #[arg(long, global = true, value_name = "NAME", default_value = catalog::SETS[0],
+          value_parser = clap::builder::PossibleValuesParser::new(catalog::SETS))]
+    set: String,
+
+    /// Say more: the SQL of a dry run, details of what goes on; twice for the driver's log.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Say nothing but errors and results that were asked for.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Lines for a person.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Apply what is pending: hooks and migrations, in order.
+    Up(up::Up),
+    /// Show every version and the hooks at its boundary.
+    Status(status::Status),
+}
+
+/// Runs a command to its end and says how it went.
+#[must_use]
+pub fn run(cli: &Cli) -> ExitCode {
+    set_up_tracing(&cli.global);
+    let renderer = Arc::new(Renderer::new(cli.global.format == Format::Json, cli.global.quiet, cli.global.verbose));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            renderer.failure(&Failure::new(exit::FAILED, error.to_string()));
+            return ExitCode::from(exit::FAILED);
+        }
+    };
+    let code = runtime.block_on(async {
+        let interrupt = Interrupt::listen();
+        let result = dispatch(cli, &renderer, &interrupt).await;
+        result.unwrap_or_else(|failure| {
+            let failure = failure.unless_interrupted(interrupt.exit_code());
+            renderer.failure(&failure);
+            failure.exit
+        })
+    });
+    // What is still going on, such as a look-up of a host name, must not hold the exit up.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ExitCode::from(code)
+}
+
+async fn dispatch(cli: &Cli, renderer: &Arc<Renderer>, interrupt: &Interrupt) -> Result<u8, Failure> {
+    let database = database(&cli.global)?;
+    let Some(set) = catalog::set(&cli.global.set) else {
+        return Err(Failure::usage(format!("there is no set {:?}", cli.global.set)));
+    };
+    let events = Arc::clone(renderer);
+    let migrator =
+        Migrator::new(set.map_err(Error::from)?, database, interrupt.token().clone(), move |event: Event| {
+            events.event(event);
+        });
+    match &cli.command {
+        Command::Up(command) => command.run(&migrator, renderer, cli.global.lock_wait).await,
+        Command::Status(command) => command.run(&migrator, renderer).await,
+    }
+}
+
+/// The database that was asked for. There is no default: a job must not run against whatever happens to be there.
+fn database(global: &Global) -> Result<Database, Failure> {
+    let given = global.database_url.clone().or_else(|| {
+        ["MIGRATE_DATABASE_URL", "DATABASE_URL"]
+            .into_iter()
+            .find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))
+    });
+    match given {
+        Some(url) => Database::from_url(&url).map_err(|error| Failure::from(Error::from(error))),
+        None => Err(Failure::usage("no database given")
+            .hint("set DATABASE_URL or MIGRATE_DATABASE_URL, or pass --database-url")),
+    }
+}
+
+fn set_up_tracing(global: &Global) {
+    use tracing_subscriber::EnvFilter;
+    let default = match global.verbose {
+        0 => "warn",
+        1 => "migrate=debug,warn",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("MIGRATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

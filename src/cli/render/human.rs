@@ -1,0 +1,262 @@
+//! Lines for a person.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
+
+use super::super::failure::Failure;
+use crate::engine::{Event, HookRun, Mode, Preview, PreviewStep, Progress, Status, StatusEntry, Version};
+
+/// How often progress is told where no bar can be drawn.
+const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(3);
+
+const BOLD: &str = "\x1b[1m";
+const RED: &str = "\x1b[1;31m";
+const YELLOW: &str = "\x1b[33m";
+const DIM: &str = "\x1b[2m";
+const RESET: &str = "\x1b[0m";
+
+pub(super) struct Human {
+    quiet: bool,
+    verbose: u8,
+    bar: Option<ProgressBar>,
+    told: Option<Instant>,
+}
+
+impl Human {
+    pub fn new(quiet: bool, verbose: u8) -> Self {
+        Self { quiet, verbose, bar: None, told: None }
+    }
+
+    /// Takes the progress bar off the screen.
+    pub fn clear(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    pub fn event(&mut self, event: Event) {
+        if self.quiet {
+            return;
+        }
+        match event {
+            Event::Connected { server, .. } if self.verbose > 0 => self
+                .aside(&format!("connected to {} as {}, PostgreSQL {}", server.database, server.role, server.version)),
+            Event::Waiting(waiting) => {
+                let holder = waiting.holder.map(|holder| format!(", held by {holder}")).unwrap_or_default();
+                self.aside(&format!("waiting for {}{holder}", waiting.what));
+            }
+            Event::Planned { current, target, migrations, hooks } => self.aside(&format!(
+                "from version {current} to {target}: {}, {}",
+                count(migrations, "migration"),
+                count(hooks, "hook")
+            )),
+            Event::HookStarted { hook, before } if self.verbose > 0 => {
+                self.aside(&format!("running hook {hook} before V{before}"));
+            }
+            Event::HookProgress { hook, progress, eta, .. } => self.progress(&hook, &progress, eta),
+            Event::HookFinished { hook, outcome, duration, .. } => {
+                self.clear();
+                self.told = None;
+                step("hook", &hook, Some(duration), &outcome.summary);
+            }
+            Event::HookSkipped { hook, .. } => step("skip", &hook, None, "left out by --skip-hook"),
+            Event::MigrationStarted { version, name } if self.verbose > 0 => {
+                self.aside(&format!("applying V{version}__{name}.sql"));
+            }
+            Event::MigrationRetried { version, name, reason, attempts } => {
+                self.aside(&format!("V{version} {name} gave way after try {attempts} ({reason}); it is tried again"));
+            }
+            Event::MigrationApplied { version, name, duration } => {
+                step(&format!("V{version}"), &name, Some(duration), "");
+            }
+            Event::Notice(notice) => {
+                let severity = notice.severity.to_lowercase();
+                self.aside(&format!("{severity}: {}", notice.message));
+                for (label, text) in [("detail", notice.detail), ("hint", notice.hint)] {
+                    if let Some(text) = text {
+                        self.aside(&format!("  {label}: {text}"));
+                    }
+                }
+            }
+            Event::Finished { version, migrations: 0, hooks: 0, .. } => {
+                out(&format!("nothing to do: the database is at version {version}"));
+            }
+            Event::Finished { version, migrations, hooks, duration } => out(&format!(
+                "done: the database is at version {version} ({}, {}, {})",
+                count(migrations, "migration"),
+                count(hooks, "hook"),
+                short(duration)
+            )),
+            _ => {}
+        }
+    }
+
+    fn progress(&mut self, hook: &str, progress: &Progress, eta: Option<Duration>) {
+        let left = eta.map(|eta| format!(", about {} left", short(eta))).unwrap_or_default();
+        if !std::io::stderr().is_terminal() {
+            if self.told.get_or_insert_with(Instant::now).elapsed() >= PLAIN_PROGRESS_EVERY {
+                self.told = Some(Instant::now());
+                let Progress { unit, done, total, rows } = progress;
+                self.aside(&format!("{hook}: {done} of {total} {unit}, {} rows{left}", grouped(*rows)));
+            }
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(Some(progress.total), ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{bar:24}] {pos}/{len} {msg}") {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_prefix(hook.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        bar.set_position(progress.done);
+        bar.set_message(format!("{}, {} rows{left}", progress.unit, grouped(progress.rows)));
+    }
+
+    /// A line about the way there.
+    fn aside(&self, text: &str) {
+        let print = || {
+            let _ = writeln!(anstream::stderr(), "{DIM}{text}{RESET}");
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    pub fn preview(&self, preview: &Preview) {
+        if preview.steps.is_empty() {
+            out(&format!("nothing to do: the database is at version {}", preview.current));
+            return;
+        }
+        out(&format!("would go from version {} to {}:", preview.current, preview.target));
+        for planned in &preview.steps {
+            match planned {
+                PreviewStep::Hook { hook, forecast: None, .. } => {
+                    step("skip", hook, None, "left out by --skip-hook");
+                }
+                PreviewStep::Hook { hook, forecast: Some(forecast), .. } => {
+                    let text = if forecast.work {
+                        format!("would {}", forecast.summary)
+                    } else {
+                        format!("nothing to do: {}", forecast.summary)
+                    };
+                    step("hook", hook, None, &text);
+                }
+                PreviewStep::Apply(migration) => {
+                    let note = if *migration.mode() == Mode::Transaction { "" } else { "outside a transaction" };
+                    step(&format!("V{}", migration.version()), migration.name(), None, note);
+                    if self.verbose > 0 {
+                        for line in migration.sql().lines() {
+                            out(&format!("        {DIM}{line}{RESET}"));
+                        }
+                    }
+                }
+            }
+        }
+        out("nothing was written; run migrate up to do it");
+    }
+}
+
+/// One step: what, its name, how long it took, what came of it.
+fn step(kind: &str, name: &str, duration: Option<Duration>, note: &str) {
+    let duration = duration.map(short).unwrap_or_default();
+    let line = format!("  {BOLD}{kind:<5}{RESET} {name:<36} {duration:>8}  {note}");
+    out(line.trim_end());
+}
+
+pub(super) fn status(entries: &[StatusEntry]) {
+    let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(4).max(4);
+    let time_head = "applied at (UTC)";
+    out(&format!("{BOLD}{:>7}  {:<width$}  {:<9}  {time_head}{RESET}", "version", "name", "state"));
+    for entry in entries {
+        let (state, at, note) = match &entry.status {
+            Status::Applied { at } => ("applied", utc(*at), String::new()),
+            Status::Pending => ("pending", String::new(), String::new()),
+            Status::Divergent { at, recorded_name } if *recorded_name != entry.name => {
+                ("divergent", utc(*at), format!("  applied as {recorded_name}"))
+            }
+            Status::Divergent { at, .. } => ("divergent", utc(*at), "  its text has changed since".to_owned()),
+            Status::Unknown { at } => ("unknown", utc(*at), "  this program has no such migration".to_owned()),
+        };
+        let color = match entry.status {
+            Status::Applied { .. } => "",
+            Status::Pending => YELLOW,
+            Status::Divergent { .. } | Status::Unknown { .. } => RED,
+        };
+        let line = format!("{:>7}  {:<width$}  {color}{state:<9}{RESET}  {at}{note}", entry.version, entry.name);
+        out(line.trim_end());
+        for (hook, run) in &entry.hooks {
+            out(&format!("         {DIM}hook {hook}: {}{RESET}", last_run(run.as_ref())));
+        }
+    }
+    let pending: Vec<Version> =
+        entries.iter().filter(|entry| matches!(entry.status, Status::Pending)).map(|entry| entry.version).collect();
+    match pending.as_slice() {
+        [] => out("nothing is pending"),
+        _ => out(&format!("{} pending; run migrate up", count(pending.len(), "version"))),
+    }
+}
+
+fn last_run(run: Option<&HookRun>) -> String {
+    let Some(run) = run else { return "has not run".to_owned() };
+    let at = utc(run.finished_at.unwrap_or(run.started_at));
+    let summary = run.summary.as_ref().map(|summary| format!(", {summary}")).unwrap_or_default();
+    format!("{} {at}{summary}", run.state.as_str())
+}
+
+pub(super) fn failure(failure: &Failure) {
+    let mut text = format!("{RED}error:{RESET} {}", failure.message);
+    let server = failure.server.as_ref().map(|reported| &reported.server);
+    if let Some(report) = server {
+        let _ = write!(text, "\n  {} (SQLSTATE {})", report.message, report.sqlstate);
+        let more = [("detail", &report.detail), ("hint", &report.hint), ("where", &report.context)];
+        for (label, value) in more {
+            if let Some(value) = value {
+                let _ = write!(text, "\n  {label}: {}", value.replace('\n', "\n         "));
+            }
+        }
+    }
+    if let Some(hint) = &failure.hint {
+        // One line where one line says it all.
+        let separator = if server.is_some() { "\nnext: " } else { "; " };
+        let _ = write!(text, "{separator}{hint}");
+    }
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+fn out(line: &str) {
+    // The reader may have gone.
+    let _ = writeln!(anstream::stdout(), "{line}");
+}
+
+fn utc(at: OffsetDateTime) -> String {
+    at.to_offset(UtcOffset::UTC)
+        .format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second]"))
+        .unwrap_or_else(|_| at.to_string())
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// A number with its thousands apart.
+fn grouped(number: u64) -> String {
+    indicatif::HumanCount(number).to_string()
+}
+
+/// A duration as people say it: `12 ms`, `3.4 s`, `2m 5s`.
+fn short(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis @ 0..1000 => format!("{millis} ms"),
+        millis @ 1000..60_000 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        _ => humantime::format_duration(Duration::from_secs(duration.as_secs())).to_string(),
+    }
+}

@@ -1,0 +1,50 @@
+//! Ctrl-C and SIGTERM: the first one stops the run cleanly, the second one at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::exit;
+
+/// Listens for signals and passes them on as a cancellation.
+pub(super) struct Interrupt {
+    token: CancellationToken,
+    code: Arc<AtomicU8>,
+}
+
+impl Interrupt {
+    /// Starts listening. Where signals cannot be had, nothing interrupts.
+    pub fn listen() -> Self {
+        let interrupt = Self { token: CancellationToken::new(), code: Arc::new(AtomicU8::new(0)) };
+        for (kind, code) in [(SignalKind::interrupt(), exit::SIGINT), (SignalKind::terminate(), exit::SIGTERM)] {
+            match signal(kind) {
+                Ok(stream) => {
+                    tokio::spawn(pass_on(stream, code, interrupt.token.clone(), Arc::clone(&interrupt.code)));
+                }
+                Err(error) => tracing::warn!("signals cannot be received: {error}"),
+            }
+        }
+        interrupt
+    }
+
+    pub fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
+    /// The exit code of the signal that came, if one came.
+    pub fn exit_code(&self) -> Option<u8> {
+        Some(self.code.load(Ordering::SeqCst)).filter(|code| *code != 0)
+    }
+}
+
+async fn pass_on(mut signals: Signal, exit_code: u8, token: CancellationToken, code: Arc<AtomicU8>) {
+    while signals.recv().await.is_some() {
+        if code.swap(exit_code, Ordering::SeqCst) != 0 {
+            // Asked twice: whoever asks does not want to wait for the server.
+            std::process::exit(exit_code.into());
+        }
+        token.cancel();
+    }
+}

@@ -1,0 +1,33 @@
+//! `migrate status`.
+
+use clap::Args;
+
+use super::exit;
+use super::failure::Failure;
+use super::render::Renderer;
+use crate::engine::{self, Migrator};
+
+/// Arguments of `migrate status`.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// Exit with 3 when something is pending, with 4 when the history differs from what this program has.
+    #[arg(long)]
+    check: bool,
+}
+
+impl Status {
+    pub async fn run(&self, migrator: &Migrator, renderer: &Renderer) -> Result<u8, Failure> {
+        let entries = migrator.status().await?;
+        renderer.status(&entries);
+        let any = |wanted: fn(&engine::Status) -> bool| entries.iter().any(|entry| wanted(&entry.status));
+        Ok(if !self.check {
+            exit::OK
+        } else if any(|status| matches!(status, engine::Status::Divergent { .. } | engine::Status::Unknown { .. })) {
+            exit::DRIFT
+        } else if any(|status| matches!(status, engine::Status::Pending)) {
+            exit::PENDING
+        } else {
+            exit::OK
+        })
+    }
+}

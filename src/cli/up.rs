@@ -1,0 +1,38 @@
+//! `migrate up`.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::exit;
+use super::failure::Failure;
+use super::render::Renderer;
+use crate::engine::{Migrator, UpOptions, Version};
+
+/// Arguments of `migrate up`.
+#[derive(Debug, Args)]
+pub(super) struct Up {
+    /// Apply versions up to this one, and no further.
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(1..))]
+    target: Option<Version>,
+
+    /// Show what would be done, with the forecast of each hook, and write nothing. With -v, show the SQL too.
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Leave out this hook; the guard of the migration behind it then decides. May be given several times.
+    #[arg(long, value_name = "NAME")]
+    skip_hook: Vec<String>,
+}
+
+impl Up {
+    pub async fn run(&self, migrator: &Migrator, renderer: &Renderer, lock_wait: Duration) -> Result<u8, Failure> {
+        let options = UpOptions { target: self.target, skip_hooks: self.skip_hook.clone(), lock_wait };
+        if self.dry_run {
+            renderer.preview(&migrator.preview(&options).await?);
+        } else {
+            migrator.up(&options).await?;
+        }
+        Ok(exit::OK)
+    }
+}

@@ -1,0 +1,51 @@
+-- What the tool remembers, made on the first run that has something to do. {history} is the set's history table.
+DO $$
+BEGIN
+    IF to_regnamespace('migrate') IS NULL THEN
+        CREATE SCHEMA migrate;
+        COMMENT ON SCHEMA migrate IS 'Bookkeeping of the program migrate: history, hook runs, progress.';
+    END IF;
+END
+$$;
+
+-- Version, name, applied_on and checksum are refinery's; what follows is ours.
+CREATE TABLE IF NOT EXISTS {history} (
+    version      bigint PRIMARY KEY,
+    name         text NOT NULL,
+    applied_on   text NOT NULL,
+    checksum     text NOT NULL,
+    recorded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    recorded_by  text NOT NULL DEFAULT session_user,
+    tool_version text DEFAULT current_setting('migrate.tool_version', true)
+);
+
+CREATE TABLE IF NOT EXISTS migrate.hook_run (
+    id             bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    set_name       text NOT NULL,
+    hook           text NOT NULL,
+    before_version bigint NOT NULL,
+    state          text NOT NULL,
+    started_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at    timestamptz,
+    summary        text,
+    details        jsonb,
+    run_by         text NOT NULL DEFAULT session_user,
+    tool_version   text DEFAULT current_setting('migrate.tool_version', true),
+    CONSTRAINT hook_run_state CHECK (state IN ('running', 'done', 'failed', 'interrupted', 'skipped'))
+);
+
+CREATE INDEX IF NOT EXISTS hook_run_by_boundary ON migrate.hook_run (set_name, before_version, hook, id DESC);
+
+CREATE TABLE IF NOT EXISTS migrate.hook_state (
+    set_name       text NOT NULL,
+    hook           text NOT NULL,
+    before_version bigint NOT NULL,
+    state          jsonb NOT NULL,
+    updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (set_name, hook, before_version)
+);
+
+-- The lock of the run is held: whatever counts as running was killed.
+UPDATE migrate.hook_run
+SET state = 'interrupted'
+WHERE state = 'running';

@@ -1,0 +1,198 @@
+//! Why a run stopped.
+
+use time::OffsetDateTime;
+
+use super::Version;
+use super::history::Applied;
+use super::hook::HookError;
+use super::set::SetError;
+use crate::db::{self, LockTimeout};
+
+/// The history of a database and the migrations of a set contradict each other. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The database was migrated by a newer program.
+    #[error(
+        "the database is newer than this program: it has {}, and the latest version known here is {latest}",
+        list(unknown)
+    )]
+    Newer {
+        /// Highest version of the set.
+        latest: Version,
+        /// What the database has beyond it.
+        unknown: Vec<Applied>,
+    },
+    /// A version between ours that no file accounts for.
+    #[error(
+        "version {version} ({name}) is recorded as applied, but this program has no migration V{version}__{name}.sql"
+    )]
+    Missing {
+        /// The version.
+        version: Version,
+        /// The name it was applied under.
+        name: String,
+    },
+    /// The file is not the one that was applied.
+    #[error(
+        "{file} is not what was applied on {}: {}",
+        at.date(),
+        divergence(file, recorded_name, *recorded_checksum)
+    )]
+    Divergent {
+        /// Our file.
+        file: String,
+        /// The name it was applied under.
+        recorded_name: String,
+        /// The checksum recorded; none if it is no number.
+        recorded_checksum: Option<u64>,
+        /// When it was applied.
+        at: OffsetDateTime,
+    },
+    /// A file stands below the current version and was never applied.
+    #[error("{file} was never applied, and the database is already at version {current}")]
+    OutOfOrder {
+        /// Our file.
+        file: String,
+        /// Highest version applied.
+        current: Version,
+    },
+}
+
+fn list(applied: &[Applied]) -> String {
+    let names: Vec<_> = applied.iter().map(|row| format!("V{}__{}", row.version, row.name)).collect();
+    names.join(", ")
+}
+
+fn divergence(file: &str, recorded_name: &str, recorded_checksum: Option<u64>) -> String {
+    match recorded_checksum {
+        _ if !file.ends_with(&format!("__{recorded_name}.sql")) => format!("it was called {recorded_name}"),
+        Some(_) => "its text has changed since".to_owned(),
+        None => "the checksum recorded for it is not a number".to_owned(),
+    }
+}
+
+/// Why a run stopped. Whatever it had completed stays.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The set itself is wrong.
+    #[error(transparent)]
+    Set(#[from] SetError),
+    /// History and set contradict each other.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// A target beyond the last version.
+    #[error("there is no version {target}: the latest is {latest}")]
+    NoSuchTarget {
+        /// What was asked for.
+        target: Version,
+        /// Highest version of the set.
+        latest: Version,
+    },
+    /// A hook to skip that does not exist.
+    #[error("there is no hook {name:?}: this set has {}", known.join(", "))]
+    NoSuchHook {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// The server is older than the set needs.
+    #[error("the server is PostgreSQL {version}, and these migrations need {minimum} or newer")]
+    ServerTooOld {
+        /// The server's version.
+        version: String,
+        /// Oldest major version that will do.
+        minimum: i32,
+    },
+    /// The server cannot write.
+    #[error("the server is a standby, where nothing can be written")]
+    Standby,
+    /// The role lacks a right that every run needs.
+    #[error("role {role} may not create {what} in database {database}")]
+    Privilege {
+        /// The role.
+        role: String,
+        /// What it may not create.
+        what: String,
+        /// The database.
+        database: String,
+        /// The statement that gives it the right.
+        grant: String,
+    },
+    /// Nothing in the search path exists.
+    #[error("the search path of role {role} in database {database} names no schema that exists")]
+    NoSchema {
+        /// The role.
+        role: String,
+        /// The database.
+        database: String,
+    },
+    /// Another program has migrated this database.
+    #[error("database {database} was built by another migrator: it has {ledger}, and no history of ours")]
+    ForeignLedger {
+        /// The database.
+        database: String,
+        /// The table that says so.
+        ledger: String,
+    },
+    /// A lock was not to be had in time.
+    #[error(transparent)]
+    Lock(LockTimeout),
+    /// A migration's own check says that it must not run yet: it raised SQLSTATE 55000.
+    #[error("{file} refused to run: {report}")]
+    Refused {
+        /// The file.
+        file: String,
+        /// The version.
+        version: Version,
+        /// What it says.
+        report: Box<db::ServerReport>,
+        /// Hooks before it that the operator left out.
+        skipped: Vec<String>,
+    },
+    /// A migration failed and was rolled back.
+    #[error("{file}{} failed: {source}", line.map(|line| format!(", line {line},")).unwrap_or_default())]
+    Migration {
+        /// The file.
+        file: String,
+        /// The line that the server points at.
+        line: Option<usize>,
+        /// Why.
+        source: db::Error,
+    },
+    /// A hook failed, and the migration behind it was not begun.
+    #[error("hook {hook} before version {before} failed: {source}")]
+    Hook {
+        /// The hook.
+        hook: String,
+        /// The version it prepares for.
+        before: Version,
+        /// Why.
+        source: HookError,
+    },
+    /// The database could not be used.
+    #[error(transparent)]
+    Database(db::Error),
+    /// The run was told to stop. What it was in the middle of was rolled back.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl From<db::Error> for Error {
+    fn from(error: db::Error) -> Self {
+        match error {
+            db::Error::Interrupted => Self::Interrupted,
+            other => Self::Database(other),
+        }
+    }
+}
+
+impl From<LockTimeout> for Error {
+    fn from(error: LockTimeout) -> Self {
+        match error {
+            LockTimeout::Database(error) => error.into(),
+            timed_out @ LockTimeout::TimedOut { .. } => Self::Lock(timed_out),
+        }
+    }
+}

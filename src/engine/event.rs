@@ -1,0 +1,171 @@
+//! What happens during a run, told to whoever listens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Version;
+use super::hook::{Forecast, Outcome, Progress};
+use crate::db::{Notice, ServerFacts, Waiting, as_seconds};
+
+/// One thing that happened. As JSON, the name of the variant is in the field `event`, durations are in seconds, times
+/// in RFC 3339.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A session is open.
+    Connected {
+        /// Name of the set.
+        set: String,
+        /// What the server says about itself.
+        #[serde(flatten)]
+        server: ServerFacts,
+    },
+    /// A lock is held by somebody else. Repeated every ten seconds.
+    Waiting(Waiting),
+    /// The run knows what it is going to do.
+    Planned {
+        /// Version of the database; 0 for an empty history.
+        current: Version,
+        /// Version that the run leads to.
+        target: Version,
+        /// How many migrations are pending up to there.
+        migrations: usize,
+        /// How many hooks stand before them.
+        hooks: usize,
+    },
+    /// A hook begins.
+    HookStarted {
+        /// Its name.
+        hook: String,
+        /// The version it prepares for.
+        before: Version,
+    },
+    /// A hook has come further.
+    HookProgress {
+        /// Its name.
+        hook: String,
+        /// The version it prepares for.
+        before: Version,
+        /// How far it is.
+        #[serde(flatten)]
+        progress: Progress,
+        /// Since the hook began.
+        #[serde(serialize_with = "as_seconds")]
+        elapsed: Duration,
+        /// Estimated time to the end, once there is something to estimate from.
+        #[serde(serialize_with = "as_optional_seconds", skip_serializing_if = "Option::is_none")]
+        eta: Option<Duration>,
+    },
+    /// A hook is done.
+    HookFinished {
+        /// Its name.
+        hook: String,
+        /// The version it prepares for.
+        before: Version,
+        /// What it did.
+        #[serde(flatten)]
+        outcome: Outcome,
+        /// How long it took.
+        #[serde(serialize_with = "as_seconds")]
+        duration: Duration,
+    },
+    /// A hook is left out because the operator said so.
+    HookSkipped {
+        /// Its name.
+        hook: String,
+        /// The version it prepares for.
+        before: Version,
+    },
+    /// A migration begins.
+    MigrationStarted {
+        /// Its version.
+        version: Version,
+        /// Its name.
+        name: String,
+    },
+    /// A migration had to give way to the application and is tried again.
+    MigrationRetried {
+        /// Its version.
+        version: Version,
+        /// Its name.
+        name: String,
+        /// Why, in the server's words.
+        reason: String,
+        /// How many times it has been tried.
+        attempts: u32,
+    },
+    /// A migration is applied and recorded.
+    MigrationApplied {
+        /// Its version.
+        version: Version,
+        /// Its name.
+        name: String,
+        /// How long it took.
+        #[serde(serialize_with = "as_seconds")]
+        duration: Duration,
+    },
+    /// The server said something on the side.
+    Notice(Notice),
+    /// One step of a preview: a hook.
+    WouldRunHook {
+        /// Its name.
+        hook: String,
+        /// The version it prepares for.
+        before: Version,
+        /// Left out by the operator.
+        skipped: bool,
+        /// What it expects to do; none if it is skipped.
+        #[serde(flatten)]
+        forecast: Option<Forecast>,
+    },
+    /// One step of a preview: a migration.
+    WouldApply {
+        /// Its version.
+        version: Version,
+        /// Its name.
+        name: String,
+        /// Whether it runs in a transaction.
+        transaction: bool,
+        /// Its text, when asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sql: Option<String>,
+    },
+    /// The run is over and the database is at `version`.
+    Finished {
+        /// Version of the database.
+        version: Version,
+        /// Migrations applied by this run.
+        migrations: usize,
+        /// Hooks run by this run.
+        hooks: usize,
+        /// How long the run took.
+        #[serde(serialize_with = "as_seconds")]
+        duration: Duration,
+    },
+}
+
+/// Whoever wants to know what happens. Called from the run itself, so it should be quick.
+pub trait Observer: Send + Sync {
+    /// Something happened.
+    fn event(&self, event: Event);
+}
+
+impl<F: Fn(Event) + Send + Sync> Observer for F {
+    fn event(&self, event: Event) {
+        self(event);
+    }
+}
+
+/// An observer as the engine passes it around.
+pub type SharedObserver = Arc<dyn Observer>;
+
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+fn as_optional_seconds<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => as_seconds(duration, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,280 @@
+//! What a database remembers: applied versions and hook runs, in the schema `migrate`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::{HistoryError, Outcome, Set, Version};
+use crate::db::{Connection, Error};
+
+/// A version recorded as applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    /// The version.
+    pub version: Version,
+    /// The name it was applied under.
+    pub name: String,
+    /// Checksum over version, name and text at that time; none if what is recorded is no number.
+    pub checksum: Option<u64>,
+    /// When, by the database's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+}
+
+/// One run of a hook.
+#[derive(Clone, Debug, Serialize)]
+pub struct HookRun {
+    /// `running`, `done`, `failed`, `interrupted` or `skipped`.
+    pub state: HookState,
+    /// When it began, by the database's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    /// When it ended, if it got to say so.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub finished_at: Option<OffsetDateTime>,
+    /// What it did, or why it failed.
+    pub summary: Option<String>,
+}
+
+/// How a run of a hook ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HookState {
+    /// It has not ended, or was killed and nobody has noticed yet.
+    Running,
+    /// It did what it had to.
+    Done,
+    /// It failed, and stopped the run.
+    Failed,
+    /// It was stopped or killed.
+    Interrupted,
+    /// The operator left it out.
+    Skipped,
+}
+
+impl HookState {
+    /// As stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        [Self::Done, Self::Failed, Self::Interrupted, Self::Skipped]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .unwrap_or(Self::Running)
+    }
+}
+
+/// The standing of one version.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Status {
+    /// Applied as this program has it.
+    Applied {
+        /// When, by the database's clock.
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+    },
+    /// Not applied yet.
+    Pending,
+    /// Applied with another name or text than this program has.
+    Divergent {
+        /// When, by the database's clock.
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+        /// The name it was applied under.
+        recorded_name: String,
+    },
+    /// Applied, and unknown to this program.
+    Unknown {
+        /// When, by the database's clock.
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+    },
+}
+
+/// One line of a status report.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusEntry {
+    /// The version.
+    pub version: Version,
+    /// Its name.
+    pub name: String,
+    /// Its standing.
+    #[serde(flatten)]
+    pub status: Status,
+    /// The hooks before it, each with its last run.
+    pub hooks: Vec<(String, Option<HookRun>)>,
+}
+
+/// The history of one set in one database, as read.
+pub(super) struct History {
+    pub applied: Vec<Applied>,
+    hook_runs: BTreeMap<(Version, String), HookRun>,
+}
+
+/// The table that holds the history of a set.
+pub(super) fn table(set: &Set) -> String {
+    format!("migrate.history_{}", set.name().replace('-', "_"))
+}
+
+/// Makes the tables that a run writes to, and closes the books on hook runs that were killed. The migration lock must
+/// be held.
+pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Error> {
+    let script = include_str!("bookkeeping.sql").replace("{history}", &table(set));
+    let version = env!("CARGO_PKG_VERSION");
+    connection.batch(&format!("SET migrate.tool_version TO '{version}'")).await?;
+    // "already exists, skipping" is nothing to bother anybody with.
+    connection.batch(&format!("SET client_min_messages TO warning; {script} RESET client_min_messages")).await
+}
+
+impl History {
+    /// Reads it; a database that was never migrated has an empty one.
+    pub async fn read(connection: &Connection, set: &Set) -> Result<Self, Error> {
+        let table = table(set);
+        let present = connection
+            .query_one("SELECT to_regclass($1) IS NOT NULL, to_regclass('migrate.hook_run') IS NOT NULL", &[&table])
+            .await?;
+        let mut history = Self { applied: Vec::new(), hook_runs: BTreeMap::new() };
+        if present.get(0) {
+            let sql = format!("SELECT version, name, checksum, recorded_at FROM {table} ORDER BY version");
+            for row in connection.query(&sql, &[]).await? {
+                history.applied.push(Applied {
+                    version: row.get(0),
+                    name: row.get(1),
+                    checksum: row.get::<_, String>(2).parse().ok(),
+                    at: row.get(3),
+                });
+            }
+        }
+        if present.get(1) {
+            const LAST_RUNS: &str = "
+                SELECT DISTINCT ON (before_version, hook) before_version, hook, state, started_at, finished_at, summary
+                FROM migrate.hook_run
+                WHERE set_name = $1
+                ORDER BY before_version, hook, id DESC";
+            for row in connection.query(LAST_RUNS, &[&set.name()]).await? {
+                let run = HookRun {
+                    state: HookState::parse(row.get(2)),
+                    started_at: row.get(3),
+                    finished_at: row.get(4),
+                    summary: row.get(5),
+                };
+                history.hook_runs.insert((row.get(0), row.get(1)), run);
+            }
+        }
+        Ok(history)
+    }
+
+    /// The highest version applied; 0 if none is.
+    pub fn current(&self) -> Version {
+        self.applied.last().map_or(0, |applied| applied.version)
+    }
+
+    pub fn row(&self, version: Version) -> Option<&Applied> {
+        self.applied.iter().find(|applied| applied.version == version)
+    }
+
+    /// Compares what was applied with what the set has.
+    ///
+    /// # Errors
+    ///
+    /// The first of: versions this program does not know, versions with another content, versions left out.
+    pub fn check(&self, set: &Set) -> Result<(), HistoryError> {
+        let newer: Vec<_> = self.applied.iter().filter(|row| row.version > set.latest()).cloned().collect();
+        if !newer.is_empty() {
+            return Err(HistoryError::Newer { latest: set.latest(), unknown: newer });
+        }
+        for row in &self.applied {
+            let Some(migration) = set.migration(row.version) else {
+                return Err(HistoryError::Missing { version: row.version, name: row.name.clone() });
+            };
+            if row.name != migration.name() || row.checksum != Some(migration.checksum()) {
+                return Err(HistoryError::Divergent {
+                    file: migration.file(),
+                    recorded_name: row.name.clone(),
+                    recorded_checksum: row.checksum,
+                    at: row.at,
+                });
+            }
+        }
+        let current = self.current();
+        let left_out = set.migrations().iter().find(|m| m.version() < current && self.row(m.version()).is_none());
+        match left_out {
+            Some(migration) => Err(HistoryError::OutOfOrder { file: migration.file(), current }),
+            None => Ok(()),
+        }
+    }
+
+    /// Every version of set and history, ascending.
+    pub fn status(&self, set: &Set) -> Vec<StatusEntry> {
+        let known = set.migrations().iter().map(|migration| {
+            let status = match self.row(migration.version()) {
+                None => Status::Pending,
+                Some(row) if row.name == migration.name() && row.checksum == Some(migration.checksum()) => {
+                    Status::Applied { at: row.at }
+                }
+                Some(row) => Status::Divergent { at: row.at, recorded_name: row.name.clone() },
+            };
+            let hooks = set.hooks_before(migration.version()).iter().map(|hook| {
+                let name = hook.name().to_owned();
+                let run = self.hook_runs.get(&(migration.version(), name.clone())).cloned();
+                (name, run)
+            });
+            StatusEntry {
+                version: migration.version(),
+                name: migration.name().to_owned(),
+                status,
+                hooks: hooks.collect(),
+            }
+        });
+        let unknown = self.applied.iter().filter(|row| set.migration(row.version).is_none()).map(|row| StatusEntry {
+            version: row.version,
+            name: row.name.clone(),
+            status: Status::Unknown { at: row.at },
+            hooks: Vec::new(),
+        });
+        let mut entries: Vec<_> = known.chain(unknown).collect();
+        entries.sort_by_key(|entry| entry.version);
+        entries
+    }
+}
+
+/// Opens the record of a hook run and returns its number.
+pub(super) async fn hook_started(
+    connection: &Connection,
+    set: &Set,
+    hook: &str,
+    before: Version,
+) -> Result<i64, Error> {
+    const START: &str = "
+        INSERT INTO migrate.hook_run (set_name, hook, before_version, state)
+        VALUES ($1, $2, $3, 'running')
+        RETURNING id";
+    Ok(connection.query_one(START, &[&set.name(), &hook, &before]).await?.get(0))
+}
+
+/// Closes the record of a hook run.
+pub(super) async fn hook_ended(
+    connection: &Connection,
+    run: i64,
+    state: HookState,
+    outcome: &Outcome,
+) -> Result<(), Error> {
+    const END: &str = "
+        UPDATE migrate.hook_run
+        SET state = $2, finished_at = clock_timestamp(), summary = $3, details = $4
+        WHERE id = $1";
+    let details = serde_json::Value::Object(outcome.details.clone());
+    connection.shielded().execute(END, &[&run, &state.as_str(), &outcome.summary, &details]).await?;
+    Ok(())
+}

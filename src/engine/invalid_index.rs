@@ -1,0 +1,124 @@
+//! The cleanup behind every interrupted `CREATE INDEX CONCURRENTLY`.
+//!
+//! Such a build, when it is killed, leaves an index that exists and is never used. `IF NOT EXISTS` then finds it and
+//! reports success. So before each file that builds an index without a transaction, whatever bears the index's name is
+//! looked at; this hook is derived from the file itself and need not be registered.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
+use super::migration::ConcurrentIndex;
+use crate::db::{Connection, Error};
+
+/// What bears the name of an index.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// An index in working order.
+    ValidIndex,
+    /// An index that an interrupted build left.
+    InvalidIndex {
+        /// With its schema, quoted for use in SQL.
+        qualified_name: String,
+    },
+    /// Something else.
+    Other {
+        /// What PostgreSQL calls it.
+        kind: String,
+    },
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("it does not exist"),
+            Self::ValidIndex => f.write_str("it is valid"),
+            Self::InvalidIndex { .. } => f.write_str("it is invalid"),
+            Self::Other { kind } => write!(f, "that name belongs to a {kind}"),
+        }
+    }
+}
+
+/// Looks up what bears the name of an index, in the schema of its table, where PostgreSQL will put it.
+pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) -> Result<Found, Error> {
+    const LOOK_UP: &str = "
+        SELECT format('%I.%I', n.nspname, c.relname),
+               c.relkind IN ('i', 'I'),
+               coalesce(i.indisvalid AND i.indisready, false),
+               CASE c.relkind
+                   WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
+                   WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table'
+                   WHEN 'c' THEN 'composite type' ELSE 'relation of another kind'
+               END
+        FROM pg_catalog.pg_class t
+        JOIN pg_catalog.pg_class c ON c.relnamespace = t.relnamespace AND c.relname = $1::text
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
+        WHERE t.oid = to_regclass(concat_ws('.', quote_ident($2::text), quote_ident($3::text)))";
+    let row = connection.query_opt(LOOK_UP, &[&index.name, &index.schema, &index.table]).await?;
+    Ok(match row {
+        None => Found::Nothing,
+        Some(row) if !row.get::<_, bool>(1) => Found::Other { kind: row.get(3) },
+        Some(row) if row.get(2) => Found::ValidIndex,
+        Some(row) => Found::InvalidIndex { qualified_name: row.get(0) },
+    })
+}
+
+/// Drops an invalid index of the name that the next migration is going to build.
+pub(super) struct InvalidIndexCleanup {
+    index: ConcurrentIndex,
+}
+
+impl InvalidIndexCleanup {
+    pub fn new(index: ConcurrentIndex) -> Self {
+        Self { index }
+    }
+
+    fn in_the_way(&self, kind: &str) -> HookError {
+        let name = &self.index.name;
+        HookError::with_hint(
+            format!("the index {name} cannot be built: a {kind} bears its name"),
+            format!("rename or drop that {kind}, then run it again"),
+        )
+    }
+}
+
+#[async_trait]
+impl Hook for InvalidIndexCleanup {
+    fn name(&self) -> &'static str {
+        "invalid-index-cleanup"
+    }
+
+    async fn plan(&self, cx: &HookContext) -> Result<Forecast, HookError> {
+        let connection = cx.connect().await?;
+        let name = &self.index.name;
+        Ok(match look_up(&connection, &self.index).await? {
+            Found::Nothing => Forecast::nothing(format!("{name} is not there yet")),
+            Found::ValidIndex => Forecast::nothing(format!("{name} is valid")),
+            Found::InvalidIndex { .. } => {
+                Forecast::work(format!("drop {name}, which an interrupted build left invalid"))
+            }
+            Found::Other { kind } => return Err(self.in_the_way(&kind)),
+        })
+    }
+
+    async fn run(&self, cx: &HookContext) -> Result<Outcome, HookError> {
+        let connection = cx.connect().await?;
+        let name = &self.index.name;
+        let outcome = match look_up(&connection, &self.index).await? {
+            Found::Nothing => Outcome::new(format!("{name} is not there yet")),
+            Found::ValidIndex => Outcome::new(format!("{name} is valid")),
+            Found::InvalidIndex { qualified_name } => {
+                connection.batch(&format!("DROP INDEX CONCURRENTLY IF EXISTS {qualified_name}")).await?;
+                Outcome::new(format!("dropped {name}, which an interrupted build had left invalid"))
+                    .with("dropped", name.as_str())
+            }
+            Found::Other { kind } => return Err(self.in_the_way(&kind)),
+        };
+        connection.close().await;
+        Ok(outcome)
+    }
+}

@@ -1,0 +1,28 @@
+//! The mechanism: which migrations and hooks a database still needs, and running them.
+//!
+//! [`Set`] is content: migrations, and hooks at their version boundaries. [`Plan`] is what a database still needs of
+//! it, a plain value. [`Migrator`] executes the plan or shows it, and tells what happens as [`Event`]s; it never prints.
+
+mod error;
+pub mod event;
+mod history;
+mod hook;
+mod invalid_index;
+mod migration;
+mod plan;
+mod run;
+mod session;
+mod set;
+mod sql;
+
+pub use error::{Error, HistoryError};
+pub use event::{Event, Observer};
+pub use history::{Applied, HookRun, HookState, Status, StatusEntry};
+pub use hook::{Forecast, Hook, HookContext, HookError, Outcome, Progress};
+pub use migration::{Migration, Mode};
+pub use plan::{Plan, Step};
+pub use run::{Migrator, Preview, PreviewStep, Summary, UpOptions};
+pub use set::{Set, SetBuilder, SetError};
+
+/// A migration's version: the number in `V<n>__<name>.sql`.
+pub type Version = i64;

@@ -1,0 +1,410 @@
+//! Running a plan, and showing one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_postgres::error::SqlState;
+use tokio_util::sync::CancellationToken;
+
+use super::event::{Event, Observer, SharedObserver};
+use super::history::{self, HookState, StatusEntry};
+use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
+use super::session::Session;
+use super::{Error, Migration, Plan, Set, Step, Version};
+use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
+
+/// First pause before a migration that gave way tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
+const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a run is asked to do.
+#[derive(Clone, Debug)]
+pub struct UpOptions {
+    /// The last version to apply; all of them if none is given.
+    pub target: Option<Version>,
+    /// Hooks to leave out. The guard of the migration behind them decides whether it may run all the same.
+    pub skip_hooks: Vec<String>,
+    /// How long to wait for a lock that somebody else holds.
+    pub lock_wait: Duration,
+}
+
+impl Default for UpOptions {
+    /// Everything, waiting up to ten minutes for a lock.
+    fn default() -> Self {
+        Self { target: None, skip_hooks: Vec::new(), lock_wait: Duration::from_mins(10) }
+    }
+}
+
+impl UpOptions {
+    /// Checks that target and hooks exist in `set`.
+    pub(super) fn check(&self, set: &Set) -> Result<(), Error> {
+        if let Some(target) = self.target.filter(|target| *target > set.latest()) {
+            return Err(Error::NoSuchTarget { target, latest: set.latest() });
+        }
+        let known = set.hook_names();
+        match self.skip_hooks.iter().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => {
+                Err(Error::NoSuchHook { name: name.clone(), known: known.into_iter().map(str::to_owned).collect() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a run has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Version of the database now.
+    pub version: Version,
+    /// Migrations applied by this run.
+    pub migrations: usize,
+    /// Hooks run by this run.
+    pub hooks: usize,
+}
+
+/// One step of a [`Preview`].
+#[derive(Clone, Debug)]
+pub enum PreviewStep {
+    /// A hook, with what it expects to do; without, if it is skipped.
+    Hook {
+        /// Its name.
+        hook: String,
+        /// The version it prepares for.
+        before: Version,
+        /// What it expects to do.
+        forecast: Option<Forecast>,
+    },
+    /// A migration.
+    Apply(Migration),
+}
+
+/// What a run would do.
+#[derive(Clone, Debug)]
+pub struct Preview {
+    /// Version of the database; 0 for an empty history.
+    pub current: Version,
+    /// Version that the steps lead to.
+    pub target: Version,
+    /// The steps.
+    pub steps: Vec<PreviewStep>,
+}
+
+/// Brings one database up to date with one set.
+pub struct Migrator {
+    set: Set,
+    connector: Connector,
+    observer: SharedObserver,
+}
+
+impl Migrator {
+    /// A migrator for `database`. Cancelling `cancel` stops a run cleanly, in the middle of a statement too; events go
+    /// to `observer`.
+    pub fn new(set: Set, database: Database, cancel: CancellationToken, observer: impl Observer + 'static) -> Self {
+        let observer: SharedObserver = Arc::new(observer);
+        let notices = Arc::clone(&observer);
+        let connector = Connector::new(database, cancel).on_notice(move |notice| notices.event(Event::Notice(notice)));
+        Self { set, connector, observer }
+    }
+
+    /// The set.
+    #[must_use]
+    pub fn set(&self) -> &Set {
+        &self.set
+    }
+
+    /// Applies what is pending, running the hooks before each migration. One run at a time: others wait.
+    ///
+    /// With nothing pending, nothing is written and no lock is taken.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]. Migrations applied before the error stay applied; the one it happened in is rolled back.
+    pub async fn up(&self, options: &UpOptions) -> Result<Summary, Error> {
+        options.check(&self.set)?;
+        let connection = self.connector.connect("migrate: up").await?;
+        let result = self.up_on(&connection, options).await;
+        connection.close().await;
+        result
+    }
+
+    async fn up_on(&self, connection: &Connection, options: &UpOptions) -> Result<Summary, Error> {
+        let started = Instant::now();
+        let facts = self.look_at_server(connection).await?;
+        let plan = self.plan(connection, options).await?;
+        if plan.is_empty() {
+            return Ok(self.finish(&Summary { version: plan.current, migrations: 0, hooks: 0 }, started));
+        }
+        check_rights(&facts)?;
+        refuse_foreign_ledger(connection, &facts, &plan).await?;
+
+        let on_wait = |waiting| self.observer.event(Event::Waiting(waiting));
+        let lock = RunLock::acquire(&self.connector, connection, options.lock_wait, &on_wait).await?;
+        let result = self.run_locked(connection, &lock, options, started).await;
+        lock.release().await;
+        result
+    }
+
+    async fn run_locked(
+        &self,
+        connection: &Connection,
+        lock: &RunLock,
+        options: &UpOptions,
+        started: Instant,
+    ) -> Result<Summary, Error> {
+        // Whoever had the lock before us may have done all of it.
+        let plan = self.plan(connection, options).await?;
+        let mut summary = Summary { version: plan.current, migrations: 0, hooks: 0 };
+        if plan.is_empty() {
+            return Ok(self.finish(&summary, started));
+        }
+        history::prepare(connection, &self.set).await?;
+        self.observer.event(Event::Planned {
+            current: plan.current,
+            target: plan.target,
+            migrations: plan.migrations(),
+            hooks: plan.hooks(),
+        });
+        for step in &plan.steps {
+            lock.check().await?;
+            match step {
+                Step::Hook { hook, before, skipped: true } => {
+                    self.skip_hook(connection, hook.as_ref(), *before).await?;
+                }
+                Step::Hook { hook, before, skipped: false } => {
+                    self.run_hook(connection, hook.as_ref(), *before, options).await?;
+                    summary.hooks += 1;
+                }
+                Step::Apply(migration) => {
+                    self.apply(connection, migration, options).await?;
+                    summary.migrations += 1;
+                    summary.version = migration.version();
+                }
+            }
+        }
+        Ok(self.finish(&summary, started))
+    }
+
+    fn finish(&self, summary: &Summary, started: Instant) -> Summary {
+        self.observer.event(Event::Finished {
+            version: summary.version,
+            migrations: summary.migrations,
+            hooks: summary.hooks,
+            duration: started.elapsed(),
+        });
+        summary.clone()
+    }
+
+    /// Shows what [`Self::up`] would do, with the forecast of each hook. Writes nothing: the server is told to refuse
+    /// every write of these sessions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::up`], as far as it can be known beforehand.
+    pub async fn preview(&self, options: &UpOptions) -> Result<Preview, Error> {
+        options.check(&self.set)?;
+        let connector = self.connector.clone().read_only();
+        let connection = connector.connect("migrate: dry run").await?;
+        let facts = self.look_at_server(&connection).await?;
+        let plan = self.plan(&connection, options).await?;
+        if !plan.is_empty() {
+            check_rights(&facts)?;
+            refuse_foreign_ledger(&connection, &facts, &plan).await?;
+        }
+        let mut steps = Vec::new();
+        for step in &plan.steps {
+            steps.push(match step {
+                Step::Apply(migration) => PreviewStep::Apply(migration.clone()),
+                Step::Hook { hook, before, skipped } => {
+                    let forecast = if *skipped {
+                        None
+                    } else {
+                        let cx = self.hook_context(hook.as_ref(), *before, connector.clone(), options);
+                        Some(hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), *before, source))?)
+                    };
+                    PreviewStep::Hook { hook: hook.name().to_owned(), before: *before, forecast }
+                }
+            });
+        }
+        connection.close().await;
+        Ok(Preview { current: plan.current, target: plan.target, steps })
+    }
+
+    /// Every version with its standing, and the hooks at its boundary with their last run. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be asked.
+    pub async fn status(&self) -> Result<Vec<StatusEntry>, Error> {
+        let connection = self.connector.clone().read_only().connect("migrate: status").await?;
+        self.look_at_server(&connection).await?;
+        let history = history::History::read(&connection, &self.set).await?;
+        connection.close().await;
+        Ok(history.status(&self.set))
+    }
+
+    async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
+        let history = history::History::read(connection, &self.set).await?;
+        Plan::new(&self.set, &history, options)
+    }
+
+    async fn look_at_server(&self, connection: &Connection) -> Result<ServerFacts, Error> {
+        let facts = ServerFacts::read(connection).await?;
+        if facts.major() < self.set.minimum_server() {
+            return Err(Error::ServerTooOld { version: facts.version, minimum: self.set.minimum_server() });
+        }
+        self.observer.event(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });
+        Ok(facts)
+    }
+
+    fn hook_context(&self, hook: &dyn Hook, before: Version, connector: Connector, options: &UpOptions) -> HookContext {
+        let observer = Arc::clone(&self.observer);
+        HookContext::new(self.set.name(), hook.name(), before, connector, observer, options.lock_wait)
+    }
+
+    async fn run_hook(
+        &self,
+        connection: &Connection,
+        hook: &dyn Hook,
+        before: Version,
+        options: &UpOptions,
+    ) -> Result<(), Error> {
+        let name = hook.name().to_owned();
+        self.observer.event(Event::HookStarted { hook: name.clone(), before });
+        let started = Instant::now();
+        let run = history::hook_started(connection, &self.set, &name, before).await?;
+        let cx = self.hook_context(hook, before, self.connector.clone(), options);
+        match hook.run(&cx).await {
+            Ok(outcome) => {
+                history::hook_ended(connection, run, HookState::Done, &outcome).await?;
+                let duration = started.elapsed();
+                self.observer.event(Event::HookFinished { hook: name, before, outcome, duration });
+                Ok(())
+            }
+            Err(source) => {
+                let error = hook_error(hook, before, source);
+                let state = match error {
+                    Error::Interrupted => HookState::Interrupted,
+                    _ => HookState::Failed,
+                };
+                // The error that matters is the hook's; a database that is gone cannot record it.
+                if let Err(error) = history::hook_ended(connection, run, state, &Outcome::new(error.to_string())).await
+                {
+                    tracing::warn!("the failure of hook {name} could not be recorded: {error}");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn skip_hook(&self, connection: &Connection, hook: &dyn Hook, before: Version) -> Result<(), Error> {
+        let run = history::hook_started(connection, &self.set, hook.name(), before).await?;
+        let outcome = Outcome::new("left out by --skip-hook");
+        history::hook_ended(connection, run, HookState::Skipped, &outcome).await?;
+        self.observer.event(Event::HookSkipped { hook: hook.name().to_owned(), before });
+        Ok(())
+    }
+
+    /// Applies one migration. One that cannot have its locks soon gives way to the application and tries again.
+    async fn apply(&self, connection: &Connection, migration: &Migration, options: &UpOptions) -> Result<(), Error> {
+        let (version, name) = (migration.version(), migration.name().to_owned());
+        self.observer.event(Event::MigrationStarted { version, name: name.clone() });
+        let started = Instant::now();
+        let mut pause = FIRST_RETRY_PAUSE;
+        for attempts in 1.. {
+            match Session::new(connection).apply(&self.set, migration).await {
+                Ok(()) => break,
+                Err(error) if gives_way(&error) && started.elapsed() + pause < options.lock_wait => {
+                    let reason = error.to_string();
+                    self.observer.event(Event::MigrationRetried { version, name: name.clone(), reason, attempts });
+                    connection.pause(pause).await?;
+                    pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+                }
+                Err(error) => return Err(self.migration_error(migration, error, options)),
+            }
+        }
+        let duration = started.elapsed();
+        self.observer.event(Event::MigrationApplied { version, name, duration });
+        Ok(())
+    }
+
+    fn migration_error(&self, migration: &Migration, error: db::Error, options: &UpOptions) -> Error {
+        let file = migration.file();
+        match error {
+            db::Error::Interrupted => Error::Interrupted,
+            db::Error::Server(report) if report.sqlstate == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code() => {
+                let hooks = self.set.hooks_before(migration.version()).iter();
+                let skipped = hooks.map(|hook| hook.name().to_owned()).filter(|hook| options.skip_hooks.contains(hook));
+                Error::Refused { file, version: migration.version(), report, skipped: skipped.collect() }
+            }
+            source => {
+                let position = match &source {
+                    db::Error::Server(report) => report.position,
+                    _ => None,
+                };
+                let line = position.map(|position| line_of(migration.sql(), position));
+                Error::Migration { file, line, source }
+            }
+        }
+    }
+}
+
+fn hook_error(hook: &dyn Hook, before: Version, source: HookError) -> Error {
+    match source {
+        HookError::Database(db::Error::Interrupted) => Error::Interrupted,
+        source => Error::Hook { hook: hook.name().to_owned(), before, source },
+    }
+}
+
+/// Errors that say "somebody was in the way", after which the same migration may well succeed.
+fn gives_way(error: &db::Error) -> bool {
+    error.is(&SqlState::LOCK_NOT_AVAILABLE) || error.is(&SqlState::T_R_DEADLOCK_DETECTED)
+}
+
+/// The line of a character position; both count from 1.
+fn line_of(sql: &str, position: u32) -> usize {
+    sql.chars().take(position.saturating_sub(1) as usize).filter(|c| *c == '\n').count() + 1
+}
+
+fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
+    if facts.in_recovery {
+        return Err(Error::Standby);
+    }
+    let (role, database) = (facts.role.clone(), facts.database.clone());
+    let Some(schema) = &facts.schema else {
+        return Err(Error::NoSchema { role, database });
+    };
+    if !facts.may_create_objects {
+        let what = format!("objects in schema {schema}");
+        let grant = format!("GRANT CREATE ON SCHEMA \"{schema}\" TO \"{role}\"");
+        return Err(Error::Privilege { role, what, database, grant });
+    }
+    if !facts.may_keep_books {
+        let what = "the schema migrate, where its history is kept,".to_owned();
+        let grant = format!("GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\"");
+        return Err(Error::Privilege { role, what, database, grant });
+    }
+    Ok(())
+}
+
+/// A database that another migrator has built must not get our first migrations on top.
+async fn refuse_foreign_ledger(connection: &Connection, facts: &ServerFacts, plan: &Plan) -> Result<(), Error> {
+    if plan.current > 0 {
+        return Ok(());
+    }
+    let row = connection.query_one("SELECT to_regclass('public.schema_migrations')::text", &[]).await?;
+    match row.get::<_, Option<String>>(0) {
+        Some(ledger) => Err(Error::ForeignLedger { database: facts.database.clone(), ledger }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_counted_in_characters_and_lines_from_one() {
+        assert_eq!(line_of("ä\nb", 1), 1);
+        assert_eq!(line_of("ä\nb", 3), 2);
+    }
+}

@@ -1,0 +1,143 @@
+//! The session that migrates, as refinery drives it: one version at a time.
+
+use refinery::SchemaVersion;
+use refinery_core::AsyncMigrate;
+use refinery_core::traits::r#async::{AsyncQuery, AsyncTransaction};
+use time::OffsetDateTime;
+use tokio_postgres::error::SqlState;
+
+use super::invalid_index;
+use super::migration::Mode;
+use super::{Migration, Set, history};
+use crate::db::{Connection, Error, ServerReport};
+
+/// How long a migration may stand in the queue for a strong lock, with the application queueing behind it, before it
+/// gives way and tries again.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '1s'";
+
+/// Applies migrations through refinery, which verifies the history and writes its row.
+pub(super) struct Session<'c> {
+    connection: &'c Connection,
+    mode: Mode,
+    /// refinery wraps errors into its own; the one that counts is kept here.
+    failure: Option<Error>,
+}
+
+impl<'c> Session<'c> {
+    pub fn new(connection: &'c Connection) -> Self {
+        Self { connection, mode: Mode::Transaction, failure: None }
+    }
+
+    /// Applies one migration and records it, both or neither.
+    pub async fn apply(&mut self, set: &Set, migration: &Migration) -> Result<(), Error> {
+        let version = migration.version();
+        let known: Vec<_> = set
+            .migrations()
+            .iter()
+            .filter(|known| known.version() <= version)
+            .map(|known| known.inner().clone())
+            .collect();
+        self.mode = migration.mode().clone();
+        self.failure = None;
+        let target = refinery::Target::Version(version as SchemaVersion);
+        match self.migrate(&known, true, true, false, target, &history::table(set)).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.failure.take().unwrap_or_else(|| Error::Conversion { reason: error.to_string() })),
+        }
+    }
+
+    async fn run(&mut self, queries: &[&str]) -> Result<(), Error> {
+        match (&self.mode, queries) {
+            (_, []) => Ok(()),
+            (Mode::NoTransaction { index }, [statement, record @ ..]) => {
+                self.connection.batch(statement).await?;
+                if let Some(index) = index {
+                    // With IF NOT EXISTS the statement succeeds beside a broken index of that name.
+                    match invalid_index::look_up(self.connection, index).await? {
+                        invalid_index::Found::ValidIndex => {}
+                        other => return Err(unusable_index(&index.name, &other)),
+                    }
+                }
+                for query in record {
+                    self.connection.batch(query).await?;
+                }
+                Ok(())
+            }
+            (Mode::Transaction, queries) => {
+                let transaction = self.connection.begin().await?;
+                let result = async {
+                    transaction.batch(LOCK_TIMEOUT).await?;
+                    for query in queries {
+                        transaction.batch(query).await?;
+                    }
+                    Ok(())
+                }
+                .await;
+                match result {
+                    Ok(()) => transaction.commit().await,
+                    Err(error) => {
+                        transaction.rollback().await;
+                        Err(error)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn unusable_index(name: &str, found: &invalid_index::Found) -> Error {
+    Error::Server(Box::new(ServerReport {
+        sqlstate: SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code().to_owned(),
+        message: format!("index {name} is not usable after it was built: {found}"),
+        detail: None,
+        hint: Some("Run it again without skipping the hook that drops the invalid index.".to_owned()),
+        context: None,
+        position: None,
+    }))
+}
+
+impl AsyncTransaction for Session<'_> {
+    type Error = Error;
+
+    async fn execute<'a, T: Iterator<Item = &'a str> + Send + 'a>(
+        &'a mut self,
+        queries: T,
+    ) -> Result<usize, Self::Error> {
+        let queries: Vec<&str> = queries.filter(|query| !query.is_empty()).collect();
+        self.run(&queries).await.map_err(|error| self.keep(error))?;
+        Ok(queries.len())
+    }
+}
+
+impl AsyncQuery<Vec<refinery::Migration>> for Session<'_> {
+    async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<refinery::Migration>, Error> {
+        let rows = self.connection.query(query, &[]).await.map_err(|error| self.keep(error))?;
+        let mut applied = Vec::new();
+        for row in rows {
+            let checksum: String = row.get(3);
+            // A damaged row was refused when the plan was made; here it only must not pass for another.
+            let checksum = checksum.parse().map_err(|_| {
+                let reason = format!("checksum {checksum:?} in the history is not a number");
+                self.keep(Error::Conversion { reason })
+            })?;
+            applied.push(refinery::Migration::applied(row.get(0), row.get(1), OffsetDateTime::UNIX_EPOCH, checksum));
+        }
+        Ok(applied)
+    }
+}
+
+impl AsyncMigrate for Session<'_> {
+    /// The table has been made together with the rest of the bookkeeping.
+    fn assert_migrations_table_query(_: &str) -> String {
+        String::new()
+    }
+}
+
+impl Session<'_> {
+    /// Keeps the error for [`Session::apply`] and gives refinery one to carry.
+    fn keep(&mut self, error: Error) -> Error {
+        let carried = Error::Conversion { reason: error.to_string() };
+        self.failure = Some(error);
+        carried
+    }
+}

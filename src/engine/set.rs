@@ -1,0 +1,225 @@
+//! A set: migrations, and the hooks at their version boundaries.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::hook::Hook;
+use super::invalid_index::InvalidIndexCleanup;
+use super::migration::Mode;
+use super::{Migration, Version};
+
+/// Something is wrong with a set itself; no database was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SetError {
+    /// The set's name becomes part of a table's name.
+    #[error("a set's name consists of lower-case letters, digits and '-', at most 40 of them: {name:?}")]
+    SetName {
+        /// The name given.
+        name: String,
+    },
+    /// A migration's name has another form.
+    #[error("migration {name:?}: {reason}")]
+    Name {
+        /// The name given.
+        name: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Two migrations have the same version.
+    #[error("version {version} is repeated: {first} and {second}")]
+    Repeated {
+        /// The version.
+        version: Version,
+        /// One file.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// An unknown `-- migrate:` line.
+    #[error("migration {name}: unknown directive {directive:?}; there is only \"no-transaction\"")]
+    Directive {
+        /// The migration.
+        name: String,
+        /// What the line says.
+        directive: String,
+    },
+    /// A file without a transaction holds several statements, of which a kill could leave a part.
+    #[error("migration {name} runs without a transaction and must hold exactly one statement, it holds {found}")]
+    NotOneStatement {
+        /// The migration.
+        name: String,
+        /// How many were found.
+        found: usize,
+    },
+    /// A file without a transaction could not be run again after a kill.
+    #[error("migration {name} runs without a transaction and must say CREATE INDEX CONCURRENTLY IF NOT EXISTS <name>")]
+    NotRepeatable {
+        /// The migration.
+        name: String,
+    },
+    /// A hook is registered before a version that does not exist.
+    #[error("hook {hook} is registered before version {version}, which the set does not have")]
+    NoBoundary {
+        /// The hook.
+        hook: String,
+        /// The version.
+        version: Version,
+    },
+}
+
+/// Migrations in order, each with the hooks that run before it.
+#[derive(Clone)]
+pub struct Set {
+    name: String,
+    minimum_server: i32,
+    migrations: Vec<Migration>,
+    hooks: BTreeMap<Version, Vec<Arc<dyn Hook>>>,
+}
+
+impl Set {
+    /// Starts a set. Its history is kept under `name`.
+    #[must_use]
+    pub fn builder(name: &str) -> SetBuilder {
+        SetBuilder { name: name.to_owned(), minimum_server: 13, migrations: Vec::new(), hooks: Vec::new() }
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The oldest major version of PostgreSQL that the migrations run on.
+    #[must_use]
+    pub fn minimum_server(&self) -> i32 {
+        self.minimum_server
+    }
+
+    /// All migrations, ascending.
+    #[must_use]
+    pub fn migrations(&self) -> &[Migration] {
+        &self.migrations
+    }
+
+    /// The migration of a version.
+    #[must_use]
+    pub fn migration(&self, version: Version) -> Option<&Migration> {
+        self.migrations.iter().find(|migration| migration.version() == version)
+    }
+
+    /// The hooks that run before a version, in order.
+    #[must_use]
+    pub fn hooks_before(&self, version: Version) -> &[Arc<dyn Hook>] {
+        self.hooks.get(&version).map_or(&[], Vec::as_slice)
+    }
+
+    /// The names of all hooks, each once.
+    #[must_use]
+    pub fn hook_names(&self) -> Vec<&str> {
+        let mut names: Vec<&str> = self.hooks.values().flatten().map(|hook| hook.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The highest version; 0 for an empty set.
+    #[must_use]
+    pub fn latest(&self) -> Version {
+        self.migrations.last().map_or(0, Migration::version)
+    }
+}
+
+/// Collects the parts of a [`Set`].
+pub struct SetBuilder {
+    name: String,
+    minimum_server: i32,
+    migrations: Vec<Result<Migration, SetError>>,
+    hooks: Vec<(Version, Arc<dyn Hook>)>,
+}
+
+impl SetBuilder {
+    /// Adds one migration: `V<n>__<name>` and its SQL.
+    #[must_use]
+    pub fn migration(mut self, name: &str, sql: &str) -> Self {
+        self.migrations.push(Migration::new(name, sql));
+        self
+    }
+
+    /// Adds the migrations that `refinery::embed_migrations!` has read.
+    #[must_use]
+    pub fn embedded(mut self, runner: &refinery::Runner) -> Self {
+        self.migrations.extend(runner.get_migrations().iter().cloned().map(Migration::from_refinery));
+        self
+    }
+
+    /// Runs `hook` before version `version`, whenever that is pending.
+    #[must_use]
+    pub fn before(mut self, version: Version, hook: impl Hook + 'static) -> Self {
+        self.hooks.push((version, Arc::new(hook)));
+        self
+    }
+
+    /// The oldest major version of PostgreSQL that the migrations run on; 13 unless set.
+    #[must_use]
+    pub fn minimum_server(mut self, major: i32) -> Self {
+        self.minimum_server = major;
+        self
+    }
+
+    /// Checks the parts and puts them together.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError`] with the first thing that is wrong.
+    pub fn build(self) -> Result<Set, SetError> {
+        let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.name.is_empty() || self.name.len() > 40 || !self.name.chars().all(allowed) {
+            return Err(SetError::SetName { name: self.name });
+        }
+        let mut migrations = self.migrations.into_iter().collect::<Result<Vec<_>, _>>()?;
+        migrations.sort_by_key(Migration::version);
+        for pair in migrations.windows(2) {
+            if pair[0].version() == pair[1].version() {
+                return Err(SetError::Repeated {
+                    version: pair[0].version(),
+                    first: pair[0].file(),
+                    second: pair[1].file(),
+                });
+            }
+        }
+        let mut hooks: BTreeMap<Version, Vec<Arc<dyn Hook>>> = BTreeMap::new();
+        // An interrupted concurrent build is cleaned up before it is tried again, for every such file there is.
+        for migration in &migrations {
+            if let Mode::NoTransaction { index: Some(index) } = migration.mode() {
+                let cleanup = InvalidIndexCleanup::new(index.clone());
+                hooks.entry(migration.version()).or_default().push(Arc::new(cleanup));
+            }
+        }
+        for (version, hook) in self.hooks {
+            if !migrations.iter().any(|migration| migration.version() == version) {
+                return Err(SetError::NoBoundary { hook: hook.name().to_owned(), version });
+            }
+            hooks.entry(version).or_default().push(hook);
+        }
+        Ok(Set { name: self.name, minimum_server: self.minimum_server, migrations, hooks })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repeated_version_names_both_files() {
+        let error = Set::builder("s").migration("V2__b", "SELECT 1").migration("V2__a", "SELECT 2").build();
+        assert_eq!(error.err().unwrap().to_string(), "version 2 is repeated: V2__b.sql and V2__a.sql");
+    }
+
+    #[test]
+    fn every_concurrent_index_gets_its_cleanup() {
+        let sql = "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (c);";
+        let set = Set::builder("s").migration("V1__a", "SELECT 1").migration("V2__i", sql).build().unwrap();
+        assert!(set.hooks_before(1).is_empty());
+        assert_eq!(set.hooks_before(2).len(), 1);
+    }
+}

@@ -1,0 +1,21 @@
+//! Versioned PostgreSQL migrations with hooks at their version boundaries.
+//!
+//! Read in this order: [`engine::Set`] (what there is to apply), [`engine::Hook`] (code before a migration),
+//! [`engine::Migrator`] (doing it), [`catalog`] (the platform's own content). `examples/own_chain.rs` embeds all of it
+//! in another program.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs, clippy::pedantic)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
+pub mod catalog;
+pub mod cli;
+pub mod db;
+pub mod engine;
+#[path = "../hooks/mod.rs"]
+pub mod hooks;
+pub mod usage;
+
+pub use refinery;
+pub use tokio_util::sync::CancellationToken;

@@ -1,0 +1,161 @@
+//! Looking at what there is to roll up, before anything is done.
+
+use time::OffsetDateTime;
+
+use crate::db::{Connection, Error};
+
+/// What there is to roll up.
+#[derive(Clone, Debug)]
+pub enum Survey {
+    /// There is no table `task_usage`.
+    NoUsage,
+    /// The tables or functions of the hourly rollup are not there (yet).
+    NoPipeline(Extent),
+    /// The state row is missing, which nothing but a person can have done.
+    NoState,
+    /// All is there.
+    Ready(Extent),
+}
+
+/// How usage and watermark stand.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// The earliest change of a usage row, as the server writes it; none if there is no usage.
+    pub earliest: Option<String>,
+    /// The latest one, counted as now if it lies in the future.
+    pub latest: Option<String>,
+    /// How far the rollup has come.
+    pub watermark: String,
+    /// Seconds from the watermark to the latest change; negative if it is past that. None without usage.
+    pub lag: Option<f64>,
+}
+
+/// The survey failed, or found what cannot be rolled up.
+#[derive(Debug, thiserror::Error)]
+pub enum SurveyError {
+    /// The connection or a statement.
+    #[error(transparent)]
+    Database(#[from] Error),
+    /// Rows whose time has no hour.
+    #[error(
+        "usage row {example} has {column} = {value}, which belongs to no hour{}",
+        if *rows > 1 { format!("; {rows} rows are like it") } else { String::new() }
+    )]
+    NoHour {
+        /// How many there are; counted up to 1000.
+        rows: i64,
+        /// The id of one of them.
+        example: String,
+        /// The column.
+        column: String,
+        /// Its value.
+        value: String,
+    },
+}
+
+/// Which columns there are decides how a row's last change is read.
+#[derive(Clone, Copy)]
+struct Columns {
+    updated_at: bool,
+}
+
+impl Columns {
+    fn fill(self, sql: &str) -> String {
+        let (changed, legacy) =
+            if self.updated_at { ("u.updated_at", "u.updated_at IS NULL") } else { ("u.created_at", "false") };
+        sql.replace("{changed}", changed).replace("{legacy}", legacy)
+    }
+}
+
+async fn columns(connection: &Connection) -> Result<Option<Columns>, Error> {
+    const COLUMNS: &str = "
+        SELECT EXISTS (
+            SELECT FROM pg_catalog.pg_attribute
+            WHERE attrelid = c.oid AND attname = 'updated_at' AND NOT attisdropped
+        )
+        FROM (SELECT to_regclass('task_usage') AS oid) c
+        WHERE c.oid IS NOT NULL";
+    let row = connection.query_opt(COLUMNS, &[]).await?;
+    Ok(row.map(|row| Columns { updated_at: row.get(0) }))
+}
+
+impl Survey {
+    /// Looks at the database. Reads a handful of index entries, whatever the size of the table.
+    ///
+    /// # Errors
+    ///
+    /// [`SurveyError`].
+    pub async fn read(connection: &Connection) -> Result<Self, SurveyError> {
+        const PIPELINE: &str = "
+            SELECT to_regclass('task_usage_hourly_rollup_state') IS NOT NULL,
+                   to_regclass('task_usage_hourly') IS NOT NULL
+                   AND to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL
+                   AND to_regprocedure('task_usage_hourly_horizon()') IS NOT NULL";
+        connection.batch("SET TIME ZONE 'UTC'; SET datestyle TO 'ISO'").await?;
+        let Some(columns) = columns(connection).await? else { return Ok(Self::NoUsage) };
+        refuse_impossible_times(connection, columns).await?;
+
+        let row = connection.query_one(PIPELINE, &[]).await?;
+        let (state, functions): (bool, bool) = (row.get(0), row.get(1));
+        let watermark = if state {
+            "(SELECT watermark_at FROM task_usage_hourly_rollup_state WHERE id = 1)"
+        } else {
+            "'epoch'::timestamptz"
+        };
+        let sql = columns.fill(include_str!("survey.sql")).replace("{watermark}", watermark);
+        let row = connection.query_one(&sql, &[]).await?;
+        let Some(watermark) = row.get(2) else { return Ok(Self::NoState) };
+        let extent = Extent { earliest: row.get(0), latest: row.get(1), watermark, lag: row.get(3) };
+        Ok(if state && functions { Self::Ready(extent) } else { Self::NoPipeline(extent) })
+    }
+}
+
+/// Rows that no hour can hold would make every pass over them fail or leave them out; better to name them first.
+async fn refuse_impossible_times(connection: &Connection, columns: Columns) -> Result<(), SurveyError> {
+    const IMPOSSIBLE: &str = "
+        SELECT count(*), min(r.id::text), min(r.{column}::text)
+        FROM (
+            (SELECT u.id, u.{column} FROM task_usage u WHERE u.{column} >= '9999-01-01 UTC' LIMIT 1000)
+            UNION ALL
+            (SELECT u.id, u.{column} FROM task_usage u WHERE u.{column} < '0001-01-01 UTC' LIMIT 1000)
+        ) r";
+    let checked: &[&str] = if columns.updated_at { &["created_at", "updated_at"] } else { &["created_at"] };
+    for column in checked {
+        let row = connection.query_one(&IMPOSSIBLE.replace("{column}", column), &[]).await?;
+        let rows: i64 = row.get(0);
+        if rows > 0 {
+            let column = (*column).to_owned();
+            return Err(SurveyError::NoHour { rows, example: row.get(1), column, value: row.get(2) });
+        }
+    }
+    Ok(())
+}
+
+/// One UTC month that holds usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Month {
+    pub starts: OffsetDateTime,
+    pub ends: OffsetDateTime,
+}
+
+/// The months that hold usage, ascending.
+pub(super) async fn months(connection: &Connection) -> Result<Vec<Month>, Error> {
+    let Some(columns) = columns(connection).await? else { return Ok(Vec::new()) };
+    let rows = connection.query(&columns.fill(include_str!("months.sql")), &[]).await?;
+    Ok(rows.iter().map(|row| Month { starts: row.get(0), ends: row.get(1) }).collect())
+}
+
+/// How many usage rows there are: exact up to a million, the planner's estimate above.
+pub(super) async fn rows(connection: &Connection) -> Result<i64, Error> {
+    const ENOUGH: i64 = 1_000_000;
+    let row = connection.query_one("SELECT count(*) FROM (SELECT FROM task_usage LIMIT $1::bigint + 1) r", &[&ENOUGH]).await?;
+    let counted: i64 = row.get(0);
+    if counted <= ENOUGH {
+        return Ok(counted);
+    }
+    let row = connection.query_one("EXPLAIN (FORMAT JSON) SELECT FROM task_usage", &[]).await?;
+    let plan: serde_json::Value = row.get(0);
+    #[allow(clippy::cast_possible_truncation, reason = "an estimate")]
+    let estimate = plan[0]["Plan"]["Plan Rows"].as_f64().unwrap_or(0.0) as i64;
+    Ok(estimate.max(counted))
+}

@@ -1,0 +1,23 @@
+-- What there is to roll up, answered from the ends of indexes. {legacy} is the condition of rows without updated_at;
+-- {watermark} is the watermark, or its initial value where the state table does not exist yet.
+WITH extent AS (
+    SELECT
+        least(
+            (SELECT min({changed}) FROM task_usage u),
+            (SELECT min(u.created_at) FROM task_usage u WHERE {legacy})
+        ) AS earliest,
+        least(now(), greatest(
+            (SELECT max({changed}) FROM task_usage u),
+            (SELECT max(u.created_at) FROM task_usage u WHERE {legacy})
+        )) AS latest
+),
+state AS (
+    SELECT {watermark} AS watermark_at
+)
+SELECT
+    e.earliest::text,
+    e.latest::text,
+    (s.watermark_at)::text,
+    CASE WHEN isfinite(s.watermark_at) THEN extract(epoch FROM e.latest - s.watermark_at)::float8 END
+FROM extent e
+CROSS JOIN state s

@@ -1,0 +1,299 @@
+//! Rolling up the whole history, month by month.
+//!
+//! Each month is a transaction of its own, under the lock of the hourly tick, and its progress commits with it. The
+//! watermark moves once, at the end. Usage that changes while the walk is on its way is caught by a last pass, which
+//! covers everything since the horizon at which the walk began; changes that such a pass by time would not see are
+//! reported by the triggers and drained by it. The watermark is then stamped with the horizon at which that last pass
+//! began: five minutes behind the clock, and behind every transaction that was still writing usage.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::survey::{self, Extent, Survey, SurveyError};
+use crate::db::{self, Connection, LockKey, LockTimeout, Patience, Transaction, Waiting};
+
+/// Taken by every tick and every slice for its transaction; older programs take it as a session lock.
+const ROLLUP_LOCK: LockKey = LockKey { key: 4246, what: "the lock of the hourly rollup" };
+
+/// How a walk is to behave.
+#[derive(Clone, Copy, Debug)]
+pub struct WalkOptions {
+    /// Up to this lag only the window behind the watermark is rolled up.
+    pub tolerated_lag: Duration,
+    /// Pause between two months, for the application's sake.
+    pub pause: Duration,
+    /// How long to wait for the rollup's lock, for each month.
+    pub lock_wait: Duration,
+}
+
+impl Default for WalkOptions {
+    /// An hour, no pause, ten minutes.
+    fn default() -> Self {
+        Self { tolerated_lag: Duration::from_hours(1), pause: Duration::ZERO, lock_wait: Duration::from_mins(10) }
+    }
+}
+
+/// Where a walk that did not get to its end goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The horizon at which the walk began, as the server writes it. The last pass starts from here.
+    pub began_at: String,
+    /// Start of the last month that is done.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub done: Option<OffsetDateTime>,
+    /// Usage rows in the months that are done.
+    pub rows: u64,
+    /// Buckets written and deleted for them.
+    pub buckets: u64,
+}
+
+/// What a walk needs from whoever runs it.
+#[async_trait]
+pub trait WalkHost: Send + Sync {
+    /// `done` of `total` months, `rows` usage rows so far.
+    fn progress(&self, done: u64, total: u64, rows: u64);
+    /// Somebody else has the lock.
+    fn waiting(&self, waiting: Waiting);
+    /// What was saved last.
+    async fn load(&self, connection: &Connection) -> Result<Option<Resume>, db::Error>;
+    /// Saves progress, in the open transaction.
+    async fn save(&self, connection: &Connection, resume: &Resume) -> Result<(), db::Error>;
+    /// Forgets it, in the open transaction.
+    async fn clear(&self, connection: &Connection) -> Result<(), db::Error>;
+}
+
+/// What a walk did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WalkReport {
+    /// The tables are not there: nothing to do.
+    NothingThere,
+    /// Only the window behind the watermark was rolled up, and the watermark moved.
+    CaughtUp {
+        /// Buckets written and deleted.
+        buckets: u64,
+        /// There is no usage at all.
+        empty: bool,
+        /// The watermark now.
+        watermark: String,
+    },
+    /// The whole history was rolled up.
+    Walked {
+        /// Months that hold usage.
+        months: u64,
+        /// Usage rows in them.
+        rows: u64,
+        /// Buckets written and deleted.
+        buckets: u64,
+        /// The earliest change of a usage row.
+        from: String,
+        /// The watermark now.
+        watermark: String,
+    },
+}
+
+/// Why a walk failed. What it had completed stays, and the next one goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum WalkError {
+    /// The connection or a statement.
+    #[error(transparent)]
+    Database(#[from] db::Error),
+    /// The rollup's lock was not to be had.
+    #[error(transparent)]
+    Lock(#[from] LockTimeout),
+    /// What there is cannot be rolled up.
+    #[error(transparent)]
+    Survey(#[from] SurveyError),
+    /// The state row is missing.
+    #[error("task_usage_hourly_rollup_state has no row, so nothing says how far the hourly rollup has come")]
+    NoState,
+    /// All usage that can be seen is rolled up, but the watermark may not pass an open transaction.
+    #[error("the watermark stays at {watermark}: a transaction that has been open since then{} is writing usage",
+            pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    HeldBack {
+        /// The watermark now.
+        watermark: String,
+        /// The oldest such transaction's session, if it has one.
+        pid: Option<i32>,
+    },
+}
+
+/// What a walk would do now, in words: `Ok` completes "would …", `Err` says why there is nothing to do.
+///
+/// # Errors
+///
+/// [`WalkError`] if a walk would fail right away.
+pub async fn forecast(connection: &Connection, options: WalkOptions) -> Result<Result<String, String>, WalkError> {
+    let extent = match Survey::read(connection).await? {
+        Survey::NoUsage => return Ok(Err("there is no task_usage yet".to_owned())),
+        Survey::NoState => return Err(WalkError::NoState),
+        Survey::NoPipeline(extent) | Survey::Ready(extent) => extent,
+    };
+    if extent.latest.is_none() {
+        return Ok(Ok("stamp the watermark: task_usage is empty".to_owned()));
+    }
+    if is_tolerated(&extent, options) {
+        return Ok(Ok(format!("roll up what changed since {}", extent.watermark)));
+    }
+    let months = survey::months(connection).await?.len();
+    let rows = survey::rows(connection).await?;
+    let plural = if months == 1 { "" } else { "s" };
+    Ok(Ok(format!("roll up {months} month{plural}, about {} rows", grouped(rows))))
+}
+
+/// Rolls up what is missing and moves the watermark.
+///
+/// # Errors
+///
+/// [`WalkError`].
+pub async fn walk(connection: &Connection, options: WalkOptions, host: &dyn WalkHost) -> Result<WalkReport, WalkError> {
+    let extent = match Survey::read(connection).await? {
+        Survey::NoUsage | Survey::NoPipeline(_) => return Ok(WalkReport::NothingThere),
+        Survey::NoState => return Err(WalkError::NoState),
+        Survey::Ready(extent) => extent,
+    };
+    match &extent.earliest {
+        Some(earliest) if !is_tolerated(&extent, options) => {
+            let earliest = earliest.clone();
+            walk_months(connection, options, host, earliest).await
+        }
+        _ => {
+            let transaction = lock(connection, options, host).await?;
+            let (buckets, watermark) = last_pass(&transaction, &extent.watermark).await?;
+            host.clear(&transaction).await?;
+            transaction.commit().await?;
+            Ok(WalkReport::CaughtUp { buckets, empty: extent.latest.is_none(), watermark })
+        }
+    }
+}
+
+fn is_tolerated(extent: &Extent, options: WalkOptions) -> bool {
+    extent.lag.is_some_and(|lag| lag <= options.tolerated_lag.as_secs_f64())
+}
+
+async fn walk_months(
+    connection: &Connection,
+    options: WalkOptions,
+    host: &dyn WalkHost,
+    from: String,
+) -> Result<WalkReport, WalkError> {
+    const COUNT: &str = "
+        SELECT (SELECT count(*) FROM task_usage WHERE updated_at >= $1 AND updated_at < $2)
+             + (SELECT count(*) FROM task_usage WHERE updated_at IS NULL AND created_at >= $1 AND created_at < $2)";
+    let mut resume = begin_or_resume(connection, host).await?;
+    let months = survey::months(connection).await?;
+    let total = months.len() as u64;
+    let is_done = |month: &survey::Month, resume: &Resume| resume.done.is_some_and(|done| month.starts <= done);
+    let mut done = months.iter().filter(|month| is_done(month, &resume)).count() as u64;
+    host.progress(done, total, resume.rows);
+
+    let started_with = resume.clone();
+    for month in months.iter().filter(|month| !is_done(month, &started_with)) {
+        let transaction = lock(connection, options, host).await?;
+        let buckets = window(&transaction, month.starts, month.ends).await?;
+        let rows: i64 = transaction.query_one(COUNT, &[&month.starts, &month.ends]).await?.get(0);
+        resume.done = Some(month.starts);
+        resume.rows += rows.unsigned_abs();
+        resume.buckets += buckets;
+        host.save(&transaction, &resume).await?;
+        transaction.commit().await?;
+        done += 1;
+        host.progress(done, total, resume.rows);
+        if done < total && !options.pause.is_zero() {
+            connection.pause(options.pause).await?;
+        }
+    }
+
+    let transaction = lock(connection, options, host).await?;
+    let (buckets, watermark) = last_pass(&transaction, &resume.began_at).await?;
+    host.clear(&transaction).await?;
+    transaction.commit().await?;
+    if let Survey::Ready(extent) = Survey::read(connection).await?
+        && extent.lag.is_some_and(|lag| lag > options.tolerated_lag.as_secs_f64())
+    {
+        return Err(WalkError::HeldBack { watermark, pid: oldest_writer(connection).await? });
+    }
+    Ok(WalkReport::Walked { months: total, rows: resume.rows, buckets: resume.buckets + buckets, from, watermark })
+}
+
+/// Goes on where an earlier walk stopped, unless somebody has emptied the table since.
+async fn begin_or_resume(connection: &Connection, host: &dyn WalkHost) -> Result<Resume, WalkError> {
+    let saved = host.load(connection).await?;
+    let kept: bool = connection.query_one("SELECT EXISTS (SELECT FROM task_usage_hourly)", &[]).await?.get(0);
+    if let Some(resume) = saved.filter(|resume| kept || resume.buckets == 0) {
+        return Ok(resume);
+    }
+    let began_at = connection.query_one("SELECT task_usage_hourly_horizon()::text", &[]).await?.get(0);
+    let resume = Resume { began_at, done: None, rows: 0, buckets: 0 };
+    host.save(connection, &resume).await?;
+    Ok(resume)
+}
+
+/// Begins a transaction that holds the rollup's lock.
+async fn lock<'c>(
+    connection: &'c Connection,
+    options: WalkOptions,
+    host: &dyn WalkHost,
+) -> Result<Transaction<'c>, WalkError> {
+    let mut patience = Patience::new(ROLLUP_LOCK, options.lock_wait);
+    loop {
+        let transaction = connection.begin().await?;
+        let sql = "SELECT pg_catalog.pg_try_advisory_xact_lock($1)";
+        if transaction.query_one(sql, &[&ROLLUP_LOCK.key]).await?.get(0) {
+            return Ok(transaction);
+        }
+        transaction.rollback().await;
+        patience.wait(connection, &|waiting| host.waiting(waiting)).await?;
+    }
+}
+
+async fn window(connection: &Connection, from: OffsetDateTime, to: OffsetDateTime) -> Result<u64, db::Error> {
+    let row = connection.query_one("SELECT rollup_task_usage_hourly_window($1, $2)", &[&from, &to]).await?;
+    Ok(row.get::<_, i64>(0).unsigned_abs())
+}
+
+/// Rolls up from `from` to the horizon of this moment, then moves the watermark there. Never moves it back.
+async fn last_pass(connection: &Connection, from: &str) -> Result<(u64, String), db::Error> {
+    const STAMP: &str = "
+        UPDATE task_usage_hourly_rollup_state
+        SET watermark_at = greatest(watermark_at, $1::text::timestamptz)
+        WHERE id = 1
+        RETURNING watermark_at::text";
+    let horizon: String = connection.query_one("SELECT task_usage_hourly_horizon()::text", &[]).await?.get(0);
+    let row = connection
+        .query_one(
+            "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz)",
+            &[&from, &horizon],
+        )
+        .await?;
+    let watermark = connection.query_one(STAMP, &[&horizon]).await?.get(0);
+    Ok((row.get::<_, i64>(0).unsigned_abs(), watermark))
+}
+
+async fn oldest_writer(connection: &Connection) -> Result<Option<i32>, db::Error> {
+    const OLDEST: &str = "
+        SELECT l.pid
+        FROM pg_catalog.pg_locks l
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        WHERE l.relation = 'task_usage'::regclass
+          AND l.mode = 'RowExclusiveLock'
+          AND l.pid <> pg_catalog.pg_backend_pid()
+        ORDER BY a.xact_start NULLS FIRST
+        LIMIT 1";
+    Ok(connection.query_opt(OLDEST, &[]).await?.and_then(|row| row.get(0)))
+}
+
+/// A number with its thousands apart: 52,000.
+fn grouped(number: i64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
