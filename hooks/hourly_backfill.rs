@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::db::{self, Connection, Waiting};
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome, Progress};
-use crate::usage::{self, Resume, WalkError, WalkHost, WalkOptions, WalkReport};
+use crate::usage::{self, Resume, WalkError, WalkHost, WalkOptions, WalkReport, grouped};
 
 /// The hook `hourly-backfill`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,18 +58,22 @@ fn outcome(report: WalkReport) -> Outcome {
             let summary = if empty {
                 "task_usage is empty: stamped the watermark".to_owned()
             } else {
-                format!("rolled up the rest, {buckets} buckets")
+                format!("rolled up the rest, {} buckets", grouped(buckets))
             };
             Outcome::new(summary).with("slices", 0).with("buckets", buckets).with("to", watermark)
         }
         WalkReport::Walked { months, rows, buckets, from, watermark } => {
             let plural = if months == 1 { "" } else { "s" };
-            Outcome::new(format!("rolled up {months} month{plural}, {rows} rows into {buckets} buckets"))
-                .with("slices", months)
-                .with("rows", rows)
-                .with("buckets", buckets)
-                .with("from", from)
-                .with("to", watermark)
+            Outcome::new(format!(
+                "rolled up {months} month{plural}, {} rows into {} buckets",
+                grouped(rows),
+                grouped(buckets)
+            ))
+            .with("slices", months)
+            .with("rows", rows)
+            .with("buckets", buckets)
+            .with("from", from)
+            .with("to", watermark)
         }
     }
 }

@@ -97,6 +97,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Hook { source: HookError::Database(db::Error::Connect { .. } | db::Error::Lost { .. }), .. } => {
             exit::UNREACHABLE
         }
+        Error::Migration { source, .. } if source.is(&SqlState::LOCK_NOT_AVAILABLE) => exit::LOCKED,
         Error::Interrupted => exit::SIGTERM,
         _ => exit::FAILED,
     }

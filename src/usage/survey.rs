@@ -148,7 +148,9 @@ pub(super) async fn months(connection: &Connection) -> Result<Vec<Month>, Error>
 /// How many usage rows there are: exact up to a million, the planner's estimate above.
 pub(super) async fn rows(connection: &Connection) -> Result<i64, Error> {
     const ENOUGH: i64 = 1_000_000;
-    let row = connection.query_one("SELECT count(*) FROM (SELECT FROM task_usage LIMIT $1::bigint + 1) r", &[&ENOUGH]).await?;
+    let row = connection
+        .query_one("SELECT count(*) FROM (SELECT FROM task_usage LIMIT $1::bigint + 1) r", &[&ENOUGH])
+        .await?;
     let counted: i64 = row.get(0);
     if counted <= ENOUGH {
         return Ok(counted);

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::grouped;
 use super::survey::{self, Extent, Survey, SurveyError};
 use crate::db::{self, Connection, LockKey, LockTimeout, Patience, Transaction, Waiting};
 
@@ -140,7 +141,7 @@ pub async fn forecast(connection: &Connection, options: WalkOptions) -> Result<R
     let months = survey::months(connection).await?.len();
     let rows = survey::rows(connection).await?;
     let plural = if months == 1 { "" } else { "s" };
-    Ok(Ok(format!("roll up {months} month{plural}, about {} rows", grouped(rows))))
+    Ok(Ok(format!("roll up {months} month{plural}, about {} rows", grouped(rows.unsigned_abs()))))
 }
 
 /// Rolls up what is missing and moves the watermark.
@@ -283,17 +284,4 @@ async fn oldest_writer(connection: &Connection) -> Result<Option<i32>, db::Error
         ORDER BY a.xact_start NULLS FIRST
         LIMIT 1";
     Ok(connection.query_opt(OLDEST, &[]).await?.and_then(|row| row.get(0)))
-}
-
-/// A number with its thousands apart: 52,000.
-fn grouped(number: i64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }

@@ -10,6 +10,7 @@ use time::{OffsetDateTime, UtcOffset};
 
 use super::super::failure::Failure;
 use crate::engine::{Event, HookRun, Mode, Preview, PreviewStep, Progress, Status, StatusEntry, Version};
+use crate::usage::grouped;
 
 /// How often progress is told where no bar can be drawn.
 const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(3);
@@ -190,8 +191,8 @@ pub(super) fn status(entries: &[StatusEntry]) {
             Status::Pending => YELLOW,
             Status::Divergent { .. } | Status::Unknown { .. } => RED,
         };
-        let line = format!("{:>7}  {:<width$}  {color}{state:<9}{RESET}  {at}{note}", entry.version, entry.name);
-        out(line.trim_end());
+        let when = if at.is_empty() { at } else { format!("{:indent$}{at}{note}", "", indent = 11 - state.len()) };
+        out(&format!("{:>7}  {:<width$}  {color}{state}{RESET}{when}", entry.version, entry.name));
         for (hook, run) in &entry.hooks {
             out(&format!("         {DIM}hook {hook}: {}{RESET}", last_run(run.as_ref())));
         }
@@ -245,11 +246,6 @@ fn utc(at: OffsetDateTime) -> String {
 fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
-}
-
-/// A number with its thousands apart.
-fn grouped(number: u64) -> String {
-    indicatif::HumanCount(number).to_string()
 }
 
 /// A duration as people say it: `12 ms`, `3.4 s`, `2m 5s`.

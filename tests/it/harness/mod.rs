@@ -1,0 +1,170 @@
+//! A server for the run, a database for each test, and the program as a process.
+
+mod program;
+mod server;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Row};
+
+pub use program::{Finished, Program, Running};
+pub use server::server_url;
+
+/// A database of its own, dropped at the end of the test.
+pub struct TestDatabase {
+    pub name: String,
+    pub url: String,
+}
+
+static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+impl TestDatabase {
+    /// An empty database.
+    pub async fn empty() -> Self {
+        Self::from_template("template1").await
+    }
+
+    /// A copy of another one, which nobody may be connected to.
+    pub async fn from_template(template: &str) -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("migrate_test_{}_{number}", std::process::id());
+        let admin = session(&server_url()).await;
+        // Two copies of one template at the same moment get into each other's way on the server.
+        for attempt in 0.. {
+            match admin.batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}")).await {
+                Ok(()) => break,
+                Err(error) if attempt < 50 => {
+                    assert_eq!(error.code().map(|code| code.code()), Some("55006"), "{error:?}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        Self { url: with_database(&server_url(), &name), name }
+    }
+
+    /// A database at `version`, with `rows` usage rows over `days` days if any are asked for.
+    pub async fn at_version(version: i64, rows: u32, days: u32) -> Self {
+        let database = Self::empty().await;
+        // Usage is written at version 84, as an application of that time would have.
+        database.program().args(["up", "--target", "84"]).run().expect(0);
+        if rows > 0 {
+            database.write_usage(rows, days).await;
+        }
+        if version > 84 {
+            database.program().args(["up", "--target", &version.to_string()]).run().expect(0);
+        }
+        database
+    }
+
+    /// Made-up usage. The database must be at version 72 or later.
+    pub async fn write_usage(&self, rows: u32, days: u32) {
+        let script = include_str!("../fixtures/usage.sql");
+        let session = self.session().await;
+        session
+            .batch_execute(&format!("SET usage.rows = '{rows}'; SET usage.days = '{days}'; {script}"))
+            .await
+            .expect("usage is written");
+    }
+
+    /// The program, run on this database.
+    pub fn program(&self) -> Program {
+        Program::new().env("DATABASE_URL", &self.url)
+    }
+
+    /// A session as an application would have it.
+    pub async fn session(&self) -> Client {
+        session(&self.url).await
+    }
+
+    /// One value.
+    pub async fn value<T: for<'a> tokio_postgres::types::FromSql<'a>>(&self, sql: &str) -> T {
+        self.session().await.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0)
+    }
+
+    /// Rows of one query.
+    pub async fn rows(&self, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Vec<Row> {
+        self.session().await.query(sql, params).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"))
+    }
+
+    /// Any number of statements.
+    pub async fn batch(&self, sql: &str) {
+        self.session().await.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    /// Fails unless the hourly table equals the raw usage, bucket by bucket.
+    pub async fn assert_parity(&self) {
+        let session = self.session().await;
+        if let Err(error) = session.batch_execute(include_str!("../../../script/parity.sql")).await {
+            let differing = session
+                .query(
+                    "SELECT 'missing' AS what, m::text FROM (TABLE raw EXCEPT TABLE hourly) m
+                     UNION ALL SELECT 'extra', e::text FROM (TABLE hourly EXCEPT TABLE raw) e LIMIT 10",
+                    &[],
+                )
+                .await
+                .map(|rows| rows.iter().map(|r| format!("{} {}\n", r.get::<_, &str>(0), r.get::<_, &str>(1))).collect())
+                .unwrap_or_else(|_| format!("{error:?}"));
+            panic!("the hourly table differs from the raw usage:\n{differing}");
+        }
+    }
+
+    /// The versions recorded as applied.
+    pub async fn versions(&self) -> Vec<i64> {
+        let rows = self.rows("SELECT version FROM migrate.history_platform ORDER BY version", &[]).await;
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// Waits until a query returns true.
+    pub async fn wait_until(&self, sql: &str) {
+        let session = self.session().await;
+        for _ in 0..600 {
+            if session.query_one(sql, &[]).await.expect("the question is valid").get(0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("15 seconds have passed, and this is still not so: {sql}");
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let (name, url) = (self.name.clone(), server_url());
+        // Drop cannot wait for a future on the runtime it is dropped from.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                let admin = session(&url).await;
+                let _ = admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+            });
+        });
+        let _ = dropped.join();
+    }
+}
+
+/// All sixteen versions.
+pub const ALL: [i64; 16] = [1, 32, 72, 73, 74, 75, 76, 77, 78, 81, 82, 84, 101, 102, 103, 104];
+
+/// A session that drives itself.
+pub async fn session(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap_or_else(|e| panic!("{e:?}"));
+    tokio::spawn(connection);
+    client
+}
+
+/// The same server, another database.
+pub fn with_database(url: &str, name: &str) -> String {
+    let (server, _) = url.rsplit_once('/').expect("a URL with a database");
+    format!("{server}/{name}")
+}
+
+/// The same database with something else replaced: `user:password`, `host:port`.
+pub fn with_authority(url: &str, credentials: Option<&str>, host: Option<&str>) -> String {
+    let rest = url.strip_prefix("postgres://").expect("a postgres:// URL");
+    let (old_credentials, rest) = rest.split_once('@').expect("a URL with a user");
+    let (old_host, database) = rest.split_once('/').expect("a URL with a database");
+    format!("postgres://{}@{}/{database}", credentials.unwrap_or(old_credentials), host.unwrap_or(old_host))
+}

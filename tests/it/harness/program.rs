@@ -1,0 +1,105 @@
+//! The program as a process: started, fed with signals, and looked at.
+
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// A call of the program that has not been made yet. It inherits no database from the surroundings.
+pub struct Program {
+    command: Command,
+}
+
+impl Program {
+    pub fn new() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
+        command
+            .env_remove("DATABASE_URL")
+            .env_remove("MIGRATE_DATABASE_URL")
+            .env_remove("MIGRATE_LOG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self { command }
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    /// Runs it to its end.
+    pub fn run(self) -> Finished {
+        self.start().wait()
+    }
+
+    /// Starts it.
+    pub fn start(mut self) -> Running {
+        Running { child: self.command.spawn().expect("the program starts") }
+    }
+}
+
+/// A running program.
+pub struct Running {
+    child: Child,
+}
+
+impl Running {
+    /// Sends a signal: `TERM`, `INT`, `KILL`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked").is_none()
+    }
+
+    /// Waits until it ends, for two minutes at most.
+    pub fn wait(self) -> Finished {
+        let started = Instant::now();
+        let output = std::thread::spawn(move || self.child.wait_with_output());
+        while !output.is_finished() {
+            assert!(started.elapsed() < Duration::from_secs(120), "the program does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let output = output.join().expect("no panic").expect("its output can be read");
+        Finished {
+            status: output.status,
+            stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+}
+
+/// What came of a call.
+#[derive(Debug)]
+pub struct Finished {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Fails unless it ended with this exit code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.status.code(), Some(code), "\n{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// The lines of standard output as JSON objects.
+    #[track_caller]
+    pub fn json(&self) -> Vec<serde_json::Value> {
+        let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        self.stdout.lines().map(parse).collect()
+    }
+
+    /// The JSON objects of one event.
+    pub fn events(&self, name: &str) -> Vec<serde_json::Value> {
+        self.json().into_iter().filter(|event| event["event"] == name).collect()
+    }
+}

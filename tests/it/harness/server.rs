@@ -1,0 +1,74 @@
+//! The server of the run: `MIGRATE_TEST_DATABASE_URL`, else one made of this machine's PostgreSQL programs, else a
+//! container. It goes away with this process, however that ends.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// The URL of a superuser on the server of this run.
+pub fn server_url() -> String {
+    static URL: OnceLock<String> = OnceLock::new();
+    URL.get_or_init(|| {
+        if let Ok(url) = std::env::var("MIGRATE_TEST_DATABASE_URL") {
+            return url;
+        }
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("script/server");
+        let programs = Command::new(&script).arg("bindir").stderr(Stdio::null()).status();
+        if programs.is_ok_and(|status| status.success()) { from_programs(&script) } else { from_docker() }
+    })
+    .clone()
+}
+
+fn from_programs(script: &Path) -> String {
+    let me = std::process::id().to_string();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("server-{me}"));
+    let started = Command::new(script)
+        .arg("start")
+        .arg(&folder)
+        .args(["--throwaway", "--while", &me])
+        .stdin(Stdio::null())
+        .output()
+        .expect("script/server can be run");
+    let said = String::from_utf8_lossy(&started.stderr);
+    assert!(started.status.success(), "script/server could not start a server:\n{said}");
+    String::from_utf8(started.stdout).expect("a URL").trim().to_owned()
+}
+
+/// The container is removed by a shell that outlives this process: a static is never dropped, and a test run can be
+/// killed.
+fn from_docker() -> String {
+    use testcontainers::core::{IntoContainerPort, WaitFor};
+    use testcontainers::runners::AsyncRunner;
+    use testcontainers::{GenericImage, ImageExt};
+
+    let start = async {
+        let container = GenericImage::new("postgres", "15")
+            .with_exposed_port(5432.tcp())
+            .with_wait_for(WaitFor::message_on_stderr("database system is ready to accept connections"))
+            .with_wait_for(WaitFor::message_on_stderr("database system is ready to accept connections"))
+            .with_env_var("POSTGRES_PASSWORD", "postgres")
+            .with_cmd(["postgres", "-c", "fsync=off", "-c", "max_connections=200"])
+            .start()
+            .await
+            .expect(
+                "a server to test on: none in MIGRATE_TEST_DATABASE_URL, no PostgreSQL programs (script/server install \
+                 gets them), and no Docker",
+            );
+        let host = container.get_host().await.expect("the container has a host");
+        let port = container.get_host_port_ipv4(5432).await.expect("the container has a port");
+        let id = container.id().to_owned();
+        std::mem::forget(container);
+        (format!("postgres://postgres:postgres@{host}:{port}/postgres"), id)
+    };
+    let runtime = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(start)
+    });
+    let (url, id) = runtime.join().expect("the container starts");
+    let watch = format!(
+        "while kill -0 {} 2>/dev/null; do sleep 1; done; docker rm --force --volumes {id} >/dev/null 2>&1",
+        std::process::id()
+    );
+    let _ = Command::new("setsid").args(["sh", "-c", &watch]).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+    url
+}

@@ -1,0 +1,177 @@
+//! What the engine promises to hooks, and what hooks promise to the engine.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use migrate::CancellationToken;
+use migrate::catalog;
+use migrate::db::Database;
+use migrate::engine::{
+    Error, Event, Forecast, Hook, HookContext, HookError, Migrator, Outcome, PreviewStep, Set, UpOptions,
+};
+
+use crate::harness::TestDatabase;
+
+/// Does what its SQL says.
+struct SqlHook {
+    plan: &'static str,
+    run: &'static str,
+}
+
+#[async_trait]
+impl Hook for SqlHook {
+    fn name(&self) -> &'static str {
+        "sql-hook"
+    }
+
+    async fn plan(&self, cx: &HookContext) -> Result<Forecast, HookError> {
+        cx.connect().await?.batch(self.plan).await?;
+        Ok(Forecast::work("run its SQL"))
+    }
+
+    async fn run(&self, cx: &HookContext) -> Result<Outcome, HookError> {
+        cx.connect().await?.batch(self.run).await?;
+        Ok(Outcome::new("ran its SQL"))
+    }
+}
+
+type Events = Arc<Mutex<Vec<Event>>>;
+
+fn migrator(database: &TestDatabase, set: Set) -> (Migrator, Events) {
+    let events = Events::default();
+    let sink = Arc::clone(&events);
+    let target = Database::from_url(&database.url).unwrap();
+    let migrator = Migrator::new(set, target, CancellationToken::new(), move |event| sink.lock().unwrap().push(event));
+    (migrator, events)
+}
+
+fn set_with(hook: SqlHook) -> Set {
+    Set::builder("hooked")
+        .migration("V1__a", "CREATE TABLE a (n int)")
+        .migration("V2__b", "DO $$ BEGIN RAISE NOTICE 'hello from %', 'V2'; END $$; CREATE TABLE b (n int)")
+        .before(2, hook)
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_stops_the_run_and_the_next_run_tries_again() {
+    let database = TestDatabase::empty().await;
+    let (broken, _) = migrator(&database, set_with(SqlHook { plan: "", run: "SELECT 1 / 0" }));
+    let error = broken.up(&UpOptions::default()).await.unwrap_err();
+    assert!(matches!(&error, Error::Hook { before: 2, .. }), "{error}");
+    assert_eq!(error.to_string(), "hook sql-hook before version 2 failed: division by zero (SQLSTATE 22012)");
+    let b: bool = database.value("SELECT to_regclass('b') IS NOT NULL").await;
+    assert!(!b);
+
+    let (mended, _) = migrator(&database, set_with(SqlHook { plan: "", run: "INSERT INTO a VALUES (1)" }));
+    let summary = mended.up(&UpOptions::default()).await.unwrap();
+    assert_eq!((summary.version, summary.migrations, summary.hooks), (2, 1, 1));
+    let states: Vec<String> = database
+        .rows("SELECT state FROM migrate.hook_run WHERE finished_at IS NOT NULL ORDER BY id", &[])
+        .await
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(states, ["failed", "done"]);
+}
+
+#[tokio::test]
+async fn a_forecast_cannot_write() {
+    let database = TestDatabase::empty().await;
+    let (first, _) = migrator(&database, set_with(SqlHook { plan: "", run: "SELECT 1" }));
+    first.up(&UpOptions { target: Some(1), ..UpOptions::default() }).await.unwrap();
+    let (writing, _) = migrator(&database, set_with(SqlHook { plan: "INSERT INTO a VALUES (1)", run: "" }));
+    let error = writing.preview(&UpOptions::default()).await.unwrap_err();
+    assert!(error.to_string().contains("read-only transaction (SQLSTATE 25006)"), "{error}");
+    let rows: i64 = database.value("SELECT count(*) FROM a").await;
+    assert_eq!(rows, 0);
+}
+
+#[tokio::test]
+async fn what_the_server_says_on_the_side_is_passed_on() {
+    let database = TestDatabase::empty().await;
+    let (migrator, events) = migrator(&database, set_with(SqlHook { plan: "", run: "SELECT 1" }));
+    migrator.up(&UpOptions::default()).await.unwrap();
+    let events = events.lock().unwrap();
+    let notices: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Notice(notice) => Some(notice.message.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(notices, ["hello from V2"]);
+}
+
+#[tokio::test]
+async fn a_preview_names_exactly_the_steps_that_a_run_takes() {
+    let database = TestDatabase::at_version(84, 500, 60).await;
+    let (migrator, events) = migrator(&database, catalog::platform().unwrap());
+    let preview = migrator.preview(&UpOptions::default()).await.unwrap();
+    let planned: Vec<String> = preview
+        .steps
+        .iter()
+        .map(|step| match step {
+            PreviewStep::Hook { hook, before, .. } => format!("{hook} before {before}"),
+            PreviewStep::Apply(migration) => format!("V{}", migration.version()),
+        })
+        .collect();
+    migrator.up(&UpOptions::default()).await.unwrap();
+    let taken: Vec<String> = events
+        .lock()
+        .unwrap()
+        .iter()
+        .filter_map(|event| match event {
+            Event::HookFinished { hook, before, .. } => Some(format!("{hook} before {before}")),
+            Event::MigrationApplied { version, .. } => Some(format!("V{version}")),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(planned, taken);
+    assert_eq!(planned, ["V101", "V102", "hourly-backfill before 103", "V103", "V104"]);
+}
+
+/// Every hook of every set, on a database of every version at and below its boundary: it can be planned, and
+/// where it is its turn, run twice.
+#[tokio::test]
+async fn every_hook_bears_every_database_it_can_meet() {
+    for name in catalog::SETS {
+        let set = catalog::set(name).unwrap().unwrap();
+        let boundaries = set.migrations().iter().map(migrate::engine::Migration::version);
+        for before in boundaries.filter(|version| !set.hooks_before(*version).is_empty()) {
+            let database = TestDatabase::empty().await;
+            let (migrator, _) = migrator(&database, set.clone());
+            migrator.preview(&UpOptions { target: Some(before), ..UpOptions::default() }).await.unwrap();
+            migrator.up(&UpOptions { target: Some(before), ..UpOptions::default() }).await.unwrap();
+            // As if the migration behind the hook had failed: the hook comes again.
+            database
+                .batch(&format!("DELETE FROM migrate.history_{} WHERE version = {before}", name.replace('-', "_")))
+                .await;
+            let again = migrator.up(&UpOptions { target: Some(before), ..UpOptions::default() }).await.unwrap();
+            assert_eq!(again.hooks, set.hooks_before(before).len(), "{name} {before}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_hook_or_target_is_wrong_usage() {
+    let database = TestDatabase::empty().await;
+    let up = database.program().args(["up", "--skip-hook", "nonsense"]).run().expect(2);
+    assert_eq!(
+        up.stderr,
+        "error: there is no hook \"nonsense\": this set has hourly-backfill, invalid-index-cleanup\n"
+    );
+    let up = database.program().args(["up", "--target", "105"]).run().expect(2);
+    assert_eq!(up.stderr, "error: there is no version 105: the latest is 104\n");
+    database.program().args(["up", "--target", "0"]).run().expect(2);
+}
+
+#[tokio::test]
+async fn a_set_can_ask_for_a_newer_server() {
+    let database = TestDatabase::empty().await;
+    let set = Set::builder("future").minimum_server(99).migration("V1__a", "SELECT 1").build().unwrap();
+    let (migrator, _) = migrator(&database, set);
+    let error = migrator.up(&UpOptions::default()).await.unwrap_err();
+    assert!(matches!(error, Error::ServerTooOld { minimum: 99, .. }), "{error}");
+}

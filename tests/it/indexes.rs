@@ -1,0 +1,111 @@
+//! Concurrent index builds: interrupted, in the way, and beside a second runner.
+
+use crate::harness::{Running, TestDatabase};
+
+const BUILDING: &str = "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database())";
+const VALID: &str = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'idx_task_usage_updated_at'::regclass";
+
+/// A runner inside the build of V74, which waits for `writer`, an open transaction.
+async fn stuck_in_a_build(database: &TestDatabase) -> (tokio_postgres::Client, Running) {
+    let writer = database.session().await;
+    writer.batch_execute("BEGIN; LOCK TABLE task_usage IN ROW EXCLUSIVE MODE").await.unwrap();
+    let runner = database.program().args(["up", "--target", "78"]).start();
+    database.wait_until(BUILDING).await;
+    (writer, runner)
+}
+
+async fn at_73() -> TestDatabase {
+    let database = TestDatabase::empty().await;
+    database.program().args(["up", "--target", "73"]).run().expect(0);
+    database
+}
+
+#[tokio::test]
+async fn a_killed_build_is_dropped_and_built_again() {
+    let database = at_73().await;
+    let (writer, runner) = stuck_in_a_build(&database).await;
+    runner.signal("KILL");
+    let _ = runner.wait();
+    // The server notices by itself that nobody is there any more, and gives up.
+    database
+        .wait_until("SELECT NOT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database())")
+        .await;
+    writer.batch_execute("COMMIT").await.unwrap();
+    let valid: bool = database.value(VALID).await;
+    assert!(!valid, "the build was interrupted");
+
+    let preview = database.program().args(["up", "--dry-run", "--target", "78"]).run().expect(0);
+    assert!(
+        preview.stdout.contains("would drop idx_task_usage_updated_at, which an interrupted build left invalid"),
+        "{}",
+        preview.stdout
+    );
+    let up = database.program().args(["up", "--target", "78"]).run().expect(0);
+    assert!(up.stdout.contains("dropped idx_task_usage_updated_at"), "{}", up.stdout);
+    let valid: bool = database.value(VALID).await;
+    assert!(valid);
+}
+
+#[tokio::test]
+async fn a_skipped_cleanup_does_not_pass_an_invalid_index_off_as_built() {
+    let database = at_73().await;
+    let (writer, runner) = stuck_in_a_build(&database).await;
+    runner.signal("INT");
+    runner.wait().expect(130);
+    writer.batch_execute("COMMIT").await.unwrap();
+    let up = database.program().args(["up", "--target", "78", "--skip-hook", "invalid-index-cleanup"]).run().expect(7);
+    assert!(up.stderr.contains("index idx_task_usage_updated_at is not usable"), "{}", up.stderr);
+    assert_eq!(database.versions().await.last(), Some(&73));
+}
+
+#[tokio::test]
+async fn a_second_runner_waits_outside_while_the_first_builds() {
+    let database = at_73().await;
+    let (writer, first) = stuck_in_a_build(&database).await;
+    let second = database.program().args(["up", "--target", "78"]).start();
+    // It has asked for the lock, been refused, and is asking again; were it waiting inside the server, the build
+    // would wait for it in turn, for ever.
+    database
+        .wait_until(
+            "SELECT count(*) > 1 FROM pg_stat_activity
+             WHERE datname = current_database() AND application_name = 'migrate: lock'",
+        )
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    writer.batch_execute("COMMIT").await.unwrap();
+    let first = first.wait().expect(0);
+    let second = second.wait().expect(0);
+    assert!(first.stdout.contains("done: the database is at version 78"), "{}", first.stdout);
+    assert!(second.stderr.contains("waiting for the migration lock, held by pid"), "{}", second.stderr);
+    assert!(second.stdout.contains("nothing to do"), "{}", second.stdout);
+    let valid: bool = database.value(VALID).await;
+    assert!(valid);
+}
+
+#[tokio::test]
+async fn something_else_of_that_name_stops_the_run() {
+    let database = at_73().await;
+    database.batch("CREATE TABLE idx_task_usage_updated_at ()").await;
+    let up = database.program().args(["up"]).run().expect(1);
+    assert!(
+        up.stderr.contains("the index idx_task_usage_updated_at cannot be built: a table bears its name"),
+        "{}",
+        up.stderr
+    );
+    assert!(up.stderr.contains("rename or drop that table"), "{}", up.stderr);
+    assert_eq!(database.versions().await.last(), Some(&73));
+}
+
+#[tokio::test]
+async fn the_index_of_another_schema_is_left_alone() {
+    let database = at_73().await;
+    database
+        .batch(
+            "CREATE SCHEMA other; CREATE TABLE other.t (updated_at int);
+             CREATE INDEX idx_task_usage_updated_at ON other.t (updated_at)",
+        )
+        .await;
+    database.program().args(["up", "--target", "74"]).run().expect(0);
+    let both: i64 = database.value("SELECT count(*) FROM pg_class WHERE relname = 'idx_task_usage_updated_at'").await;
+    assert_eq!(both, 2);
+}

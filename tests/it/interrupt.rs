@@ -1,0 +1,115 @@
+//! Ctrl-C and SIGTERM: a clean end within two seconds, and nothing left on the server.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Running, TestDatabase};
+
+const LEFT: &str = "
+    SELECT (SELECT count(*) FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name LIKE 'migrate%')
+         + (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+         = 0";
+
+/// A database whose walk takes its time: every bucket that is written sleeps.
+async fn slow_walk() -> TestDatabase {
+    let database = TestDatabase::at_version(102, 3000, 60).await;
+    database
+        .batch(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+             AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
+             CREATE TRIGGER slow BEFORE INSERT ON task_usage_hourly FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        .await;
+    database
+}
+
+async fn in_a_slice(database: &TestDatabase) -> Running {
+    let runner = database.program().args(["up"]).start();
+    database
+        .wait_until(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+                            AND query LIKE '%rollup_task_usage_hourly_window(%' AND pid <> pg_backend_pid()
+                            AND query_start < clock_timestamp() - interval '100 ms')",
+        )
+        .await;
+    runner
+}
+
+#[tokio::test]
+async fn sigterm_in_the_middle_of_a_slice_ends_it_on_the_server() {
+    let database = slow_walk().await;
+    let runner = in_a_slice(&database).await;
+    let asked = Instant::now();
+    runner.signal("TERM");
+    let ended = runner.wait().expect(143);
+    assert!(asked.elapsed() < Duration::from_secs(2), "it took {:?}", asked.elapsed());
+    assert!(ended.stderr.contains("interrupted"), "{}", ended.stderr);
+    database.wait_until(LEFT).await;
+    assert!(asked.elapsed() < Duration::from_secs(2), "the server took {:?}", asked.elapsed());
+    let state: String = database.value("SELECT state FROM migrate.hook_run ORDER BY id DESC LIMIT 1").await;
+    assert_eq!(state, "interrupted");
+
+    database.batch("DROP TRIGGER slow ON task_usage_hourly").await;
+    database.program().args(["up"]).run().expect(0);
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn ctrl_c_exits_with_130() {
+    let database = slow_walk().await;
+    let runner = in_a_slice(&database).await;
+    runner.signal("INT");
+    runner.wait().expect(130);
+    database.wait_until(LEFT).await;
+}
+
+#[tokio::test]
+async fn a_killed_run_leaves_the_server_within_seconds() {
+    let database = slow_walk().await;
+    let runner = in_a_slice(&database).await;
+    runner.signal("KILL");
+    let _ = runner.wait();
+    let killed = Instant::now();
+    database.wait_until(LEFT).await;
+    assert!(killed.elapsed() < Duration::from_secs(5), "the server took {:?}", killed.elapsed());
+}
+
+#[tokio::test]
+async fn sigterm_while_waiting_for_the_lock_ends_the_wait() {
+    let database = TestDatabase::empty().await;
+    let holder = database.session().await;
+    holder.batch_execute("SELECT pg_advisory_lock(7244554146635925501)").await.unwrap();
+    let runner = database.program().args(["up"]).start();
+    database
+        .wait_until(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity
+                            WHERE datname = current_database() AND application_name = 'migrate: lock')",
+        )
+        .await;
+    let asked = Instant::now();
+    runner.signal("TERM");
+    runner.wait().expect(143);
+    assert!(asked.elapsed() < Duration::from_secs(2), "it took {:?}", asked.elapsed());
+}
+
+#[tokio::test]
+async fn sigterm_in_the_middle_of_a_migration_rolls_it_back() {
+    let database = TestDatabase::at_version(84, 0, 0).await;
+    // V101 cannot go on while this is uncommitted.
+    let writer = database.session().await;
+    writer.batch_execute("BEGIN; CREATE TABLE task_usage_hourly ()").await.unwrap();
+    let runner = database.program().args(["up"]).start();
+    database
+        .wait_until(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
+                            AND application_name = 'migrate: up' AND query LIKE '%Tables of the hourly rollup%')",
+        )
+        .await;
+    runner.signal("TERM");
+    runner.wait().expect(143);
+    writer.batch_execute("ROLLBACK").await.unwrap();
+    database.wait_until(LEFT).await;
+    assert_eq!(database.versions().await.last(), Some(&84));
+    database.program().args(["up"]).run().expect(0);
+}

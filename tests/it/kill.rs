@@ -1,0 +1,65 @@
+//! `kill -9` at random moments of an upgrade, again and again.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::harness::{ALL, TestDatabase};
+
+const ROUNDS: u32 = 32;
+
+/// A small generator, so that a failing round can be named and repeated with `KILL_SEED`.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+#[tokio::test]
+async fn an_upgrade_killed_at_any_moment_completes_exactly_on_the_next_run() {
+    let seed = std::env::var("KILL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
+        u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap() | 1
+    });
+    println!("KILL_SEED={seed}");
+    let mut dice = Dice(seed);
+
+    let template = TestDatabase::at_version(72, 0, 0).await;
+    template.write_usage(20_000, 120).await;
+    // How long it takes when nobody disturbs it.
+    let undisturbed = TestDatabase::from_template(&template.name).await;
+    let started = std::time::Instant::now();
+    undisturbed.program().args(["up"]).run().expect(0);
+    let whole = u64::try_from(started.elapsed().as_millis()).unwrap();
+
+    let mut killed_in = std::collections::BTreeMap::<String, u32>::new();
+    for round in 0..ROUNDS {
+        let database = TestDatabase::from_template(&template.name).await;
+        // Some rounds are killed more than once.
+        for _ in 0..=dice.below(3) {
+            let mut runner = database.program().args(["up"]).start();
+            tokio::time::sleep(Duration::from_millis(dice.below(whole * 11 / 10))).await;
+            if runner.is_running() {
+                runner.signal("KILL");
+            }
+            let _ = runner.wait();
+            let at: String = database
+                .value(
+                    "SELECT CASE WHEN to_regclass('migrate.history_platform') IS NULL THEN 'start'
+                            ELSE (xpath('//v/text()', query_to_xml(
+                                'SELECT max(version) AS v FROM migrate.history_platform', false, true, '')))[1]::text END",
+                )
+                .await;
+            *killed_in.entry(at).or_default() += 1;
+        }
+        let up = database.program().args(["up"]).run();
+        assert_eq!(up.status.code(), Some(0), "KILL_SEED={seed}, round {round}:\n{}\n{}", up.stdout, up.stderr);
+        assert_eq!(database.versions().await, ALL, "KILL_SEED={seed}, round {round}");
+        database.assert_parity().await;
+        let invalid: i64 = database.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid").await;
+        assert_eq!(invalid, 0, "KILL_SEED={seed}, round {round}");
+    }
+    println!("last version recorded when killed: {killed_in:?}");
+}

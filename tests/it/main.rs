@@ -1,0 +1,16 @@
+//! Tests of the whole program on a real PostgreSQL server. `harness` gets the server; each other module is one
+//! behaviour.
+
+mod chain;
+mod connection;
+mod example;
+mod harness;
+mod history;
+mod hooks;
+mod indexes;
+mod interrupt;
+mod kill;
+mod locks;
+mod output;
+mod rollup;
+mod upgrade;

@@ -1,0 +1,325 @@
+//! The hourly rollup against the raw usage, after every kind of write.
+
+use std::time::Duration;
+
+use crate::harness::TestDatabase;
+
+/// Rolls up what a tick would find if it ran some minutes later.
+const CATCH_UP: &str = "
+    SELECT rollup_task_usage_hourly_window(watermark_at, now() + interval '1 second')
+    FROM task_usage_hourly_rollup_state;
+    UPDATE task_usage_hourly_rollup_state SET watermark_at = now()";
+
+/// A database whose usage is rolled up to this moment.
+async fn rolled_up() -> TestDatabase {
+    let database = TestDatabase::at_version(104, 0, 0).await;
+    database.write_usage(1200, 40).await;
+    database.batch(CATCH_UP).await;
+    database.assert_parity().await;
+    database
+}
+
+#[tokio::test]
+async fn no_write_goes_unseen() {
+    let database = rolled_up().await;
+    let writes = [
+        ("an insert", "INSERT INTO task_usage (task_id, provider, model, input_tokens)
+                       SELECT id, 'codex', 'new', 5 FROM agent_task_queue LIMIT 20"),
+        ("an upsert", "INSERT INTO task_usage (task_id, provider, model, input_tokens, updated_at)
+                       SELECT task_id, provider, model, 77, now() FROM task_usage LIMIT 30
+                       ON CONFLICT (task_id, provider, model)
+                       DO UPDATE SET input_tokens = excluded.input_tokens, updated_at = now()"),
+        ("a correction that keeps updated_at", "UPDATE task_usage SET output_tokens = output_tokens + 1
+                       WHERE ctid IN (SELECT ctid FROM task_usage LIMIT 25)"),
+        ("an import of old rows", "INSERT INTO task_usage (task_id, provider, model, input_tokens, created_at, updated_at)
+                       SELECT id, 'x', 'import', 3, now() - interval '2 years', now() - interval '1 year'
+                       FROM agent_task_queue LIMIT 10"),
+        ("an import without updated_at", "INSERT INTO task_usage (task_id, provider, model, created_at, updated_at)
+                       SELECT id, 'x', 'legacy', now() - interval '3 years', NULL FROM agent_task_queue LIMIT 10"),
+        ("another created_at", "UPDATE task_usage SET created_at = created_at - interval '90 minutes', updated_at = now()
+                       WHERE ctid IN (SELECT ctid FROM task_usage LIMIT 25)"),
+        ("another model", "UPDATE task_usage SET model = model || '-2', updated_at = now()
+                       WHERE ctid IN (SELECT ctid FROM task_usage LIMIT 25)"),
+        ("another task", "UPDATE task_usage u SET task_id = t.id
+                       FROM (SELECT id FROM agent_task_queue WHERE NOT EXISTS
+                                (SELECT FROM task_usage x WHERE x.task_id = agent_task_queue.id AND x.model = 'moved')
+                             LIMIT 1) t
+                       WHERE u.model = 'import' AND u.task_id = (SELECT task_id FROM task_usage WHERE model = 'import' LIMIT 1)
+                         AND NOT EXISTS (SELECT FROM task_usage y WHERE y.task_id = t.id AND y.model = 'import')"),
+        ("a delete", "DELETE FROM task_usage WHERE ctid IN (SELECT ctid FROM task_usage LIMIT 40)"),
+        ("a task that loses its runtime", "UPDATE agent_task_queue SET runtime_id = NULL
+                       WHERE ctid IN (SELECT ctid FROM agent_task_queue LIMIT 20)"),
+        ("a task for another agent", "UPDATE agent_task_queue t SET agent_id = a.id
+                       FROM agent a WHERE a.id <> t.agent_id AND t.ctid IN (SELECT ctid FROM agent_task_queue LIMIT 20)"),
+        ("a task on another issue", "UPDATE agent_task_queue SET issue_id = (SELECT id FROM issue LIMIT 1)
+                       WHERE ctid IN (SELECT ctid FROM agent_task_queue OFFSET 50 LIMIT 30)"),
+        ("an issue in another project", "UPDATE issue SET project_id = (SELECT id FROM project LIMIT 1) WHERE number < 20"),
+        ("a deleted project", "DELETE FROM project WHERE id = (SELECT project_id FROM issue WHERE project_id IS NOT NULL LIMIT 1)"),
+        ("an agent in another workspace", "UPDATE agent a SET workspace_id = w.id, name = a.name || ' moved' FROM workspace w
+                       WHERE w.id <> a.workspace_id AND a.id = (SELECT agent_id FROM agent_task_queue LIMIT 1)"),
+        ("a deleted issue", "DELETE FROM issue WHERE id = (SELECT issue_id FROM agent_task_queue WHERE issue_id IS NOT NULL LIMIT 1)"),
+        ("a deleted agent", "DELETE FROM agent WHERE id = (SELECT agent_id FROM agent_task_queue LIMIT 1)"),
+        ("a deleted workspace", "DELETE FROM workspace WHERE id = (SELECT workspace_id FROM task_usage_hourly LIMIT 1)"),
+        ("a truncated table", "TRUNCATE task_usage"),
+    ];
+    for (what, write) in writes {
+        let before: String = fingerprint(&database).await;
+        database.batch(write).await;
+        assert_ne!(before, fingerprint(&database).await, "{what} changed nothing, so it proves nothing");
+        database.batch(CATCH_UP).await;
+        println!("{what}");
+        database.assert_parity().await;
+    }
+    let left: i64 = database.value("SELECT count(*) FROM task_usage_hourly").await;
+    assert_eq!(left, 0);
+}
+
+/// Changes with every write that matters to the rollup.
+async fn fingerprint(database: &TestDatabase) -> String {
+    database
+        .value(
+            "SELECT md5(coalesce(string_agg(r::text, ',' ORDER BY r::text), ''))
+             FROM (SELECT u.*, t.agent_id, t.runtime_id, t.issue_id, i.project_id, a.workspace_id
+                   FROM task_usage u JOIN agent_task_queue t ON t.id = u.task_id JOIN agent a ON a.id = t.agent_id
+                   LEFT JOIN issue i ON i.id = t.issue_id) r",
+        )
+        .await
+}
+
+#[tokio::test]
+async fn usage_moves_between_runtime_buckets_when_tasks_are_reassigned() {
+    let database = rolled_up().await;
+    let task: String = database
+        .value("SELECT t.id::text FROM agent_task_queue t JOIN task_usage u ON u.task_id = t.id WHERE t.runtime_id IS NOT NULL LIMIT 1")
+        .await;
+    let tokens = "SELECT string_agg(runtime_id || '=' || total, ' ' ORDER BY runtime_id) FROM
+                  (SELECT runtime_id, sum(input_tokens) AS total FROM task_usage_hourly GROUP BY 1) s";
+    let before: String = database.value(tokens).await;
+    database
+        .batch(&format!(
+            "UPDATE agent_task_queue SET runtime_id = (SELECT id FROM agent_runtime r WHERE r.id <> runtime_id LIMIT 1)
+             WHERE id = '{task}'"
+        ))
+        .await;
+    database.batch(CATCH_UP).await;
+    let after: String = database.value(tokens).await;
+    assert_ne!(before, after);
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_bucket_is_cleared_when_its_issue_is_deleted() {
+    let database = rolled_up().await;
+    database
+        .batch(
+            "CREATE TEMP TABLE doomed AS SELECT issue_id FROM agent_task_queue WHERE issue_id IS NOT NULL LIMIT 1;
+             DELETE FROM issue WHERE id IN (SELECT issue_id FROM doomed)",
+        )
+        .await;
+    let before: i64 = database.value("SELECT count(*) FROM task_usage_hourly").await;
+    database.batch(CATCH_UP).await;
+    let after: i64 = database.value("SELECT count(*) FROM task_usage_hourly").await;
+    assert!(after < before, "{after} of {before} buckets");
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_report_that_arrives_during_a_window_is_still_there_afterwards() {
+    let database = rolled_up().await;
+    let window = database.session().await;
+    window
+        .batch_execute("BEGIN; SELECT rollup_task_usage_hourly_window('epoch', now() + interval '1 minute')")
+        .await
+        .unwrap();
+    // Neither the write nor its report waits for the window.
+    database.batch("SET lock_timeout TO '1s'; UPDATE task_usage SET input_tokens = input_tokens + 1").await;
+    window.batch_execute("COMMIT").await.unwrap();
+    let reports: i64 = database.value("SELECT count(*) FROM task_usage_hourly_invalidation").await;
+    assert!(reports > 0);
+    database.batch(CATCH_UP).await;
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_key_that_another_program_enqueues_is_rebuilt() {
+    let database = rolled_up().await;
+    database
+        .batch(
+            "UPDATE task_usage_hourly SET input_tokens = 1;
+             INSERT INTO task_usage_hourly_dirty (bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model)
+             SELECT bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model FROM task_usage_hourly
+             ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET enqueued_at = now()",
+        )
+        .await;
+    database.batch(CATCH_UP).await;
+    database.assert_parity().await;
+    let left: i64 = database.value("SELECT count(*) FROM task_usage_hourly_dirty").await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn overlapping_windows_do_not_deadlock_and_the_last_one_is_right() {
+    let database = rolled_up().await;
+    let sessions = [database.session().await, database.session().await, database.session().await];
+    for _ in 0..8 {
+        database.batch("UPDATE task_usage SET input_tokens = input_tokens + 1, updated_at = now()").await;
+        let window = "SELECT rollup_task_usage_hourly_window('epoch', now() + interval '1 minute')";
+        let (a, b, c) = tokio::join!(
+            sessions[0].batch_execute(window),
+            sessions[1].batch_execute(window),
+            sessions[2].batch_execute(window)
+        );
+        a.and(b).and(c).unwrap();
+    }
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_window_refuses_a_snapshot_that_could_be_old() {
+    let database = rolled_up().await;
+    let session = database.session().await;
+    session.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").await.unwrap();
+    let error = session.batch_execute("SELECT rollup_task_usage_hourly_window('epoch', now())").await.unwrap_err();
+    assert!(error.as_db_error().unwrap().message().contains("READ COMMITTED"));
+}
+
+#[tokio::test]
+async fn ticks_skip_what_is_empty_and_reach_the_present() {
+    let database = TestDatabase::at_version(102, 600, 20).await;
+    let session = database.session().await;
+    let mut ticks = 0;
+    loop {
+        session.batch_execute("SELECT rollup_task_usage_hourly()").await.unwrap();
+        ticks += 1;
+        let caught_up = "SELECT task_usage_hourly_rollup_lag_seconds() < 330";
+        if session.query_one(caught_up, &[]).await.unwrap().get(0) {
+            break;
+        }
+        assert!(ticks < 30, "a day a tick");
+    }
+    assert!(ticks >= 20, "at most a day a tick, {ticks} ticks");
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_tick_stays_behind_a_transaction_that_is_writing() {
+    let database = rolled_up().await;
+    database.batch("UPDATE task_usage_hourly_rollup_state SET watermark_at = now() - interval '20 minutes'").await;
+    let application = database.session().await;
+    application.batch_execute("BEGIN").await.unwrap();
+    // Its start is what counts; make that ten minutes ago for everybody who looks at the lock.
+    application.batch_execute("UPDATE task_usage SET input_tokens = 9, updated_at = now() WHERE true").await.unwrap();
+    let horizon: bool = database
+        .value(
+            "SELECT task_usage_hourly_horizon() <= (SELECT xact_start FROM pg_stat_activity
+             WHERE state = 'idle in transaction' AND datname = current_database())",
+        )
+        .await;
+    assert!(horizon);
+    application.batch_execute("COMMIT").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_late_in_its_transaction_reports_itself() {
+    let database = rolled_up().await;
+    let application = database.session().await;
+    // Two transactions of the same age: one that writes at once, one that writes after more than a minute. The
+    // minute is shortened in the trigger, not in the waiting.
+    let shortened = include_str!("../../migrations/platform/V102__task_usage_hourly_pipeline.sql")
+        .replace("interval '1 minute'", "interval '200 milliseconds'");
+    database.batch(&format!("BEGIN; {shortened} COMMIT;")).await;
+    let reports = "SELECT count(*) FROM task_usage_hourly_invalidation";
+    application
+        .batch_execute("BEGIN; UPDATE task_usage SET input_tokens = 1, updated_at = now(); COMMIT")
+        .await
+        .unwrap();
+    assert_eq!(database.value::<i64>(reports).await, 0, "an ordinary write costs no report");
+    application.batch_execute("BEGIN").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    application.batch_execute("UPDATE task_usage SET input_tokens = 2, updated_at = now(); COMMIT").await.unwrap();
+    assert!(database.value::<i64>(reports).await > 0);
+}
+
+#[tokio::test]
+async fn a_tick_beside_another_one_does_nothing_and_a_cancelled_one_keeps_no_lock() {
+    let database = rolled_up().await;
+    let holder = database.session().await;
+    holder.batch_execute("SELECT pg_advisory_lock(4246)").await.unwrap();
+    let started: Option<String> =
+        database.value("SELECT last_run_started_at::text FROM task_usage_hourly_rollup_state").await;
+    assert_eq!(database.value::<i64>("SELECT rollup_task_usage_hourly()").await, 0);
+    let after: Option<String> =
+        database.value("SELECT last_run_started_at::text FROM task_usage_hourly_rollup_state").await;
+    assert_eq!(started, after);
+    holder.batch_execute("SELECT pg_advisory_unlock(4246)").await.unwrap();
+
+    let tick = database.session().await;
+    database
+        .batch(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql
+             AS $$ BEGIN PERFORM pg_sleep(5); RETURN NEW; END $$;
+             CREATE TRIGGER slow BEFORE UPDATE ON task_usage_hourly_rollup_state FOR EACH ROW EXECUTE FUNCTION slow()",
+        )
+        .await;
+    let cancelled = tick.batch_execute("SET statement_timeout TO '300ms'; SELECT rollup_task_usage_hourly()").await;
+    assert!(cancelled.is_err());
+    let held: i64 = database.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4246").await;
+    assert_eq!(held, 0);
+}
+
+#[tokio::test]
+async fn pruning_loses_nothing() {
+    let database = rolled_up().await;
+    database
+        .batch(
+            "UPDATE task_usage SET input_tokens = input_tokens + 3;
+             UPDATE task_usage_hourly_invalidation SET enqueued_at = now() - interval '8 days'",
+        )
+        .await;
+    let pruned: i64 = database.value("SELECT prune_task_usage_hourly_dirty()").await;
+    assert!(pruned > 0);
+    let left: i64 = database.value("SELECT count(*) FROM task_usage_hourly_invalidation").await;
+    assert_eq!(left, 0);
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn both_daily_pipelines_equal_the_raw_usage_while_they_live() {
+    let database = TestDatabase::at_version(84, 800, 30).await;
+    let windows = "SELECT rollup_task_usage_daily_window('epoch', now() + interval '1 second');
+                   SELECT rollup_task_usage_dashboard_daily_window('epoch', now() + interval '1 second')";
+    database.batch(windows).await;
+    database
+        .batch(
+            "DELETE FROM issue WHERE number = 1;
+             UPDATE agent_task_queue SET runtime_id = (SELECT id FROM agent_runtime LIMIT 1) WHERE id IN (SELECT id FROM agent_task_queue LIMIT 20);
+             UPDATE task_usage SET input_tokens = 5 WHERE id IN (SELECT id FROM task_usage LIMIT 20)",
+        )
+        .await;
+    database.batch(windows).await;
+    let differing: i64 = database
+        .value(
+            "WITH raw AS (
+                 SELECT (u.created_at AT TIME ZONE 'UTC')::date, a.workspace_id, t.runtime_id, u.provider, u.model,
+                        sum(u.input_tokens)::bigint, sum(u.output_tokens)::bigint, count(*)
+                 FROM task_usage u JOIN agent_task_queue t ON t.id = u.task_id JOIN agent a ON a.id = t.agent_id
+                 WHERE t.runtime_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5),
+             daily AS (
+                 SELECT bucket_date, workspace_id, runtime_id, provider, model, input_tokens, output_tokens, event_count
+                 FROM task_usage_daily),
+             raw_dashboard AS (
+                 SELECT (u.created_at AT TIME ZONE 'UTC')::date, a.workspace_id, t.agent_id, i.project_id, u.model,
+                        sum(u.input_tokens)::bigint, count(DISTINCT u.task_id), count(*)
+                 FROM task_usage u JOIN agent_task_queue t ON t.id = u.task_id JOIN agent a ON a.id = t.agent_id
+                 LEFT JOIN issue i ON i.id = t.issue_id
+                 WHERE t.runtime_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5),
+             dashboard AS (
+                 SELECT bucket_date, workspace_id, agent_id, project_id, model, input_tokens, task_count, event_count
+                 FROM task_usage_dashboard_daily)
+             SELECT (SELECT count(*) FROM (TABLE raw EXCEPT TABLE daily) x) + (SELECT count(*) FROM (TABLE daily EXCEPT TABLE raw) x)
+                  + (SELECT count(*) FROM (TABLE raw_dashboard EXCEPT TABLE dashboard) x)
+                  + (SELECT count(*) FROM (TABLE dashboard EXCEPT TABLE raw_dashboard) x)",
+        )
+        .await;
+    assert_eq!(differing, 0);
+}

@@ -1,0 +1,216 @@
+//! Old databases with usage: the guard before V103, and the hook that satisfies it.
+
+use std::time::Instant;
+
+use crate::harness::{ALL, TestDatabase};
+
+const WATERMARK: &str = "SELECT extract(epoch FROM now() - watermark_at)::float8 FROM task_usage_hourly_rollup_state";
+
+#[tokio::test]
+async fn the_guard_refuses_without_the_hook_and_the_hook_satisfies_it() {
+    let database = TestDatabase::at_version(102, 3000, 200).await;
+    let refused = database.program().args(["up", "--skip-hook", "hourly-backfill"]).run().expect(7);
+    for part in [
+        "refusing to drop legacy daily rollups",
+        "SQLSTATE 55000",
+        "The watermark is at 1970-01-01",
+        "the latest usage at",
+        "it lags by",
+        "next: run migrate up without --skip-hook hourly-backfill",
+    ] {
+        assert!(refused.stderr.contains(part), "{part:?} is missing:\n{}", refused.stderr);
+    }
+    assert_eq!(database.versions().await.last(), Some(&102), "a refusal records nothing");
+    let daily: bool = database.value("SELECT to_regclass('task_usage_daily') IS NOT NULL").await;
+    assert!(daily, "a refusal changes nothing");
+
+    let up = database.program().args(["up", "--format", "json"]).run().expect(0);
+    let finished = &up.events("hook_finished")[0];
+    assert_eq!(finished["hook"], "hourly-backfill");
+    assert_eq!(finished["details"]["rows"], 3000);
+    assert_eq!(database.versions().await, ALL);
+    database.assert_parity().await;
+    let behind: f64 = database.value(WATERMARK).await;
+    assert!((300.0..360.0).contains(&behind), "the watermark is {behind} s behind the clock");
+}
+
+#[tokio::test]
+async fn an_operator_jumps_from_v0_3_4_in_one_run() {
+    let database = TestDatabase::at_version(84, 3000, 365).await;
+    database.program().args(["up"]).run().expect(0);
+    assert_eq!(database.versions().await, ALL);
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn empty_usage_only_gets_its_watermark_stamped() {
+    let database = TestDatabase::at_version(102, 0, 0).await;
+    let up = database.program().args(["up", "--format", "json"]).run().expect(0);
+    assert_eq!(up.events("hook_finished")[0]["summary"], "task_usage is empty: stamped the watermark");
+    let behind: f64 = database.value(WATERMARK).await;
+    assert!((300.0..360.0).contains(&behind), "the watermark is {behind} s behind the clock");
+}
+
+#[tokio::test]
+async fn a_lag_under_an_hour_is_rolled_up_before_the_watermark_moves() {
+    let database = TestDatabase::at_version(102, 400, 30).await;
+    database
+        .batch(
+            // Usage of the last 50 minutes; everything older has been rolled up before.
+            "SELECT rollup_task_usage_hourly_window('epoch', now() - interval '55 minutes');
+             UPDATE task_usage_hourly_rollup_state SET watermark_at = now() - interval '55 minutes';
+             TRUNCATE task_usage_hourly_invalidation;
+             UPDATE task_usage SET input_tokens = 42, updated_at = now() - interval '40 minutes'
+             WHERE created_at > now() - interval '1 day';
+             TRUNCATE task_usage_hourly_invalidation;",
+        )
+        .await;
+    let up = database.program().args(["up", "--format", "json"]).run().expect(0);
+    let finished = &up.events("hook_finished")[0];
+    assert_eq!(finished["details"]["slices"], 0, "no walk: {finished}");
+    assert_ne!(finished["details"]["buckets"], 0, "the rest was rolled up: {finished}");
+    database.assert_parity().await;
+    let behind: f64 = database.value(WATERMARK).await;
+    assert!((300.0..360.0).contains(&behind), "the watermark is {behind} s behind the clock");
+}
+
+#[tokio::test]
+async fn a_walk_that_fails_stops_before_v103_and_the_next_run_goes_on() {
+    let database = TestDatabase::at_version(102, 3000, 365).await;
+    database
+        .batch(
+            "ALTER TABLE task_usage_hourly ADD CONSTRAINT broken
+             CHECK (bucket_hour < date_trunc('month', now()) - interval '3 months')",
+        )
+        .await;
+    let failed = database.program().args(["up"]).run().expect(1);
+    assert!(failed.stderr.contains("hook hourly-backfill failed, so version 103 was not applied"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("SQLSTATE 23514"), "{}", failed.stderr);
+    assert_eq!(database.versions().await.last(), Some(&102));
+    let status = database.program().args(["status"]).run().expect(0);
+    assert!(status.stdout.contains("hook hourly-backfill: failed"), "{}", status.stdout);
+
+    database.batch("ALTER TABLE task_usage_hourly DROP CONSTRAINT broken").await;
+    let up = database.program().args(["up", "--format", "json"]).run().expect(0);
+    let first = &up.events("hook_progress")[0];
+    assert!(first["done"].as_u64() >= Some(8), "it goes on where it stopped: {first}");
+    database.assert_parity().await;
+    let left: i64 = database.value("SELECT count(*) FROM migrate.hook_state").await;
+    assert_eq!(left, 0, "nothing is remembered of a walk that got to its end");
+}
+
+#[tokio::test]
+async fn a_walk_starts_over_when_somebody_emptied_the_table_meanwhile() {
+    let database = TestDatabase::at_version(102, 1000, 365).await;
+    database
+        .batch("ALTER TABLE task_usage_hourly ADD CONSTRAINT broken CHECK (bucket_hour < now() - interval '60 days')")
+        .await;
+    database.program().args(["up"]).run().expect(1);
+    database.batch("ALTER TABLE task_usage_hourly DROP CONSTRAINT broken; TRUNCATE task_usage_hourly").await;
+    database.program().args(["up"]).run().expect(0);
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_missing_watermark_row_is_named_by_hook_and_guard() {
+    let database = TestDatabase::at_version(102, 100, 30).await;
+    database.batch("DELETE FROM task_usage_hourly_rollup_state").await;
+    let failed = database.program().args(["up"]).run().expect(1);
+    assert!(failed.stderr.contains("task_usage_hourly_rollup_state has no row"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("INSERT INTO task_usage_hourly_rollup_state"), "{}", failed.stderr);
+    let refused = database.program().args(["up", "--skip-hook", "hourly-backfill"]).run().expect(7);
+    assert!(refused.stderr.contains("refusing to drop legacy daily rollups"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn rows_of_1970_and_of_the_future_are_rolled_up_and_cost_no_empty_months() {
+    let database = TestDatabase::at_version(102, 200, 60).await;
+    database
+        .batch(
+            "UPDATE task_usage SET created_at = '1970-01-01 00:00:01+00', updated_at = NULL
+             WHERE id = (SELECT id FROM task_usage ORDER BY id LIMIT 1);
+             UPDATE task_usage SET created_at = '2199-07-01 12:00:00+00', updated_at = '2199-07-01 12:00:00+00'
+             WHERE id = (SELECT id FROM task_usage ORDER BY id DESC LIMIT 1);
+             TRUNCATE task_usage_hourly_invalidation",
+        )
+        .await;
+    let up = database.program().args(["up", "--format", "json"]).run().expect(0);
+    let slices = up.events("hook_finished")[0]["details"]["slices"].as_u64();
+    assert!(slices <= Some(5), "{slices:?} slices");
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn an_infinite_time_is_named() {
+    let database = TestDatabase::at_version(102, 100, 30).await;
+    for (column, value) in [("created_at", "infinity"), ("updated_at", "-infinity")] {
+        database
+            .batch(&format!(
+                "UPDATE task_usage SET {column} = '{value}' WHERE id = (SELECT min(id::text)::uuid FROM task_usage)"
+            ))
+            .await;
+        let failed = database.program().args(["up"]).run().expect(1);
+        assert!(
+            failed.stderr.contains(&format!("has {column} = {value}, which belongs to no hour")),
+            "{}",
+            failed.stderr
+        );
+        assert!(failed.stderr.contains("correct or delete those rows"), "{}", failed.stderr);
+        database.batch(&format!("UPDATE task_usage SET {column} = now()")).await;
+    }
+}
+
+#[tokio::test]
+async fn usage_that_a_transaction_commits_after_the_upgrade_is_not_passed_by_the_watermark() {
+    let database = TestDatabase::at_version(102, 500, 60).await;
+    let application = database.session().await;
+    application
+        .batch_execute("BEGIN; UPDATE task_usage SET input_tokens = input_tokens + 7, updated_at = now() WHERE true")
+        .await
+        .unwrap();
+    // It holds locks that V103 needs, so the upgrade can go only as far as the hook; the walk must not wait for it.
+    let up = database.program().args(["up", "--lock-wait", "3s"]).run().expect(5);
+    assert!(up.stderr.contains("V103 drop_legacy_daily_rollups gave way after try 1"), "{}", up.stderr);
+    let state: String = database.value("SELECT state FROM migrate.hook_run ORDER BY id DESC LIMIT 1").await;
+    assert_eq!(state, "done", "{}", up.stderr);
+    application.batch_execute("COMMIT").await.unwrap();
+    let behind: bool = database
+        .value("SELECT watermark_at <= (SELECT min(updated_at) FROM task_usage) FROM task_usage_hourly_rollup_state")
+        .await;
+    assert!(behind, "the watermark has passed a row that was not rolled up");
+    database.program().args(["up"]).run().expect(0);
+    database
+        .batch("SELECT rollup_task_usage_hourly_window(watermark_at, now()) FROM task_usage_hourly_rollup_state")
+        .await;
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_long_transaction_that_holds_the_watermark_back_is_named() {
+    let database = TestDatabase::at_version(102, 500, 60).await;
+    // A prepared transaction has no session that would say when it began, so nothing may pass it.
+    let prepared: String = database.value("SHOW max_prepared_transactions").await;
+    if prepared == "0" {
+        // A role that may not see other sessions is in the same position.
+        database
+            .batch(&format!(
+                "CREATE ROLE {0}_narrow LOGIN PASSWORD 'narrow';
+             GRANT CREATE ON DATABASE {0} TO {0}_narrow; GRANT ALL ON SCHEMA public, migrate TO {0}_narrow;
+             GRANT ALL ON ALL TABLES IN SCHEMA public, migrate TO {0}_narrow;
+             GRANT ALL ON ALL SEQUENCES IN SCHEMA migrate TO {0}_narrow",
+                database.name
+            ))
+            .await;
+    }
+    let application = database.session().await;
+    application.batch_execute("BEGIN; UPDATE task_usage SET output_tokens = 1, updated_at = now()").await.unwrap();
+    let narrow = crate::harness::with_authority(&database.url, Some(&format!("{}_narrow:narrow", database.name)), None);
+    let started = Instant::now();
+    let failed = database.program().env("DATABASE_URL", &narrow).args(["up"]).run().expect(1);
+    assert!(failed.stderr.contains("the watermark stays at"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("GRANT pg_read_all_stats"), "{}", failed.stderr);
+    assert!(started.elapsed().as_secs() < 60);
+    application.batch_execute("ROLLBACK").await.unwrap();
+    drop(application);
+    database.batch(&format!("DROP OWNED BY {0}_narrow; DROP ROLE {0}_narrow", database.name)).await;
+}
