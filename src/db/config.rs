@@ -116,7 +116,6 @@ mod tests {
             "s3cret",
             "postgres://app:s3cret@db.example/usage?sslmode=s3cret",
             "host=db password='s3cret",
-            "postgres://app:s3cret%@db/usage",
             "",
         ] {
             let error = Database::from_url(url).unwrap_err();

@@ -34,8 +34,6 @@ CREATE TABLE IF NOT EXISTS migrate.hook_run (
     CONSTRAINT hook_run_state CHECK (state IN ('running', 'done', 'failed', 'interrupted', 'skipped'))
 );
 
-CREATE INDEX IF NOT EXISTS hook_run_by_boundary ON migrate.hook_run (set_name, before_version, hook, id DESC);
-
 CREATE TABLE IF NOT EXISTS migrate.hook_state (
     set_name       text NOT NULL,
     hook           text NOT NULL,

@@ -1,15 +1,21 @@
 -- What there is to roll up, answered from the ends of indexes. {legacy} is the condition of rows without updated_at;
 -- {watermark} is the watermark, or its initial value where the state table does not exist yet.
-WITH extent AS (
+WITH ends AS (
     SELECT
         least(
             (SELECT min({changed}) FROM task_usage u),
             (SELECT min(u.created_at) FROM task_usage u WHERE {legacy})
         ) AS earliest,
-        least(now(), greatest(
+        greatest(
             (SELECT max({changed}) FROM task_usage u),
             (SELECT max(u.created_at) FROM task_usage u WHERE {legacy})
-        )) AS latest
+        ) AS latest
+),
+extent AS (
+    SELECT
+        e.earliest,
+        CASE WHEN e.latest < now() THEN e.latest WHEN e.latest IS NOT NULL THEN now() END AS latest
+    FROM ends e
 ),
 state AS (
     SELECT {watermark} AS watermark_at

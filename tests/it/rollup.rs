@@ -22,48 +22,9 @@ async fn rolled_up() -> TestDatabase {
 #[tokio::test]
 async fn no_write_goes_unseen() {
     let database = rolled_up().await;
-    let writes = [
-        ("an insert", "INSERT INTO task_usage (task_id, provider, model, input_tokens)
-                       SELECT id, 'codex', 'new', 5 FROM agent_task_queue LIMIT 20"),
-        ("an upsert", "INSERT INTO task_usage (task_id, provider, model, input_tokens, updated_at)
-                       SELECT task_id, provider, model, 77, now() FROM task_usage LIMIT 30
-                       ON CONFLICT (task_id, provider, model)
-                       DO UPDATE SET input_tokens = excluded.input_tokens, updated_at = now()"),
-        ("a correction that keeps updated_at", "UPDATE task_usage SET output_tokens = output_tokens + 1
-                       WHERE ctid IN (SELECT ctid FROM task_usage LIMIT 25)"),
-        ("an import of old rows", "INSERT INTO task_usage (task_id, provider, model, input_tokens, created_at, updated_at)
-                       SELECT id, 'x', 'import', 3, now() - interval '2 years', now() - interval '1 year'
-                       FROM agent_task_queue LIMIT 10"),
-        ("an import without updated_at", "INSERT INTO task_usage (task_id, provider, model, created_at, updated_at)
-                       SELECT id, 'x', 'legacy', now() - interval '3 years', NULL FROM agent_task_queue LIMIT 10"),
-        ("another created_at", "UPDATE task_usage SET created_at = created_at - interval '90 minutes', updated_at = now()
-                       WHERE ctid IN (SELECT ctid FROM task_usage LIMIT 25)"),
-        ("another model", "UPDATE task_usage SET model = model || '-2', updated_at = now()
-                       WHERE ctid IN (SELECT ctid FROM task_usage LIMIT 25)"),
-        ("another task", "UPDATE task_usage u SET task_id = t.id
-                       FROM (SELECT id FROM agent_task_queue WHERE NOT EXISTS
-                                (SELECT FROM task_usage x WHERE x.task_id = agent_task_queue.id AND x.model = 'moved')
-                             LIMIT 1) t
-                       WHERE u.model = 'import' AND u.task_id = (SELECT task_id FROM task_usage WHERE model = 'import' LIMIT 1)
-                         AND NOT EXISTS (SELECT FROM task_usage y WHERE y.task_id = t.id AND y.model = 'import')"),
-        ("a delete", "DELETE FROM task_usage WHERE ctid IN (SELECT ctid FROM task_usage LIMIT 40)"),
-        ("a task that loses its runtime", "UPDATE agent_task_queue SET runtime_id = NULL
-                       WHERE ctid IN (SELECT ctid FROM agent_task_queue LIMIT 20)"),
-        ("a task for another agent", "UPDATE agent_task_queue t SET agent_id = a.id
-                       FROM agent a WHERE a.id <> t.agent_id AND t.ctid IN (SELECT ctid FROM agent_task_queue LIMIT 20)"),
-        ("a task on another issue", "UPDATE agent_task_queue SET issue_id = (SELECT id FROM issue LIMIT 1)
-                       WHERE ctid IN (SELECT ctid FROM agent_task_queue OFFSET 50 LIMIT 30)"),
-        ("an issue in another project", "UPDATE issue SET project_id = (SELECT id FROM project LIMIT 1) WHERE number < 20"),
-        ("a deleted project", "DELETE FROM project WHERE id = (SELECT project_id FROM issue WHERE project_id IS NOT NULL LIMIT 1)"),
-        ("an agent in another workspace", "UPDATE agent a SET workspace_id = w.id, name = a.name || ' moved' FROM workspace w
-                       WHERE w.id <> a.workspace_id AND a.id = (SELECT agent_id FROM agent_task_queue LIMIT 1)"),
-        ("a deleted issue", "DELETE FROM issue WHERE id = (SELECT issue_id FROM agent_task_queue WHERE issue_id IS NOT NULL LIMIT 1)"),
-        ("a deleted agent", "DELETE FROM agent WHERE id = (SELECT agent_id FROM agent_task_queue LIMIT 1)"),
-        ("a deleted workspace", "DELETE FROM workspace WHERE id = (SELECT workspace_id FROM task_usage_hourly LIMIT 1)"),
-        ("a truncated table", "TRUNCATE task_usage"),
-    ];
-    for (what, write) in writes {
-        let before: String = fingerprint(&database).await;
+    for part in include_str!("fixtures/writes.sql").split("-- write: ").skip(1) {
+        let (what, write) = part.split_once('\n').expect("a name, then statements");
+        let before = fingerprint(&database).await;
         database.batch(write).await;
         assert_ne!(before, fingerprint(&database).await, "{what} changed nothing, so it proves nothing");
         database.batch(CATCH_UP).await;
@@ -263,7 +224,12 @@ async fn a_tick_beside_another_one_does_nothing_and_a_cancelled_one_keeps_no_loc
         .await;
     let cancelled = tick.batch_execute("SET statement_timeout TO '300ms'; SELECT rollup_task_usage_hourly()").await;
     assert!(cancelled.is_err());
-    let held: i64 = database.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4246").await;
+    let held: i64 = database
+        .value(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4246
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+        )
+        .await;
     assert_eq!(held, 0);
 }
 
