@@ -91,7 +91,8 @@ async fn old_rows_are_not_touched_by_the_new_column() {
     database
         .batch(
             "INSERT INTO workspace (name, slug) VALUES ('w', 'w');
-             INSERT INTO agent_runtime (workspace_id, name, runtime_mode, provider) SELECT id, 'r', 'local', 'x' FROM workspace;
+             INSERT INTO agent_runtime (workspace_id, name, runtime_mode, provider)
+             SELECT id, 'r', 'local', 'x' FROM workspace;
              INSERT INTO agent (workspace_id, name, runtime_mode, runtime_id)
              SELECT workspace_id, 'a', 'local', id FROM agent_runtime;
              INSERT INTO agent_task_queue (agent_id, runtime_id) SELECT id, runtime_id FROM agent;

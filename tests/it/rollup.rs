@@ -51,7 +51,10 @@ async fn fingerprint(database: &TestDatabase) -> String {
 async fn usage_moves_between_runtime_buckets_when_tasks_are_reassigned() {
     let database = rolled_up().await;
     let task: String = database
-        .value("SELECT t.id::text FROM agent_task_queue t JOIN task_usage u ON u.task_id = t.id WHERE t.runtime_id IS NOT NULL LIMIT 1")
+        .value(
+            "SELECT t.id::text FROM agent_task_queue t JOIN task_usage u ON u.task_id = t.id
+             WHERE t.runtime_id IS NOT NULL LIMIT 1",
+        )
         .await;
     let tokens = "SELECT string_agg(runtime_id || '=' || total, ' ' ORDER BY runtime_id) FROM
                   (SELECT runtime_id, sum(input_tokens) AS total FROM task_usage_hourly GROUP BY 1) s";
@@ -107,7 +110,8 @@ async fn a_key_that_another_program_enqueues_is_rebuilt() {
     database
         .batch(
             "UPDATE task_usage_hourly SET input_tokens = 1;
-             INSERT INTO task_usage_hourly_dirty (bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model)
+             INSERT INTO task_usage_hourly_dirty
+                 (bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model)
              SELECT bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model FROM task_usage_hourly
              ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET enqueued_at = now()",
         )
@@ -258,7 +262,8 @@ async fn both_daily_pipelines_equal_the_raw_usage_while_they_live() {
     database
         .batch(
             "DELETE FROM issue WHERE number = 1;
-             UPDATE agent_task_queue SET runtime_id = (SELECT id FROM agent_runtime LIMIT 1) WHERE id IN (SELECT id FROM agent_task_queue LIMIT 20);
+             UPDATE agent_task_queue SET runtime_id = (SELECT id FROM agent_runtime LIMIT 1)
+             WHERE id IN (SELECT id FROM agent_task_queue LIMIT 20);
              UPDATE task_usage SET input_tokens = 5 WHERE id IN (SELECT id FROM task_usage LIMIT 20)",
         )
         .await;
@@ -282,7 +287,8 @@ async fn both_daily_pipelines_equal_the_raw_usage_while_they_live() {
              dashboard AS (
                  SELECT bucket_date, workspace_id, agent_id, project_id, model, input_tokens, task_count, event_count
                  FROM task_usage_dashboard_daily)
-             SELECT (SELECT count(*) FROM (TABLE raw EXCEPT TABLE daily) x) + (SELECT count(*) FROM (TABLE daily EXCEPT TABLE raw) x)
+             SELECT (SELECT count(*) FROM (TABLE raw EXCEPT TABLE daily) x)
+                  + (SELECT count(*) FROM (TABLE daily EXCEPT TABLE raw) x)
                   + (SELECT count(*) FROM (TABLE raw_dashboard EXCEPT TABLE dashboard) x)
                   + (SELECT count(*) FROM (TABLE dashboard EXCEPT TABLE raw_dashboard) x)",
         )
