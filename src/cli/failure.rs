@@ -151,6 +151,11 @@ fn hint(error: &Error) -> Option<String> {
 fn database_hint(error: &db::Error) -> Option<String> {
     let hint = match error {
         db::Error::BadUrl { .. } => "it should read postgres://user:password@host:port/database",
+        db::Error::Connect { reason, sqlstate: None, .. }
+            if reason.contains("TLS") || reason.contains("certificate") =>
+        {
+            "check sslmode and sslrootcert in the database URL"
+        }
         db::Error::Connect { sqlstate, .. } => match sqlstate.as_deref() {
             Some("28P01") => "check user and password in the database URL",
             Some("28000") => "check the user in the database URL, and pg_hba.conf on the server",

@@ -6,23 +6,29 @@ use std::time::Duration;
 
 use tokio_postgres::config::Host;
 
+use tokio_postgres_rustls::MakeRustlsConnect;
+
 use super::Error;
+use super::tls::TlsOptions;
 
 /// A database to connect to. Shows itself as `user@host:port/name`, never with its password.
 #[derive(Clone)]
 pub struct Database {
     config: tokio_postgres::Config,
+    tls: MakeRustlsConnect,
 }
 
 impl Database {
     /// Reads a connection URL (`postgres://user:password@host:port/name`) or a keyword string (`host=… dbname=…`).
+    /// `sslmode` and `sslrootcert` mean what they mean to libpq.
     ///
     /// # Errors
     ///
     /// [`Error::BadUrl`] if it cannot be read, or names no host, user or database. The error never quotes the URL.
     pub fn from_url(url: &str) -> Result<Self, Error> {
-        let mut config = tokio_postgres::Config::from_str(url.trim())
-            .map_err(|error| Error::BadUrl { reason: parse_reason(&error) })?;
+        let (url, tls) = TlsOptions::take_from(url.trim());
+        let mut config =
+            tokio_postgres::Config::from_str(&url).map_err(|error| Error::BadUrl { reason: parse_reason(&error) })?;
         let missing = if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             Some("a host")
         } else if config.get_user().is_none() {
@@ -40,7 +46,7 @@ impl Database {
         }
         // A lock holder says nothing for as long as a walk takes; a firewall must not forget it meanwhile.
         config.keepalives_idle(Duration::from_secs(30));
-        Ok(Self { config })
+        Ok(Self { config, tls: tls.connector()? })
     }
 
     /// The name of the database.
@@ -74,6 +80,11 @@ impl Database {
             config.application_name(application);
         }
         config
+    }
+
+    /// How sessions, and requests to cancel their statements, are encrypted.
+    pub(super) fn tls(&self) -> MakeRustlsConnect {
+        self.tls.clone()
     }
 }
 

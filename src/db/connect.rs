@@ -9,7 +9,8 @@ use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, NoTls, Row, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Row, SimpleQueryMessage};
+use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
 use super::{Database, Error};
@@ -105,7 +106,7 @@ impl Connector {
         let since = Instant::now();
         let (client, connection) = loop {
             let attempt = tokio::select! {
-                attempt = config.connect(NoTls) => attempt,
+                attempt = config.connect(self.database.tls()) => attempt,
                 () = self.cancel.cancelled() => return Err(Error::Interrupted),
             };
             match attempt {
@@ -121,6 +122,7 @@ impl Connector {
         };
         let connection = Connection {
             client: Arc::new(client),
+            tls: self.database.tls(),
             cancel: self.cancel.clone(),
             in_transaction: Arc::new(AtomicBool::new(false)),
             driver: Arc::new(Driver(tokio::spawn(drive(connection, Arc::clone(&self.notices))))),
@@ -177,6 +179,7 @@ struct Driver(JoinHandle<()>);
 #[derive(Clone)]
 pub struct Connection {
     client: Arc<Client>,
+    tls: MakeRustlsConnect,
     cancel: CancellationToken,
     in_transaction: Arc<AtomicBool>,
     driver: Arc<Driver>,
@@ -292,7 +295,7 @@ impl Connection {
             result = &mut statement => result.map_err(Error::from),
             () = self.cancel.cancelled() => {
                 let stop = async {
-                    if let Err(error) = self.client.cancel_token().cancel_query(NoTls).await {
+                    if let Err(error) = self.client.cancel_token().cancel_query(self.tls.clone()).await {
                         tracing::debug!("the cancel request failed: {error}");
                     }
                     let _ = statement.await;

@@ -5,6 +5,7 @@ mod connect;
 mod error;
 mod lock;
 mod server;
+mod tls;
 
 use std::time::Duration;
 

@@ -12,8 +12,10 @@ use super::{Migration, Set, history};
 use crate::db::{Connection, Error, ServerReport};
 
 /// How long a migration may stand in the queue for a strong lock, with the application queueing behind it, before it
-/// gives way and tries again.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '1s'";
+/// gives way and tries again. Well under the second after which PostgreSQL looks for deadlocks: where a migration and
+/// the application have locked each other out, it is the migration that steps back, and no write of the application
+/// fails.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '300ms'";
 
 /// Applies migrations through refinery, which verifies the history and writes its row.
 pub(super) struct Session<'c> {

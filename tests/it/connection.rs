@@ -1,6 +1,8 @@
 //! Everything that can be wrong with the way to the database: one clear line, the right exit code, no password.
 
-use crate::harness::{Finished, Program, TestDatabase, server_url, with_authority, with_database};
+use crate::harness::{
+    Finished, Program, TestDatabase, server_url, session, special_server, with_authority, with_database,
+};
 
 /// Expects one line that says all of `parts`.
 #[track_caller]
@@ -120,4 +122,56 @@ async fn no_output_at_any_verbosity_holds_the_password() {
         assert!(!ended.stdout.contains("s3cret") && !ended.stderr.contains("s3cret"), "{args:?}");
     }
     database.batch(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn encryption_is_what_sslmode_says() {
+    let (url, folder) = special_server("tls", &["--tls"]);
+    let certificate = folder.join("server.crt").display().to_string();
+    let with = |options: &str| Program::new().env("DATABASE_URL", &format!("{url}?{options}")).args(["status"]).run();
+
+    with("sslmode=require").expect(0);
+    with(&format!("sslmode=verify-full&sslrootcert={certificate}")).expect(0);
+    one_line(with("sslmode=verify-full"), 6, &["certificate", "check sslmode and sslrootcert"]);
+    one_line(with("sslmode=verify-ca&sslrootcert=/nowhere.pem"), 2, &["/nowhere.pem has none"]);
+
+    // The certificate names 127.0.0.1 only.
+    let by_name = |mode: &str| {
+        let url = with_authority(&url, None, None).replace("@127.0.0.1:", "@localhost:");
+        Program::new()
+            .env("DATABASE_URL", &format!("{url}?sslmode={mode}&sslrootcert={certificate}"))
+            .args(["status"])
+            .run()
+    };
+    by_name("verify-ca").expect(0);
+    one_line(by_name("verify-full"), 6, &["certificate not valid for name"]);
+
+    // Encrypted without being asked, where the server can; every session of a run, and its cancel requests.
+    let admin = session(&url).await;
+    let seen = admin
+        .query_one("SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE s.ssl", &[])
+        .await
+        .unwrap();
+    assert_eq!(seen.get::<_, i64>(0), 0, "the test's own session is not encrypted");
+    let holder = session(&url).await;
+    holder.batch_execute("SELECT pg_advisory_lock(7244554146635925501)").await.unwrap();
+    let runner = Program::new().env("DATABASE_URL", &url).args(["up"]).start();
+    let encrypted = "SELECT count(*) = 2 FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
+                     WHERE s.ssl AND a.application_name LIKE 'migrate%'";
+    for _ in 0..400 {
+        if admin.query_one(encrypted, &[]).await.unwrap().get(0) {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    assert!(admin.query_one(encrypted, &[]).await.unwrap().get::<_, bool>(0));
+    runner.signal("TERM");
+    runner.wait().expect(143);
+
+    // A server that cannot, and a caller who insists.
+    one_line(
+        Program::new().env("DATABASE_URL", &format!("{}?sslmode=require", server_url())).args(["status"]).run(),
+        6,
+        &["does not support TLS"],
+    );
 }

@@ -40,7 +40,7 @@ async fn an_upgrade_killed_at_any_moment_completes_exactly_on_the_next_run() {
         // Some rounds are killed more than once.
         for _ in 0..=dice.below(3) {
             let mut runner = database.program().args(["up"]).start();
-            tokio::time::sleep(Duration::from_millis(dice.below(whole * 11 / 10))).await;
+            tokio::time::sleep(Duration::from_millis(dice.below(whole))).await;
             if runner.is_running() {
                 runner.signal("KILL");
             }

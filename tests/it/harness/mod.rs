@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row};
 
 pub use program::{Finished, Program, Running};
-pub use server::server_url;
+pub use server::{server_url, special_server};
 
 /// A database of its own, dropped at the end of the test.
 pub struct TestDatabase {

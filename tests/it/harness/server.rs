@@ -1,7 +1,7 @@
 //! The server of the run: `MIGRATE_TEST_DATABASE_URL`, else one made of this machine's PostgreSQL programs, else a
 //! container. It goes away with this process, however that ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -20,18 +20,29 @@ pub fn server_url() -> String {
 }
 
 fn from_programs(script: &Path) -> String {
+    start(script, "server", &[]).0
+}
+
+/// A server of its own, for a test that needs one to be special, from this machine's PostgreSQL programs: its URL and
+/// its folder.
+pub fn special_server(name: &str, options: &[&str]) -> (String, PathBuf) {
+    start(&Path::new(env!("CARGO_MANIFEST_DIR")).join("script/server"), name, options)
+}
+
+fn start(script: &Path, name: &str, options: &[&str]) -> (String, PathBuf) {
     let me = std::process::id().to_string();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("server-{me}"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{me}"));
     let started = Command::new(script)
         .arg("start")
         .arg(&folder)
         .args(["--throwaway", "--while", &me])
+        .args(options)
         .stdin(Stdio::null())
         .output()
         .expect("script/server can be run");
     let said = String::from_utf8_lossy(&started.stderr);
     assert!(started.status.success(), "script/server could not start a server:\n{said}");
-    String::from_utf8(started.stdout).expect("a URL").trim().to_owned()
+    (String::from_utf8(started.stdout).expect("a URL").trim().to_owned(), folder)
 }
 
 /// The container is removed by a shell that outlives this process: a static is never dropped, and a test run can be
