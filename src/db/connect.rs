@@ -21,19 +21,34 @@ const STARTUP_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a cancelled statement is given to end on the server before the program stops waiting for it.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(1500);
 
-/// Limits that a role or database may set for its application would end a migration halfway; limits given in the URL
-/// are meant for us and stay. A session whose client has died ends its statement within a second, so that a killed
-/// run does not go on working unseen.
-const SESSION_SETTINGS: &str = "
+/// What a session needs to be told, for its whole life or, `true`, for its transaction. Limits that a role or database
+/// sets for its application would end a migration halfway; limits given in the URL are meant for us and stay. A
+/// session whose client has died ends its statement within a second, so that a killed run does not go on working
+/// unseen. Times are written and read as UTC.
+const SETTINGS: &str = "
     SELECT set_config(name, CASE name
                WHEN 'client_connection_check_interval' THEN '1s'
                WHEN 'default_transaction_isolation' THEN 'read committed'
+               WHEN 'TimeZone' THEN 'UTC'
+               WHEN 'DateStyle' THEN 'ISO'
                ELSE '0'
-           END, false)
+           END, {local})
     FROM pg_catalog.pg_settings
     WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
                    'transaction_timeout', 'client_connection_check_interval', 'default_transaction_isolation')
-      AND source <> 'client'";
+      AND source <> 'client'
+       OR name IN ('TimeZone', 'DateStyle')";
+
+/// Settings must not outlive their use where a pooler may hand the server's session to somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// The session is ours: it is told everything once.
+    Session,
+    /// Nothing is told yet; [`Connection::settle`] does.
+    Bare,
+    /// Every statement runs in a transaction that cannot write, and is told there.
+    ReadOnly,
+}
 
 /// A message that the server sent beside its answers: NOTICE, WARNING and the like.
 #[derive(Clone, Debug, Serialize)]
@@ -58,14 +73,14 @@ pub struct Connector {
     database: Database,
     cancel: CancellationToken,
     notices: NoticeSink,
-    read_only: bool,
+    access: Access,
 }
 
 impl Connector {
     /// Sessions on `database`, whose statements end when `cancel` is cancelled.
     #[must_use]
     pub fn new(database: Database, cancel: CancellationToken) -> Self {
-        Self { database, cancel, notices: Arc::new(|_| {}), read_only: false }
+        Self { database, cancel, notices: Arc::new(|_| {}), access: Access::Session }
     }
 
     /// Passes every server notice of the sessions opened from here on to `sink`.
@@ -75,10 +90,18 @@ impl Connector {
         self
     }
 
-    /// Opens sessions in which the server refuses every write.
+    /// Opens sessions that are in a read-only transaction all the time: the server refuses every write, and nothing is
+    /// left behind in a session that belongs to a pooler.
     #[must_use]
     pub fn read_only(mut self) -> Self {
-        self.read_only = true;
+        self.access = Access::ReadOnly;
+        self
+    }
+
+    /// Opens sessions that are left as they are until [`Connection::settle`].
+    #[must_use]
+    pub(super) fn bare(mut self) -> Self {
+        self.access = Access::Bare;
         self
     }
 
@@ -125,11 +148,13 @@ impl Connector {
             tls: self.database.tls(),
             cancel: self.cancel.clone(),
             in_transaction: Arc::new(AtomicBool::new(false)),
+            read_only: self.access == Access::ReadOnly,
             driver: Arc::new(Driver(tokio::spawn(drive(connection, Arc::clone(&self.notices))))),
         };
-        connection.batch(SESSION_SETTINGS).await?;
-        if self.read_only {
-            connection.batch("SET default_transaction_read_only TO on").await?;
+        match self.access {
+            Access::Session => connection.settle().await?,
+            Access::ReadOnly => connection.open_transaction().await?,
+            Access::Bare => {}
         }
         Ok(connection)
     }
@@ -182,6 +207,7 @@ pub struct Connection {
     tls: MakeRustlsConnect,
     cancel: CancellationToken,
     in_transaction: Arc<AtomicBool>,
+    read_only: bool,
     driver: Arc<Driver>,
 }
 
@@ -251,9 +277,42 @@ impl Connection {
         if self.in_transaction.load(Ordering::Acquire) {
             self.batch("ROLLBACK").await?;
         }
-        self.in_transaction.store(true, Ordering::Release);
-        self.batch("BEGIN").await?;
+        self.open_transaction().await?;
         Ok(Transaction { connection: self })
+    }
+
+    async fn open_transaction(&self) -> Result<(), Error> {
+        self.in_transaction.store(true, Ordering::Release);
+        if self.read_only {
+            let settings = SETTINGS.replace("{local}", "true");
+            self.batch(&format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {settings}")).await
+        } else {
+            self.batch("BEGIN").await
+        }
+    }
+
+    /// A transaction has ended. A session that cannot write is in the next one at once.
+    async fn after_transaction(&self) -> Result<(), Error> {
+        self.in_transaction.store(false, Ordering::Release);
+        if self.read_only { self.open_transaction().await } else { Ok(()) }
+    }
+
+    /// Tells the session, which is known to be ours, what it needs to know.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub(super) async fn settle(&self) -> Result<(), Error> {
+        self.batch(&SETTINGS.replace("{local}", "false")).await
+    }
+
+    /// The same for the open transaction alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub(super) async fn settle_transaction(&self) -> Result<(), Error> {
+        self.batch(&SETTINGS.replace("{local}", "true")).await
     }
 
     /// The same session, for the few statements that must also run after the run was told to stop.
@@ -325,15 +384,14 @@ impl Transaction<'_> {
             return Err(Error::Interrupted);
         }
         self.connection.shielded().batch("COMMIT").await?;
-        self.connection.in_transaction.store(false, Ordering::Release);
-        Ok(())
+        self.connection.after_transaction().await
     }
 
     /// Rolls back, also when the run was told to stop.
     pub async fn rollback(self) {
         // A session that cannot roll back is gone, and its transaction with it.
         if self.connection.shielded().batch("ROLLBACK").await.is_ok() {
-            self.connection.in_transaction.store(false, Ordering::Release);
+            let _ = self.connection.after_transaction().await;
         }
     }
 }

@@ -169,36 +169,42 @@ pub struct RunLock {
 }
 
 impl RunLock {
-    /// Takes [`RUN_LOCK`] on a session of its own, and [`RUN_SESSION_LOCK`] on `session`.
+    /// Takes [`RUN_LOCK`] on a session of its own, and [`RUN_SESSION_LOCK`] on another one, which is returned beside it
+    /// under the name `application`.
     ///
     /// # Errors
     ///
     /// [`LockTimeout`]; [`Error::SwappedSession`] if the two sessions turn out to share a server process.
     pub async fn acquire(
         connector: &Connector,
-        session: &Connection,
+        application: &str,
         patience: Duration,
         on_wait: &(dyn Fn(Waiting) + Send + Sync),
-    ) -> Result<Self, LockTimeout> {
-        let connection = connector.connect("migrate: lock").await?;
-        let marker = mark(session).await?;
+    ) -> Result<(Self, Connection), LockTimeout> {
+        // Until it is known that no pooler lends them out, neither session is told anything that would outlive us.
+        let bare = connector.clone().bare();
+        let session = bare.connect(application).await?;
+        let connection = bare.connect("migrate: lock").await?;
+        let marker = mark(&session).await?;
         let begin = format!("BEGIN; SELECT pg_catalog.pg_try_advisory_xact_lock({})", RUN_LOCK.key);
         let mut patience_left = Patience::new(RUN_LOCK, patience);
         while first_value(&connection.simple_query(&begin).await?).as_deref() != Some("t") {
             connection.batch("ROLLBACK").await?;
-            patience_left.wait(session, on_wait).await?;
+            patience_left.wait(&session, on_wait).await?;
         }
         // The lock's transaction pins a server process. If that is the one which answered as `session` before, or
         // `session` now is another, then a pooler lends them out statement by statement.
-        if read_marker(&connection).await? == Some(marker.clone()) || read_marker(session).await? != Some(marker) {
+        if read_marker(&connection).await? == Some(marker.clone()) || read_marker(&session).await? != Some(marker) {
             return Err(Error::SwappedSession { database: connector.database().to_string() }.into());
         }
+        connection.settle_transaction().await?;
+        session.settle().await?;
         let mut patience_left = Patience::new(RUN_SESSION_LOCK, patience);
         let ask = "SELECT pg_catalog.pg_try_advisory_lock($1)";
         while !session.query_one(ask, &[&RUN_SESSION_LOCK.key]).await?.get::<_, bool>(0) {
-            patience_left.wait(session, on_wait).await?;
+            patience_left.wait(&session, on_wait).await?;
         }
-        Ok(Self { connection })
+        Ok((Self { connection }, session))
     }
 
     /// Makes sure that the lock is still held.

@@ -121,25 +121,18 @@ impl Migrator {
     /// [`Error`]. Migrations applied before the error stay applied; the one it happened in is rolled back.
     pub async fn up(&self, options: &UpOptions) -> Result<Summary, Error> {
         options.check(&self.set)?;
-        let connection = self.connector.connect("migrate: up").await?;
-        let result = self.up_on(&connection, options).await;
-        connection.close().await;
-        result
-    }
-
-    async fn up_on(&self, connection: &Connection, options: &UpOptions) -> Result<Summary, Error> {
         let started = Instant::now();
-        let facts = self.look_at_server(connection).await?;
-        let plan = self.plan(connection, options).await?;
+        let connection = self.connector.clone().read_only().connect("migrate: up").await?;
+        let plan = self.plan_on_a_fit_server(&connection, options).await?;
+        connection.close().await;
         if plan.is_empty() {
             return Ok(self.finish(&Summary { version: plan.current, migrations: 0, hooks: 0 }, started));
         }
-        check_rights(&facts)?;
-        refuse_foreign_ledger(connection, &facts, &plan).await?;
 
         let on_wait = |waiting| self.observer.event(Event::Waiting(waiting));
-        let lock = RunLock::acquire(&self.connector, connection, options.lock_wait, &on_wait).await?;
-        let result = self.run_locked(connection, &lock, options, started).await;
+        let (lock, session) = RunLock::acquire(&self.connector, "migrate: up", options.lock_wait, &on_wait).await?;
+        let result = self.run_locked(&session, &lock, options, started).await;
+        session.close().await;
         lock.release().await;
         result
     }
@@ -204,12 +197,7 @@ impl Migrator {
         options.check(&self.set)?;
         let connector = self.connector.clone().read_only();
         let connection = connector.connect("migrate: dry run").await?;
-        let facts = self.look_at_server(&connection).await?;
-        let plan = self.plan(&connection, options).await?;
-        if !plan.is_empty() {
-            check_rights(&facts)?;
-            refuse_foreign_ledger(&connection, &facts, &plan).await?;
-        }
+        let plan = self.plan_on_a_fit_server(&connection, options).await?;
         let mut steps = Vec::new();
         for step in &plan.steps {
             steps.push(match step {
@@ -240,6 +228,17 @@ impl Migrator {
         let history = history::History::read(&connection, &self.set).await?;
         connection.close().await;
         Ok(history.status(&self.set))
+    }
+
+    /// Plans, and makes sure that this server and role can carry the plan out.
+    async fn plan_on_a_fit_server(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
+        let facts = self.look_at_server(connection).await?;
+        let plan = self.plan(connection, options).await?;
+        if !plan.is_empty() {
+            check_rights(&facts)?;
+            refuse_foreign_ledger(connection, &facts, &plan).await?;
+        }
+        Ok(plan)
     }
 
     async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {

@@ -91,7 +91,6 @@ impl Survey {
                    to_regclass('task_usage_hourly') IS NOT NULL
                    AND to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL
                    AND to_regprocedure('task_usage_hourly_horizon()') IS NOT NULL";
-        connection.batch("SET TIME ZONE 'UTC'; SET datestyle TO 'ISO'").await?;
         let Some(columns) = columns(connection).await? else { return Ok(Self::NoUsage) };
         refuse_impossible_times(connection, columns).await?;
 
