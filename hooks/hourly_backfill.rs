@@ -82,10 +82,11 @@ fn explain(error: WalkError) -> HookError {
     let hint = match &error {
         WalkError::NoState => "INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run it again",
         WalkError::Survey(usage::SurveyError::NoHour { .. }) => {
-            "correct or delete those rows in task_usage, then run it again"
+            "correct or delete such rows in task_usage, then run it again"
         }
-        WalkError::HeldBack { .. } => {
-            "end that transaction (see pg_stat_activity and pg_prepared_xacts), then run it again"
+        WalkError::HeldBack { .. } => "end that transaction (see pg_stat_activity), then run it again",
+        WalkError::Hidden => {
+            "let this role see them: GRANT pg_read_all_stats TO <role>; if there are none, look at pg_prepared_xacts"
         }
         WalkError::Database(_) | WalkError::Survey(_) | WalkError::Lock(_) => "",
     };

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    migrate::cli::run(&migrate::cli::Cli::parse())
+    migrate::cli::main()
 }

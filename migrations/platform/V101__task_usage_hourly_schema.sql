@@ -6,6 +6,11 @@
 -- Cost     New tables only. NULLS NOT DISTINCT needs PostgreSQL 15.
 -- Retry    One transaction.
 
+-- 0. Everything goes where task_usage is, and the functions stay there, whatever search path their callers have.
+SELECT set_config('search_path', c.relnamespace::regnamespace || ', pg_temp', true)
+FROM pg_class c
+WHERE c.oid = 'task_usage'::regclass;
+
 -- 1. The buckets. A bucket without usage does not exist. Usage outside any project has project_id NULL, and two
 --    such rows are the same bucket.
 CREATE TABLE task_usage_hourly (

@@ -28,7 +28,13 @@
 -- for a window. task_usage_hourly_dirty, whose constraint would make them wait, is drained for whoever fills it.
 -- Windows exclude each other: the one that writes last has also read last.
 
--- 1. The queue that the triggers fill. Each row names one thing: an hour, a task, an issue or an agent.
+-- 0. Everything goes where task_usage is, and the functions stay there, whatever search path their callers have.
+SELECT set_config('search_path', c.relnamespace::regnamespace || ', pg_temp', true)
+FROM pg_class c
+WHERE c.oid = 'task_usage'::regclass;
+
+-- 1. The queue that the triggers fill. Each row names one thing: an hour ('-infinity': every hour), a task, an issue
+--    or an agent.
 CREATE TABLE IF NOT EXISTS task_usage_hourly_invalidation (
     bucket_hour timestamptz,
     task_id     uuid,
@@ -84,6 +90,7 @@ LANGUAGE sql
 STABLE
 SET search_path FROM CURRENT
 SET enable_seqscan TO off
+SET enable_nestloop TO on
 SET enable_hashjoin TO off
 SET enable_mergejoin TO off
 SET max_parallel_workers_per_gather TO 0
@@ -161,9 +168,13 @@ LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
 SET enable_seqscan TO off
+SET enable_nestloop TO off
+SET enable_mergejoin TO off
 SET jit TO off
 AS $$
 DECLARE
+    -- Stands for "no project", so that the comparison below is one that can be hashed, however many buckets there are.
+    c_none    CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
     v_buckets bigint;
 BEGIN
     WITH recomputed AS MATERIALIZED (
@@ -198,7 +209,7 @@ BEGIN
               WHERE r.workspace_id = h.workspace_id
                 AND r.runtime_id = h.runtime_id
                 AND r.agent_id = h.agent_id
-                AND r.project_id IS NOT DISTINCT FROM h.project_id
+                AND coalesce(r.project_id, c_none) = coalesce(h.project_id, c_none)
                 AND r.provider = h.provider
                 AND r.model = h.model
           )
@@ -280,6 +291,10 @@ BEGIN
         SELECT d.bucket_hour FROM drained d WHERE d.bucket_hour IS NOT NULL
         UNION ALL
         SELECT d.bucket_hour FROM drained_dirty d
+        UNION ALL
+        -- After a TRUNCATE, every hour.
+        SELECT h.bucket_hour FROM task_usage_hourly h
+        WHERE EXISTS (SELECT FROM drained d WHERE d.bucket_hour = '-infinity')
     )
     -- An infinite created_at has no hour; the backfill names such rows.
     SELECT array_agg(DISTINCT task_usage_hour_bucket(c.created_at))
@@ -300,10 +315,12 @@ COMMENT ON FUNCTION rollup_task_usage_hourly_window(timestamptz, timestamptz) IS
 
 -- 7. Reports of usage itself. Row triggers whose WHEN is false cost one comparison, and the ordinary insert and
 --    upsert are such. A delete needs no look at the task, which a cascade may have removed already: the row that
---    goes knows its hour.
+--    goes knows its hour. The functions run with the rights of their owner: whoever may write usage need not know
+--    about the queue.
 CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_tu()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
@@ -319,8 +336,8 @@ BEGIN
         INSERT INTO task_usage_hourly_invalidation (bucket_hour)
         SELECT DISTINCT task_usage_hour_bucket(r.created_at) FROM removed r;
     ELSE
-        INSERT INTO task_usage_hourly_invalidation (bucket_hour)
-        SELECT DISTINCT h.bucket_hour FROM task_usage_hourly h;
+        -- Which hours there are is for the window to see: this snapshot may be too old.
+        INSERT INTO task_usage_hourly_invalidation (bucket_hour) VALUES ('-infinity');
     END IF;
     RETURN NULL;
 END
@@ -358,6 +375,7 @@ CREATE OR REPLACE TRIGGER trg_tu_truncate_dirty_hourly
 CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_atq()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
@@ -377,6 +395,7 @@ CREATE OR REPLACE TRIGGER trg_atq_dirty_hourly
 CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_issue_project()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
@@ -394,6 +413,7 @@ CREATE OR REPLACE TRIGGER trg_issue_project_dirty_hourly
 CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_issue_delete()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
@@ -410,6 +430,7 @@ CREATE OR REPLACE TRIGGER trg_issue_delete_dirty_hourly
 CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_agent()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN

@@ -43,15 +43,21 @@ BEGIN
 END
 $$;
 
--- 2. Scheduled jobs first, or they would fail every few minutes from now on.
+-- 2. Scheduled jobs first, or they would fail every few minutes from now on. Where this role may not do that, failing
+--    jobs are the lesser evil.
 DO $$
 BEGIN
-    IF to_regclass('cron.job') IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
         PERFORM cron.unschedule(j.jobid)
         FROM cron.job j
         WHERE j.jobname IN ('rollup_task_usage_daily', 'rollup_task_usage_dashboard_daily')
           AND j.database = current_database();
     END IF;
+EXCEPTION
+    WHEN insufficient_privilege THEN
+        RAISE WARNING 'the jobs of the daily rollups could not be unscheduled: %', SQLERRM
+            USING HINT = 'As a superuser: SELECT cron.unschedule(jobid) FROM cron.job WHERE jobname IN '
+                         '(''rollup_task_usage_daily'', ''rollup_task_usage_dashboard_daily'');';
 END
 $$;
 

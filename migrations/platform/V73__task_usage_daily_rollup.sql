@@ -6,6 +6,11 @@
 -- Cost     New objects only.
 -- Retry    One transaction.
 
+-- 0. Everything goes where task_usage is, and the functions stay there, whatever search path their callers have.
+SELECT set_config('search_path', c.relnamespace::regnamespace || ', pg_temp', true)
+FROM pg_class c
+WHERE c.oid = 'task_usage'::regclass;
+
 -- 1. The buckets.
 CREATE TABLE task_usage_daily (
     bucket_date        date NOT NULL,
@@ -65,6 +70,7 @@ LANGUAGE sql
 STABLE
 SET search_path FROM CURRENT
 SET enable_seqscan TO off
+SET enable_nestloop TO on
 SET enable_hashjoin TO off
 SET enable_mergejoin TO off
 SET max_parallel_workers_per_gather TO 0

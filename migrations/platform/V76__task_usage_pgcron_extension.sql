@@ -23,7 +23,12 @@ EXCEPTION
 END
 $$;
 
--- 2. How far the daily rollup is behind the clock.
+-- 2. Everything goes where task_usage is, and the functions stay there, whatever search path their callers have.
+SELECT set_config('search_path', c.relnamespace::regnamespace || ', pg_temp', true)
+FROM pg_class c
+WHERE c.oid = 'task_usage'::regclass;
+
+-- 3. How far the daily rollup is behind the clock.
 CREATE OR REPLACE FUNCTION task_usage_rollup_lag_seconds()
 RETURNS double precision
 LANGUAGE sql

@@ -6,6 +6,11 @@
 -- Cost     CREATE TRIGGER takes SHARE ROW EXCLUSIVE on task_usage and agent_task_queue for an instant.
 -- Retry    One transaction.
 
+-- 0. Everything goes where task_usage is, and the functions stay there, whatever search path their callers have.
+SELECT set_config('search_path', c.relnamespace::regnamespace || ', pg_temp', true)
+FROM pg_class c
+WHERE c.oid = 'task_usage'::regclass;
+
 -- 1. The queue: a date, or a task whose dates are looked up when the report is drained. Append-only and without
 --    unique constraints, so that no writer waits for another.
 CREATE TABLE task_usage_daily_dirty (
@@ -21,6 +26,7 @@ CREATE INDEX idx_task_usage_daily_dirty_enqueued_at ON task_usage_daily_dirty (e
 CREATE OR REPLACE FUNCTION enqueue_task_usage_daily_dirty_for_tu()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
@@ -52,6 +58,7 @@ CREATE OR REPLACE TRIGGER trg_tu_delete_dirty_rollup
 CREATE OR REPLACE FUNCTION enqueue_task_usage_daily_dirty_for_atq()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN

@@ -6,6 +6,11 @@
 -- Cost     Two functions are replaced.
 -- Retry    One transaction.
 
+-- 0. Everything goes where task_usage is, and the functions stay there, whatever search path their callers have.
+SELECT set_config('search_path', c.relnamespace::regnamespace || ', pg_temp', true)
+FROM pg_class c
+WHERE c.oid = 'task_usage'::regclass;
+
 -- 1. A row can count a day earlier or later than in UTC. All three dates are rebuilt, so that nothing depends on a
 --    runtime that may be gone.
 CREATE OR REPLACE FUNCTION task_usage_daily_dates(p_created_at timestamptz)
@@ -34,6 +39,7 @@ LANGUAGE sql
 STABLE
 SET search_path FROM CURRENT
 SET enable_seqscan TO off
+SET enable_nestloop TO on
 SET enable_hashjoin TO off
 SET enable_mergejoin TO off
 SET max_parallel_workers_per_gather TO 0

@@ -7,6 +7,11 @@
 --          instant.
 -- Retry    One transaction.
 
+-- 0. Everything goes where task_usage is, and the functions stay there, whatever search path their callers have.
+SELECT set_config('search_path', c.relnamespace::regnamespace || ', pg_temp', true)
+FROM pg_class c
+WHERE c.oid = 'task_usage'::regclass;
+
 -- 1. The buckets. Usage outside any project has project_id NULL.
 CREATE TABLE task_usage_dashboard_daily (
     bucket_date        date NOT NULL,
@@ -72,6 +77,7 @@ LANGUAGE sql
 STABLE
 SET search_path FROM CURRENT
 SET enable_seqscan TO off
+SET enable_nestloop TO on
 SET enable_hashjoin TO off
 SET enable_mergejoin TO off
 SET max_parallel_workers_per_gather TO 0
@@ -108,6 +114,7 @@ SET search_path FROM CURRENT
 SET jit TO off
 AS $$
 DECLARE
+    c_none    CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
     v_buckets bigint;
 BEGIN
     WITH recomputed AS MATERIALIZED (
@@ -136,7 +143,7 @@ BEGIN
               SELECT FROM recomputed r
               WHERE r.workspace_id = d.workspace_id
                 AND r.agent_id = d.agent_id
-                AND r.project_id IS NOT DISTINCT FROM d.project_id
+                AND coalesce(r.project_id, c_none) = coalesce(d.project_id, c_none)
                 AND r.model = d.model
           )
         RETURNING 1
@@ -153,6 +160,7 @@ $$;
 CREATE OR REPLACE FUNCTION enqueue_task_usage_dashboard_dirty_for_tu()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
@@ -184,6 +192,7 @@ CREATE OR REPLACE TRIGGER trg_tu_delete_dirty_dashboard
 CREATE OR REPLACE FUNCTION enqueue_task_usage_dashboard_dirty_for_atq()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
@@ -203,6 +212,7 @@ CREATE OR REPLACE TRIGGER trg_atq_dirty_dashboard
 CREATE OR REPLACE FUNCTION enqueue_task_usage_dashboard_dirty_for_issue_project()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
@@ -220,6 +230,7 @@ CREATE OR REPLACE TRIGGER trg_issue_project_dirty_dashboard
 CREATE OR REPLACE FUNCTION enqueue_task_usage_dashboard_dirty_for_issue_delete()
 RETURNS trigger
 LANGUAGE plpgsql
+SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN

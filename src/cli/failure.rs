@@ -97,7 +97,16 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Hook { source: HookError::Database(db::Error::Connect { .. } | db::Error::Lost { .. }), .. } => {
             exit::UNREACHABLE
         }
-        Error::Migration { source, .. } if source.is(&SqlState::LOCK_NOT_AVAILABLE) => exit::LOCKED,
+        Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
+            if source.is(&SqlState::LOCK_NOT_AVAILABLE) =>
+        {
+            exit::LOCKED
+        }
+        Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
+            if source.is(&SqlState::INSUFFICIENT_PRIVILEGE) =>
+        {
+            exit::REFUSED
+        }
         Error::Interrupted => exit::SIGTERM,
         _ => exit::FAILED,
     }
@@ -139,7 +148,14 @@ fn hint(error: &Error) -> Option<String> {
         Error::Migration { source, .. } if source.is(&SqlState::ACTIVE_SQL_TRANSACTION) => {
             "let the file begin with: -- migrate: no-transaction".to_owned()
         }
-        Error::Migration { source, .. } if source.is(&SqlState::LOCK_NOT_AVAILABLE) => {
+        Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
+            if source.is(&SqlState::INSUFFICIENT_PRIVILEGE) =>
+        {
+            "connect as the role that owns these tables, or as a member of it: GRANT <owner> TO <role>".to_owned()
+        }
+        Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
+            if source.is(&SqlState::LOCK_NOT_AVAILABLE) =>
+        {
             "end the transactions that hold the table (see pg_stat_activity), or give a longer --lock-wait".to_owned()
         }
         Error::Hook { .. } => "repair the cause, then run migrate up again: it goes on where it stopped".to_owned(),

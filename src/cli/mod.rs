@@ -7,6 +7,7 @@ mod signal;
 mod status;
 mod up;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,9 +89,31 @@ enum Command {
     Status(status::Status),
 }
 
-/// Runs a command to its end and says how it went.
+/// The whole program: reads the command line, runs the command, says how it went.
 #[must_use]
-pub fn run(cli: &Cli) -> ExitCode {
+pub fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => run(&cli),
+        Err(error) => {
+            // A URL in the wrong place is quoted by the parser; what it holds is nobody's business.
+            let mut text = error.render().ansi().to_string();
+            for argument in
+                std::env::args().filter(|argument| argument.contains("://") || argument.contains("password"))
+            {
+                text = text.replace(&argument, "postgres://...");
+            }
+            // The reader may have gone.
+            let _ = if error.use_stderr() {
+                write!(anstream::stderr(), "{text}")
+            } else {
+                write!(anstream::stdout(), "{text}")
+            };
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
+        }
+    }
+}
+
+fn run(cli: &Cli) -> ExitCode {
     set_up_tracing(&cli.global);
     let renderer = Arc::new(Renderer::new(cli.global.format == Format::Json, cli.global.quiet, cli.global.verbose));
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -102,7 +125,11 @@ pub fn run(cli: &Cli) -> ExitCode {
     };
     let code = runtime.block_on(async {
         let interrupt = Interrupt::listen();
-        let result = dispatch(cli, &renderer, &interrupt).await;
+        let result = tokio::select! {
+            result = dispatch(cli, &renderer, &interrupt) => result,
+            // A server that does not answer any more does not keep anybody from leaving.
+            () = interrupt.patience_is_over() => Err(Failure::from(Error::Interrupted)),
+        };
         result.unwrap_or_else(|failure| {
             let failure = failure.unless_interrupted(interrupt.exit_code());
             renderer.failure(&failure);

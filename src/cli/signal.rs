@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit;
+
+/// How long a clean end may take. It takes a few milliseconds where the server answers.
+const PATIENCE: Duration = Duration::from_millis(1700);
 
 /// Listens for signals and passes them on as a cancellation.
 pub(super) struct Interrupt {
@@ -31,6 +35,12 @@ impl Interrupt {
 
     pub fn token(&self) -> &CancellationToken {
         &self.token
+    }
+
+    /// Resolves when a signal came and what was under way has had its time to end.
+    pub async fn patience_is_over(&self) {
+        self.token.cancelled().await;
+        tokio::time::sleep(PATIENCE).await;
     }
 
     /// The exit code of the signal that came, if one came.

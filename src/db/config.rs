@@ -29,6 +29,10 @@ impl Database {
         let (url, tls) = TlsOptions::take_from(url.trim());
         let mut config =
             tokio_postgres::Config::from_str(&url).map_err(|error| Error::BadUrl { reason: parse_reason(&error) })?;
+        // A password with an unescaped @ would make its rest look like a host, and be shown as one.
+        if config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@'))) {
+            return Err(Error::BadUrl { reason: "an @ in its password must be written %40".to_owned() });
+        }
         let missing = if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             Some("a host")
         } else if config.get_user().is_none() {
@@ -46,6 +50,9 @@ impl Database {
         }
         // A lock holder says nothing for as long as a walk takes; a firewall must not forget it meanwhile.
         config.keepalives_idle(Duration::from_secs(30));
+        config.keepalives_interval(Duration::from_secs(10));
+        config.keepalives_retries(3);
+        config.tcp_user_timeout(Duration::from_mins(1));
         Ok(Self { config, tls: tls.connector()? })
     }
 
@@ -100,11 +107,30 @@ impl fmt::Debug for Database {
     }
 }
 
+/// Options that libpq knows and the driver does not. Any other unknown name may be a piece of a password.
+const NOT_SUPPORTED: [&str; 11] = [
+    "fallback_application_name",
+    "gssencmode",
+    "krbsrvname",
+    "passfile",
+    "requirepeer",
+    "service",
+    "sslcert",
+    "sslcompression",
+    "sslcrl",
+    "sslkey",
+    "sslpassword",
+];
+
 /// What the driver found wrong. It names an option or a value's kind, and must not quote the URL itself.
 fn parse_reason(error: &tokio_postgres::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => source.to_string(),
-        None => error.to_string(),
+    let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    match reason.strip_prefix("unknown option `").and_then(|rest| rest.strip_suffix('`')) {
+        Some(option) if NOT_SUPPORTED.contains(&option) => {
+            format!("it has the option {option}, which is not supported")
+        }
+        Some(_) => "it has an option that does not exist".to_owned(),
+        None => reason,
     }
 }
 
@@ -128,6 +154,9 @@ mod tests {
             "postgres://app:s3cret@db.example/usage?sslmode=s3cret",
             "host=db password='s3cret",
             "",
+            "postgres://app:p@s3cret@db/usage",
+            "postgres://app@db/usage?password=a&s3cret=1",
+            "host=db password=my s3cret=1",
         ] {
             let error = Database::from_url(url).unwrap_err();
             assert!(!error.to_string().contains("s3cret"), "{url}: {error}");

@@ -19,7 +19,10 @@ use super::{Database, Error};
 const STARTUP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a cancelled statement is given to end on the server before the program stops waiting for it.
-const CANCEL_PATIENCE: Duration = Duration::from_millis(1500);
+const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a statement that must also run after the run was told to stop, such as a rollback, is then given.
+const SHIELD_PATIENCE: Duration = Duration::from_millis(300);
 
 /// What a session needs to be told, for its whole life or, `true`, for its transaction. Limits that a role or database
 /// sets for its application would end a migration halfway; limits given in the URL are meant for us and stay. A
@@ -35,9 +38,9 @@ const SETTINGS: &str = "
            END, {local})
     FROM pg_catalog.pg_settings
     WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
-                   'transaction_timeout', 'client_connection_check_interval', 'default_transaction_isolation')
+                   'transaction_timeout', 'client_connection_check_interval')
       AND source <> 'client'
-       OR name IN ('TimeZone', 'DateStyle')";
+       OR name IN ('TimeZone', 'DateStyle', 'default_transaction_isolation')";
 
 /// Settings must not outlive their use where a pooler may hand the server's session to somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,6 +150,7 @@ impl Connector {
             client: Arc::new(client),
             tls: self.database.tls(),
             cancel: self.cancel.clone(),
+            shielded: false,
             in_transaction: Arc::new(AtomicBool::new(false)),
             read_only: self.access == Access::ReadOnly,
             driver: Arc::new(Driver(tokio::spawn(drive(connection, Arc::clone(&self.notices))))),
@@ -197,7 +201,7 @@ where
     }
 }
 
-/// Aborts the driving task with the last user of the session, so that a forgotten session does not outlive its run.
+/// The task that moves the session's messages. It ends by itself when nobody uses the session any more.
 struct Driver(JoinHandle<()>);
 
 /// One session. Every statement ends early, cancelled on the server, when the run is told to stop.
@@ -206,6 +210,7 @@ pub struct Connection {
     client: Arc<Client>,
     tls: MakeRustlsConnect,
     cancel: CancellationToken,
+    shielded: bool,
     in_transaction: Arc<AtomicBool>,
     read_only: bool,
     driver: Arc<Driver>,
@@ -287,7 +292,7 @@ impl Connection {
             let settings = SETTINGS.replace("{local}", "true");
             self.batch(&format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {settings}")).await
         } else {
-            self.batch("BEGIN").await
+            self.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await
         }
     }
 
@@ -318,7 +323,7 @@ impl Connection {
     /// The same session, for the few statements that must also run after the run was told to stop.
     #[must_use]
     pub fn shielded(&self) -> Self {
-        Self { cancel: CancellationToken::new(), ..self.clone() }
+        Self { shielded: true, ..self.clone() }
     }
 
     /// Does nothing for a while, or until the run is told to stop.
@@ -338,7 +343,7 @@ impl Connection {
         let Self { client, driver, .. } = self;
         drop(client);
         if let Some(Driver(task)) = Arc::into_inner(driver) {
-            let _ = tokio::time::timeout(Duration::from_millis(500), task).await;
+            let _ = tokio::time::timeout(SHIELD_PATIENCE, task).await;
         }
     }
 
@@ -346,6 +351,14 @@ impl Connection {
         &self,
         statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
+        if self.shielded {
+            return tokio::select! {
+                result = statement => result.map_err(Error::from),
+                () = async { self.cancel.cancelled().await; tokio::time::sleep(SHIELD_PATIENCE).await } => {
+                    Err(Error::Interrupted)
+                }
+            };
+        }
         if self.cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }

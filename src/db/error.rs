@@ -76,6 +76,11 @@ impl Error {
 impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Self {
         if let Some(report) = error.as_db_error() {
+            // The server ended the session: an administrator, a shutdown, a crash of another session.
+            let code = report.code().code();
+            if code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&code) {
+                return Self::Lost { reason: report.message().to_owned() };
+            }
             return Self::Server(Box::new(ServerReport::from(report)));
         }
         let reason = match std::error::Error::source(&error) {

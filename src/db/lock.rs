@@ -14,12 +14,12 @@ use tokio_postgres::SimpleQueryMessage;
 use super::{Connection, Connector, Error};
 
 /// The lock of a migration run, shared with older programs that take it as a session lock.
-pub const RUN_LOCK: LockKey = LockKey { key: 7_244_554_146_635_925_501, what: "the migration lock" };
+pub const RUN_LOCK: LockKey = LockKey::one(7_244_554_146_635_925_501, "the migration lock");
 
 /// Held by the session that migrates. A killed run loses [`RUN_LOCK`] at once, but its last statement may still be
 /// running, or its last commit be under way; the next run waits for this one too.
 pub const RUN_SESSION_LOCK: LockKey =
-    LockKey { key: 7_244_554_146_635_925_502, what: "the end of an earlier run's last statement" };
+    LockKey::one(7_244_554_146_635_925_502, "the end of an earlier run's last statement");
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -27,13 +27,38 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often the holder is looked up and named while we wait.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// An advisory lock: PostgreSQL's 64-bit key space, per database.
+/// An advisory lock, per database. PostgreSQL has two key spaces: one number of 64 bits, or two of 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockKey {
-    /// The key.
+    /// The key, or the first of two.
     pub key: i64,
+    /// The second of two.
+    pub second: Option<i32>,
     /// What it stands for, to complete "waiting for …".
     pub what: &'static str,
+}
+
+impl LockKey {
+    /// A key of 64 bits.
+    #[must_use]
+    pub const fn one(key: i64, what: &'static str) -> Self {
+        Self { key, second: None, what }
+    }
+
+    /// Two keys of 32 bits.
+    #[must_use]
+    pub const fn two(first: i32, second: i32, what: &'static str) -> Self {
+        Self { key: first as i64, second: Some(second), what }
+    }
+
+    /// The arguments of an advisory lock function.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        match self.second {
+            None => self.key.to_string(),
+            Some(second) => format!("{}, {second}", self.key),
+        }
+    }
 }
 
 /// Who holds a lock.
@@ -103,7 +128,6 @@ fn held_by(holder: Option<&Holder>) -> String {
 
 /// Waiting for a lock by asking for it again and again. Between two tries nothing is open on the server.
 pub struct Patience {
-    lock: LockKey,
     limit: Duration,
     since: Instant,
     pause: Duration,
@@ -111,13 +135,13 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Starts waiting for `lock`, for at most `limit`.
+    /// Starts waiting, for at most `limit`.
     #[must_use]
-    pub fn new(lock: LockKey, limit: Duration) -> Self {
-        Self { lock, limit, since: Instant::now(), pause: FIRST_PAUSE, reported: None }
+    pub fn new(limit: Duration) -> Self {
+        Self { limit, since: Instant::now(), pause: FIRST_PAUSE, reported: None }
     }
 
-    /// Waits a little after a try that failed, and tells every ten seconds who holds the lock, as seen by
+    /// Waits a little after `lock` was not to be had, and tells every ten seconds who holds the lock, as seen by
     /// `connection`.
     ///
     /// # Errors
@@ -126,17 +150,18 @@ impl Patience {
     pub async fn wait(
         &mut self,
         connection: &Connection,
+        lock: LockKey,
         on_wait: &(dyn Fn(Waiting) + Send + Sync),
     ) -> Result<(), LockTimeout> {
         let waited = self.since.elapsed();
-        let what = self.lock.what;
+        let what = lock.what;
         if waited >= self.limit {
-            let holder = holder(connection, self.lock).await?;
+            let holder = holder(connection, lock).await?;
             return Err(LockTimeout::TimedOut { what, waited: self.limit, holder: holder.map(Box::new) });
         }
         if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
             self.reported = Some(Instant::now());
-            on_wait(Waiting { what, holder: holder(connection, self.lock).await?, waited });
+            on_wait(Waiting { what, holder: holder(connection, lock).await?, waited });
         }
         connection.pause(self.pause.min(self.limit.saturating_sub(waited))).await?;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -153,12 +178,14 @@ async fn holder(connection: &Connection, lock: LockKey) -> Result<Option<Holder>
         WHERE l.locktype = 'advisory'
           AND l.granted
           AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-          AND l.objsubid = 1
-          AND (l.classid::bigint << 32) | l.objid::bigint = $1
+          AND CASE l.objsubid
+                  WHEN 1 THEN $2::int IS NULL AND (l.classid::bigint << 32) | l.objid::bigint = $1::bigint
+                  WHEN 2 THEN l.classid::bigint = $1::bigint AND l.objid::bigint = $2::int
+              END
           AND l.pid IS NOT NULL
         ORDER BY l.pid
         LIMIT 1";
-    let row = connection.query_opt(HOLDER, &[&lock.key]).await?;
+    let row = connection.query_opt(HOLDER, &[&lock.key, &lock.second]).await?;
     Ok(row.map(|row| Holder { pid: row.get(0), application: row.get(1), client: row.get(2), since: row.get(3) }))
 }
 
@@ -186,11 +213,14 @@ impl RunLock {
         let session = bare.connect(application).await?;
         let connection = bare.connect("migrate: lock").await?;
         let marker = mark(&session).await?;
-        let begin = format!("BEGIN; SELECT pg_catalog.pg_try_advisory_xact_lock({})", RUN_LOCK.key);
-        let mut patience_left = Patience::new(RUN_LOCK, patience);
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.pg_try_advisory_xact_lock({})",
+            RUN_LOCK.key
+        );
+        let mut patience = Patience::new(patience);
         while first_value(&connection.simple_query(&begin).await?).as_deref() != Some("t") {
             connection.batch("ROLLBACK").await?;
-            patience_left.wait(&session, on_wait).await?;
+            patience.wait(&session, RUN_LOCK, on_wait).await?;
         }
         // The lock's transaction pins a server process. If that is the one which answered as `session` before, or
         // `session` now is another, then a pooler lends them out statement by statement.
@@ -199,10 +229,9 @@ impl RunLock {
         }
         connection.settle_transaction().await?;
         session.settle().await?;
-        let mut patience_left = Patience::new(RUN_SESSION_LOCK, patience);
         let ask = "SELECT pg_catalog.pg_try_advisory_lock($1)";
         while !session.query_one(ask, &[&RUN_SESSION_LOCK.key]).await?.get::<_, bool>(0) {
-            patience_left.wait(&session, on_wait).await?;
+            patience.wait(&session, RUN_SESSION_LOCK, on_wait).await?;
         }
         Ok((Self { connection }, session))
     }

@@ -6,6 +6,7 @@ use super::{Connection, Error};
 
 /// Facts about the server, the database and the role that is connected.
 #[derive(Clone, Debug, Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "independent answers of the server")]
 pub struct ServerFacts {
     /// `server_version_num`, for example 150018.
     pub version_num: i32,
@@ -23,6 +24,8 @@ pub struct ServerFacts {
     pub may_create_objects: bool,
     /// Whether the role may create a schema, or the schema `migrate` is there and open to it.
     pub may_keep_books: bool,
+    /// Whether the role may read what is in the schema `migrate`, if that is there.
+    pub may_read_books: bool,
 }
 
 impl ServerFacts {
@@ -43,7 +46,13 @@ impl ServerFacts {
                    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')
                         THEN has_schema_privilege('migrate', 'USAGE') AND has_schema_privilege('migrate', 'CREATE')
                         ELSE has_database_privilege(current_database(), 'CREATE')
-                   END";
+                   END AND coalesce(bool_and(has_table_privilege(t.oid, 'SELECT') AND has_table_privilege(t.oid, 'INSERT')
+                       AND has_table_privilege(t.oid, 'UPDATE') AND has_table_privilege(t.oid, 'DELETE')), true),
+                   coalesce(bool_and(has_schema_privilege(t.relnamespace, 'USAGE')
+                                     AND has_table_privilege(t.oid, 'SELECT')), true)
+            FROM (SELECT) one
+            LEFT JOIN pg_catalog.pg_class t
+                ON t.relkind = 'r' AND t.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')";
         let row = connection.query_one(FACTS, &[]).await?;
         Ok(Self {
             version_num: row.get(0),
@@ -54,6 +63,7 @@ impl ServerFacts {
             in_recovery: row.get(5),
             may_create_objects: row.get(6),
             may_keep_books: row.get(7),
+            may_read_books: row.get(8),
         })
     }
 

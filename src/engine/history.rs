@@ -127,6 +127,11 @@ pub(super) fn table(set: &Set) -> String {
     format!("migrate.history_{}", set.name().replace('-', "_"))
 }
 
+/// A time that the driver can represent: a damaged row must not end the program.
+fn plain(column: &str) -> String {
+    format!("CASE WHEN {column} < '0001-01-01' OR {column} > '9999-12-31' THEN 'epoch' ELSE {column} END")
+}
+
 /// Makes the tables that a run writes to, and closes the books on hook runs that were killed. The migration lock must
 /// be held.
 pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Error> {
@@ -146,7 +151,7 @@ impl History {
             .await?;
         let mut history = Self { applied: Vec::new(), hook_runs: BTreeMap::new() };
         if present.get(0) {
-            let sql = format!("SELECT version, name, checksum, recorded_at FROM {table} ORDER BY version");
+            let sql = format!("SELECT version, name, checksum, {} FROM {table} ORDER BY version", plain("recorded_at"));
             for row in connection.query(&sql, &[]).await? {
                 history.applied.push(Applied {
                     version: row.get(0),
@@ -158,11 +163,14 @@ impl History {
         }
         if present.get(1) {
             const LAST_RUNS: &str = "
-                SELECT DISTINCT ON (before_version, hook) before_version, hook, state, started_at, finished_at, summary
+                SELECT DISTINCT ON (before_version, hook)
+                       before_version, hook, state, {started}, {finished}, summary
                 FROM migrate.hook_run
                 WHERE set_name = $1
                 ORDER BY before_version, hook, id DESC";
-            for row in connection.query(LAST_RUNS, &[&set.name()]).await? {
+            let last_runs =
+                LAST_RUNS.replace("{started}", &plain("started_at")).replace("{finished}", &plain("finished_at"));
+            for row in connection.query(&last_runs, &[&set.name()]).await? {
                 let run = HookRun {
                     state: HookState::parse(row.get(2)),
                     started_at: row.get(3),

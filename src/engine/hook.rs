@@ -205,7 +205,7 @@ impl HookContext {
         let done = progress.done.saturating_sub(done_before);
         let left = progress.total.saturating_sub(progress.done);
         #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-        let eta = (done > 0).then(|| elapsed.mul_f64(left as f64 / done as f64));
+        let eta = (done > 0 && left > 0).then(|| elapsed.mul_f64(left as f64 / done as f64));
         self.observer.event(Event::HookProgress {
             hook: self.hook.clone(),
             before: self.before,

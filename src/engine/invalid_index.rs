@@ -37,7 +37,7 @@ impl fmt::Display for Found {
             Self::Nothing => f.write_str("it does not exist"),
             Self::ValidIndex => f.write_str("it is valid"),
             Self::InvalidIndex { .. } => f.write_str("it is invalid"),
-            Self::Other { kind } => write!(f, "that name belongs to a {kind}"),
+            Self::Other { kind } => write!(f, "that name belongs to another {kind}"),
         }
     }
 }
@@ -46,9 +46,10 @@ impl fmt::Display for Found {
 pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) -> Result<Found, Error> {
     const LOOK_UP: &str = "
         SELECT format('%I.%I', n.nspname, c.relname),
-               c.relkind IN ('i', 'I'),
+               c.relkind IN ('i', 'I') AND i.indrelid = t.oid,
                coalesce(i.indisvalid AND i.indisready, false),
                CASE c.relkind
+                   WHEN 'i' THEN CASE WHEN i.indrelid <> t.oid THEN format('index of %s', i.indrelid::regclass) END
                    WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
                    WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table'
                    WHEN 'c' THEN 'composite type' ELSE 'relation of another kind'
@@ -67,6 +68,11 @@ pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) ->
     })
 }
 
+/// Drops an index that an interrupted build left, beside whoever uses its table.
+pub(super) async fn drop_invalid(connection: &Connection, qualified_name: &str) -> Result<(), Error> {
+    connection.batch(&format!("DROP INDEX CONCURRENTLY IF EXISTS {qualified_name}")).await
+}
+
 /// Drops an invalid index of the name that the next migration is going to build.
 pub(super) struct InvalidIndexCleanup {
     index: ConcurrentIndex,
@@ -80,7 +86,7 @@ impl InvalidIndexCleanup {
     fn in_the_way(&self, kind: &str) -> HookError {
         let name = &self.index.name;
         HookError::with_hint(
-            format!("the index {name} cannot be built: a {kind} bears its name"),
+            format!("the index {name} cannot be built: its name belongs to another {kind}"),
             format!("rename or drop that {kind}, then run it again"),
         )
     }
@@ -112,7 +118,7 @@ impl Hook for InvalidIndexCleanup {
             Found::Nothing => Outcome::new(format!("{name} is not there yet")),
             Found::ValidIndex => Outcome::new(format!("{name} is valid")),
             Found::InvalidIndex { qualified_name } => {
-                connection.batch(&format!("DROP INDEX CONCURRENTLY IF EXISTS {qualified_name}")).await?;
+                drop_invalid(&connection, &qualified_name).await?;
                 Outcome::new(format!("dropped {name}, which an interrupted build had left invalid"))
                     .with("dropped", name.as_str())
             }

@@ -68,6 +68,9 @@ impl Migration {
                 other => return Err(SetError::Directive { name, directive: other.to_owned() }),
             }
         }
+        if mode == Mode::Transaction {
+            refuse_transaction_control(&name, text)?;
+        }
         Ok(Self { inner, mode })
     }
 
@@ -113,6 +116,18 @@ impl Migration {
     }
 }
 
+/// A file that ended its transaction would not commit together with its record.
+fn refuse_transaction_control(name: &str, text: &str) -> Result<(), SetError> {
+    const CONTROL: [&str; 6] = ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT"];
+    for statement in sql::statements(text) {
+        let first = sql::words(&statement).into_iter().next().unwrap_or_default().to_uppercase();
+        if CONTROL.contains(&first.as_str()) {
+            return Err(SetError::TransactionControl { name: name.to_owned(), statement: first });
+        }
+    }
+    Ok(())
+}
+
 /// Checks that a file is one statement which may run twice, and finds the index it builds.
 fn single_statement(name: &str, text: &str) -> Result<Option<ConcurrentIndex>, SetError> {
     let statements = sql::statements(text);
@@ -123,6 +138,9 @@ fn single_statement(name: &str, text: &str) -> Result<Option<ConcurrentIndex>, S
     let keyword = |at: usize, expected: &str| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(expected));
 
     let mut at = 1;
+    if keyword(0, "DROP") && keyword(1, "INDEX") && !(keyword(3, "IF") && keyword(4, "EXISTS")) {
+        return Err(SetError::NotRepeatable { name: name.to_owned() });
+    }
     if !keyword(0, "CREATE") {
         return Ok(None);
     }
@@ -178,8 +196,18 @@ mod tests {
     fn a_file_without_transaction_must_bear_a_second_run() {
         let error = index_of("CREATE INDEX CONCURRENTLY idx_a ON things (a)").unwrap_err();
         assert!(matches!(error, SetError::NotRepeatable { .. }), "{error}");
+        let error = index_of("DROP INDEX CONCURRENTLY idx_a").unwrap_err();
+        assert!(matches!(error, SetError::NotRepeatable { .. }), "{error}");
+        assert_eq!(index_of("DROP INDEX CONCURRENTLY IF EXISTS idx_a").unwrap(), None);
         let error = index_of("VACUUM a; VACUUM b;").unwrap_err();
         assert!(matches!(error, SetError::NotOneStatement { found: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_file_must_not_end_its_own_transaction() {
+        let error = Migration::new("V1__a", "CREATE TABLE a (n int); /* now */ commit;").unwrap_err();
+        assert!(matches!(error, SetError::TransactionControl { .. }), "{error}");
+        Migration::new("V1__a", "DO $$ BEGIN PERFORM 1; END $$;").unwrap();
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod run;
 mod session;
 mod set;
 mod sql;
+mod watch;
 
 pub use error::{Error, HistoryError};
 pub use event::{Event, Observer};

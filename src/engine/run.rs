@@ -9,9 +9,12 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Event, Observer, SharedObserver};
 use super::history::{self, HookState, StatusEntry};
 use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
+use super::invalid_index::{self, Found};
+use super::migration::Mode;
 use super::session::Session;
+use super::watch;
 use super::{Error, Migration, Plan, Set, Step, Version};
-use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
+use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock, ServerFacts};
 
 /// First pause before a migration that gave way tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(200);
@@ -251,6 +254,9 @@ impl Migrator {
         if facts.major() < self.set.minimum_server() {
             return Err(Error::ServerTooOld { version: facts.version, minimum: self.set.minimum_server() });
         }
+        if !facts.may_read_books {
+            return Err(no_books(&facts));
+        }
         self.observer.event(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });
         Ok(facts)
     }
@@ -310,13 +316,20 @@ impl Migrator {
         let started = Instant::now();
         let mut pause = FIRST_RETRY_PAUSE;
         for attempts in 1.. {
-            match Session::new(connection).apply(&self.set, migration).await {
+            match self.apply_watched(connection, migration).await? {
                 Ok(()) => break,
                 Err(error) if gives_way(&error) && started.elapsed() + pause < options.lock_wait => {
                     let reason = error.to_string();
                     self.observer.event(Event::MigrationRetried { version, name: name.clone(), reason, attempts });
                     connection.pause(pause).await?;
                     pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+                    // A build that gave way has left its index behind, which the next try would be content with.
+                    if let Mode::NoTransaction { index: Some(index) } = migration.mode()
+                        && let Found::InvalidIndex { qualified_name } =
+                            invalid_index::look_up(connection, index).await?
+                    {
+                        invalid_index::drop_invalid(connection, &qualified_name).await?;
+                    }
                 }
                 Err(error) => return Err(self.migration_error(migration, error, options)),
             }
@@ -324,6 +337,37 @@ impl Migrator {
         let duration = started.elapsed();
         self.observer.event(Event::MigrationApplied { version, name, duration });
         Ok(())
+    }
+
+    /// Applies one migration, once. A statement outside a transaction is watched while it waits for others; the outer
+    /// error says that it would have waited for ever.
+    async fn apply_watched(
+        &self,
+        connection: &Connection,
+        migration: &Migration,
+    ) -> Result<Result<(), db::Error>, Error> {
+        let mut session = Session::new(connection);
+        if *migration.mode() == Mode::Transaction {
+            return Ok(session.apply(&self.set, migration).await);
+        }
+        let pid: i32 = connection.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
+        let started = Instant::now();
+        let applying = session.apply(&self.set, migration);
+        tokio::pin!(applying);
+        let watched = tokio::select! {
+            result = &mut applying => return Ok(result),
+            watched = watch::watch(&self.connector, pid, &self.observer) => watched,
+        };
+        // Whatever became of the watch, the statement is waited for; if it was cancelled, that does not take long.
+        let result = applying.await;
+        match (result, watched) {
+            (Err(_), Ok(holder)) => Err(Error::Lock(LockTimeout::TimedOut {
+                what: "a session that itself waits for the migration lock inside the server",
+                waited: Duration::from_secs(started.elapsed().as_secs()),
+                holder: Some(Box::new(holder)),
+            })),
+            (result, _) => Ok(result),
+        }
     }
 
     fn migration_error(&self, migration: &Migration, error: db::Error, options: &UpOptions) -> Error {
@@ -377,12 +421,20 @@ fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
         let grant = format!("GRANT CREATE ON SCHEMA \"{schema}\" TO \"{role}\"");
         return Err(Error::Privilege { role, what, database, grant });
     }
-    if !facts.may_keep_books {
-        let what = "the schema migrate, where its history is kept,".to_owned();
-        let grant = format!("GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\"");
-        return Err(Error::Privilege { role, what, database, grant });
+    if facts.may_keep_books { Ok(()) } else { Err(no_books(facts)) }
+}
+
+fn no_books(facts: &ServerFacts) -> Error {
+    let (role, database) = (facts.role.clone(), facts.database.clone());
+    Error::Privilege {
+        what: "or use the schema migrate, where the history is kept,".to_owned(),
+        grant: format!(
+            "GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\"; if the schema is there already, GRANT ALL ON SCHEMA \
+             migrate TO \"{role}\" and GRANT ALL ON ALL TABLES IN SCHEMA migrate TO \"{role}\""
+        ),
+        role,
+        database,
     }
-    Ok(())
 }
 
 /// A database that another migrator has built must not get our first migrations on top.

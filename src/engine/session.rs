@@ -90,9 +90,9 @@ impl<'c> Session<'c> {
 fn unusable_index(name: &str, found: &invalid_index::Found) -> Error {
     Error::Server(Box::new(ServerReport {
         sqlstate: SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code().to_owned(),
-        message: format!("index {name} is not usable after it was built: {found}"),
-        detail: None,
-        hint: Some("Run it again without skipping the hook that drops the invalid index.".to_owned()),
+        message: format!("the statement succeeded, but index {name} cannot be used: {found}"),
+        detail: Some("IF NOT EXISTS is content with any relation of that name.".to_owned()),
+        hint: Some("Run it again with the hook invalid-index-cleanup.".to_owned()),
         context: None,
         position: None,
     }))

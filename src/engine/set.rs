@@ -52,10 +52,21 @@ pub enum SetError {
         found: usize,
     },
     /// A file without a transaction could not be run again after a kill.
-    #[error("migration {name} runs without a transaction and must say CREATE INDEX CONCURRENTLY IF NOT EXISTS <name>")]
+    #[error(
+        "migration {name} runs without a transaction and must bear a second run: \
+         CREATE INDEX CONCURRENTLY IF NOT EXISTS <name>, DROP INDEX CONCURRENTLY IF EXISTS <name>"
+    )]
     NotRepeatable {
         /// The migration.
         name: String,
+    },
+    /// A file ends the transaction that it shares with its record.
+    #[error("migration {name} runs in a transaction of ours and must not say {statement}")]
+    TransactionControl {
+        /// The migration.
+        name: String,
+        /// The statement's first word.
+        statement: String,
     },
     /// A hook is registered before a version that does not exist.
     #[error("hook {hook} is registered before version {version}, which the set does not have")]

@@ -36,16 +36,11 @@ pub enum SurveyError {
     /// The connection or a statement.
     #[error(transparent)]
     Database(#[from] Error),
-    /// Rows whose time has no hour.
-    #[error(
-        "usage row {example} has {column} = {value}, which belongs to no hour{}",
-        if *rows > 1 { format!("; {rows} rows are like it") } else { String::new() }
-    )]
+    /// A row whose time has no hour. There may be more of them.
+    #[error("usage row {id} has {column} = {value}, which belongs to no hour")]
     NoHour {
-        /// How many there are; counted up to 1000.
-        rows: i64,
-        /// The id of one of them.
-        example: String,
+        /// The row's id.
+        id: String,
         /// The column.
         column: String,
         /// Its value.
@@ -112,19 +107,21 @@ impl Survey {
 /// Rows that no hour can hold would make every pass over them fail or leave them out; better to name them first.
 async fn refuse_impossible_times(connection: &Connection, columns: Columns) -> Result<(), SurveyError> {
     const IMPOSSIBLE: &str = "
-        SELECT count(*), min(r.id::text), min(r.{column}::text)
+        SELECT r.id::text, r.value::text
         FROM (
-            (SELECT u.id, u.{column} FROM task_usage u WHERE u.{column} >= '9999-01-01 UTC' LIMIT 1000)
+            (SELECT u.id, u.{column} AS value FROM task_usage u WHERE u.{column} IS NOT NULL
+             ORDER BY u.{column} DESC LIMIT 1)
             UNION ALL
-            (SELECT u.id, u.{column} FROM task_usage u WHERE u.{column} < '0001-01-01 UTC' LIMIT 1000)
-        ) r";
+            (SELECT u.id, u.{column} FROM task_usage u WHERE u.{column} IS NOT NULL
+             ORDER BY u.{column} LIMIT 1)
+        ) r
+        WHERE r.value >= '9999-01-01 UTC' OR r.value < '0001-01-01 UTC'
+        LIMIT 1";
     let checked: &[&str] = if columns.updated_at { &["created_at", "updated_at"] } else { &["created_at"] };
     for column in checked {
-        let row = connection.query_one(&IMPOSSIBLE.replace("{column}", column), &[]).await?;
-        let rows: i64 = row.get(0);
-        if rows > 0 {
+        if let Some(row) = connection.query_opt(&IMPOSSIBLE.replace("{column}", column), &[]).await? {
             let column = (*column).to_owned();
-            return Err(SurveyError::NoHour { rows, example: row.get(1), column, value: row.get(2) });
+            return Err(SurveyError::NoHour { id: row.get(0), column, value: row.get(1) });
         }
     }
     Ok(())

@@ -6,7 +6,7 @@
 //! reported by the triggers and drained by it. The watermark is then stamped with the horizon at which that last pass
 //! began: five minutes behind the clock, and behind every transaction that was still writing usage.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,16 @@ use super::survey::{self, Extent, Survey, SurveyError};
 use crate::db::{self, Connection, LockKey, LockTimeout, Patience, Transaction, Waiting};
 
 /// Taken by every tick and every slice for its transaction; older programs take it as a session lock.
-const ROLLUP_LOCK: LockKey = LockKey { key: 4246, what: "the lock of the hourly rollup" };
+const ROLLUP_LOCK: LockKey = LockKey::one(4246, "the lock of the hourly rollup");
+
+/// Taken by every window for its transaction, inside the server; asked for here first, where waiting can be seen.
+const WINDOW_LOCK: LockKey = LockKey::two(4246, 1, "the end of another rollup window");
+
+/// How long a moment is waited for in which no transaction of another role, whose start is hidden, is writing usage.
+const HIDDEN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often progress is told while a month is being rolled up.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How a walk is to behave.
 #[derive(Clone, Copy, Debug)]
@@ -116,9 +125,12 @@ pub enum WalkError {
     HeldBack {
         /// The watermark now.
         watermark: String,
-        /// The oldest such transaction's session, if it has one.
+        /// The oldest such transaction's session.
         pid: Option<i32>,
     },
+    /// The watermark cannot move, because at every look somebody was writing whose start is hidden from us.
+    #[error("the watermark cannot move: transactions are writing usage, and this role may not see when they began")]
+    Hidden,
 }
 
 /// What a walk would do now, in words: `Ok` completes "would …", `Err` says why there is nothing to do.
@@ -160,14 +172,30 @@ pub async fn walk(connection: &Connection, options: WalkOptions, host: &dyn Walk
             let earliest = earliest.clone();
             walk_months(connection, options, host, earliest).await
         }
-        _ => {
-            let transaction = lock(connection, options, host).await?;
-            let (buckets, watermark) = last_pass(&transaction, &extent.watermark).await?;
-            host.clear(&transaction).await?;
-            transaction.commit().await?;
-            Ok(WalkReport::CaughtUp { buckets, empty: extent.latest.is_none(), watermark })
-        }
+        _ => catch_up(connection, options, host, &extent).await,
     }
+}
+
+/// Rolls up the window behind the watermark.
+async fn catch_up(
+    connection: &Connection,
+    options: WalkOptions,
+    host: &dyn WalkHost,
+    extent: &Extent,
+) -> Result<WalkReport, WalkError> {
+    let empty = extent.latest.is_none();
+    let (transaction, horizon) = match lock_at_horizon(connection, options, host).await {
+        Ok(locked) => locked,
+        // The guard is content with this lag, and whatever is left is the next tick's.
+        Err(WalkError::Hidden) if !empty => {
+            return Ok(WalkReport::CaughtUp { buckets: 0, empty, watermark: extent.watermark.clone() });
+        }
+        Err(error) => return Err(error),
+    };
+    let (buckets, watermark) = last_pass(&transaction, &extent.watermark, &horizon).await?;
+    host.clear(&transaction).await?;
+    transaction.commit().await?;
+    Ok(WalkReport::CaughtUp { buckets, empty, watermark })
 }
 
 fn is_tolerated(extent: &Extent, options: WalkOptions) -> bool {
@@ -193,10 +221,14 @@ async fn walk_months(
     let started_with = resume.clone();
     for month in months.iter().filter(|month| !is_done(month, &started_with)) {
         let transaction = lock(connection, options, host).await?;
-        let buckets = window(&transaction, month.starts, month.ends).await?;
-        let rows: i64 = transaction.query_one(COUNT, &[&month.starts, &month.ends]).await?.get(0);
+        let work = async {
+            let buckets = window(&transaction, month.starts, month.ends).await?;
+            let row = transaction.query_one(COUNT, &[&month.starts, &month.ends]).await?;
+            Ok::<_, db::Error>((buckets, row.get::<_, i64>(0).unsigned_abs()))
+        };
+        let (buckets, rows) = with_heartbeat(work, || host.progress(done, total, resume.rows)).await?;
         resume.done = Some(month.starts);
-        resume.rows += rows.unsigned_abs();
+        resume.rows += rows;
         resume.buckets += buckets;
         host.save(&transaction, &resume).await?;
         transaction.commit().await?;
@@ -207,16 +239,32 @@ async fn walk_months(
         }
     }
 
-    let transaction = lock(connection, options, host).await?;
-    let (buckets, watermark) = last_pass(&transaction, &resume.began_at).await?;
-    host.clear(&transaction).await?;
+    let (transaction, horizon) = lock_at_horizon(connection, options, host).await?;
+    let (buckets, watermark) = last_pass(&transaction, &resume.began_at, &horizon).await?;
+    // Progress is kept until the watermark is where the walk was to bring it.
+    let arrived = match Survey::read(&transaction).await? {
+        Survey::Ready(extent) => extent.lag.is_none() || is_tolerated(&extent, options),
+        _ => true,
+    };
+    if arrived {
+        host.clear(&transaction).await?;
+    }
     transaction.commit().await?;
-    if let Survey::Ready(extent) = Survey::read(connection).await?
-        && extent.lag.is_some_and(|lag| lag > options.tolerated_lag.as_secs_f64())
-    {
+    if !arrived {
         return Err(WalkError::HeldBack { watermark, pid: oldest_writer(connection).await? });
     }
     Ok(WalkReport::Walked { months: total, rows: resume.rows, buckets: resume.buckets + buckets, from, watermark })
+}
+
+/// Does the work, and calls `beat` every second until it is done.
+async fn with_heartbeat<T>(work: impl Future<Output = T>, beat: impl Fn()) -> T {
+    tokio::pin!(work);
+    loop {
+        match tokio::time::timeout(HEARTBEAT, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => beat(),
+        }
+    }
 }
 
 /// Goes on where an earlier walk stopped, unless somebody has emptied the table since.
@@ -226,28 +274,83 @@ async fn begin_or_resume(connection: &Connection, host: &dyn WalkHost) -> Result
     if let Some(resume) = saved.filter(|resume| kept || resume.buckets == 0) {
         return Ok(resume);
     }
-    let began_at = connection.query_one("SELECT task_usage_hourly_horizon()::text", &[]).await?.get(0);
+    let since = Instant::now();
+    let began_at = loop {
+        let transaction = connection.begin().await?;
+        let seen = horizon(&transaction).await?;
+        transaction.rollback().await;
+        match seen {
+            Some(horizon) => break horizon,
+            None => wait_for_visibility(connection, since).await?,
+        }
+    };
     let resume = Resume { began_at, done: None, rows: 0, buckets: 0 };
     host.save(connection, &resume).await?;
     Ok(resume)
 }
 
-/// Begins a transaction that holds the rollup's lock.
+/// Begins a transaction that holds the rollup's locks.
 async fn lock<'c>(
     connection: &'c Connection,
     options: WalkOptions,
     host: &dyn WalkHost,
 ) -> Result<Transaction<'c>, WalkError> {
-    let mut patience = Patience::new(ROLLUP_LOCK, options.lock_wait);
+    let mut patience = Patience::new(options.lock_wait);
     loop {
         let transaction = connection.begin().await?;
-        let sql = "SELECT pg_catalog.pg_try_advisory_xact_lock($1)";
-        if transaction.query_one(sql, &[&ROLLUP_LOCK.key]).await?.get(0) {
+        let mut taken = None;
+        for lock in [ROLLUP_LOCK, WINDOW_LOCK] {
+            let ask = format!("SELECT pg_catalog.pg_try_advisory_xact_lock({})", lock.arguments());
+            if !transaction.query_one(&ask, &[]).await?.get::<_, bool>(0) {
+                taken = Some(lock);
+                break;
+            }
+        }
+        let Some(taken) = taken else {
+            // Whoever else stands in the way, a row lock on the state for example, is waited for no longer either.
+            let limit = options.lock_wait.as_millis().clamp(1, 86_400_000);
+            transaction.batch(&format!("SET LOCAL lock_timeout TO '{limit}ms'")).await?;
             return Ok(transaction);
+        };
+        transaction.rollback().await;
+        patience.wait(connection, taken, &|waiting| host.waiting(waiting)).await?;
+    }
+}
+
+/// Begins a transaction that holds the rollup's locks, at a moment at which the horizon can be seen.
+async fn lock_at_horizon<'c>(
+    connection: &'c Connection,
+    options: WalkOptions,
+    host: &dyn WalkHost,
+) -> Result<(Transaction<'c>, String), WalkError> {
+    let since = Instant::now();
+    loop {
+        let transaction = lock(connection, options, host).await?;
+        if let Some(horizon) = horizon(&transaction).await? {
+            return Ok((transaction, horizon));
         }
         transaction.rollback().await;
-        patience.wait(connection, &|waiting| host.waiting(waiting)).await?;
+        wait_for_visibility(connection, since).await?;
     }
+}
+
+/// The horizon at this moment, as the server writes it; none if it is hidden.
+async fn horizon(transaction: &Transaction<'_>) -> Result<Option<String>, db::Error> {
+    // The function warns when it cannot see; here that is dealt with.
+    transaction.batch("SET LOCAL client_min_messages TO error").await?;
+    let row = transaction
+        .query_one("SELECT CASE WHEN isfinite(h) THEN h::text END FROM task_usage_hourly_horizon() h", &[])
+        .await?;
+    transaction.batch("SET LOCAL client_min_messages TO DEFAULT").await?;
+    Ok(row.get(0))
+}
+
+async fn wait_for_visibility(connection: &Connection, since: Instant) -> Result<(), WalkError> {
+    if since.elapsed() > HIDDEN_PATIENCE {
+        return Err(WalkError::Hidden);
+    }
+    connection.pause(Duration::from_millis(50)).await?;
+    Ok(())
 }
 
 async fn window(connection: &Connection, from: OffsetDateTime, to: OffsetDateTime) -> Result<u64, db::Error> {
@@ -255,21 +358,17 @@ async fn window(connection: &Connection, from: OffsetDateTime, to: OffsetDateTim
     Ok(row.get::<_, i64>(0).unsigned_abs())
 }
 
-/// Rolls up from `from` to the horizon of this moment, then moves the watermark there. Never moves it back.
-async fn last_pass(connection: &Connection, from: &str) -> Result<(u64, String), db::Error> {
+/// Rolls up from `from` to `horizon`, which was read in this transaction, then moves the watermark there. Never moves it
+/// back.
+async fn last_pass(transaction: &Transaction<'_>, from: &str, horizon: &str) -> Result<(u64, String), db::Error> {
+    const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz)";
     const STAMP: &str = "
         UPDATE task_usage_hourly_rollup_state
         SET watermark_at = greatest(watermark_at, $1::text::timestamptz)
         WHERE id = 1
         RETURNING watermark_at::text";
-    let horizon: String = connection.query_one("SELECT task_usage_hourly_horizon()::text", &[]).await?.get(0);
-    let row = connection
-        .query_one(
-            "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz)",
-            &[&from, &horizon],
-        )
-        .await?;
-    let watermark = connection.query_one(STAMP, &[&horizon]).await?.get(0);
+    let row = transaction.query_one(WINDOW, &[&from, &horizon]).await?;
+    let watermark = transaction.query_one(STAMP, &[&horizon]).await?.get(0);
     Ok((row.get::<_, i64>(0).unsigned_abs(), watermark))
 }
 

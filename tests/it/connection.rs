@@ -65,7 +65,7 @@ async fn a_role_without_rights_is_told_what_to_grant() {
     one_line(up(&url), 7, &["may not create objects in schema public", "GRANT CREATE ON SCHEMA \"public\""]);
 
     database.batch(&format!("GRANT CREATE ON SCHEMA public TO {role}")).await;
-    one_line(up(&url), 7, &["may not create the schema migrate", "GRANT CREATE ON DATABASE"]);
+    one_line(up(&url), 7, &["may not create or use the schema migrate", "GRANT CREATE ON DATABASE"]);
 
     database.batch(&format!("ALTER ROLE {role} SET search_path TO nowhere")).await;
     one_line(up(&url), 7, &["names no schema that exists"]);
@@ -109,6 +109,38 @@ async fn limits_meant_for_the_application_do_not_end_an_upgrade() {
     database.program().args(["up"]).run().expect(0);
     database.batch(&format!("ALTER DATABASE {} RESET ALL", database.name)).await;
     database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_password_in_the_wrong_place_is_not_quoted() {
+    for args in [
+        &["up", "postgres://u:s3cret@h/d"][..],
+        &["up", "--lock-wait", "postgres://u:s3cret@h/d"],
+        &["up", "--target=postgres://u:s3cret@h/d"],
+        &["postgres://u:s3cret@h/d"],
+        &["up", "--database-url", "postgres://app:p@s3cret@127.0.0.1:1/d"],
+        &["up", "--database-url", "postgres://app@127.0.0.1:1/d?password=a&s3cret=1"],
+    ] {
+        let ended = Program::new().args(args.iter().copied()).run().expect(2);
+        assert!(!ended.stderr.contains("s3cret") && ended.stdout.is_empty(), "{args:?}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_read_the_history_is_told_what_to_grant() {
+    let database = TestDatabase::at_version(84, 0, 0).await;
+    let role = format!("{}_blind", database.name);
+    database
+        .batch(&format!("CREATE ROLE {role} LOGIN PASSWORD 's3cret'; GRANT CREATE ON SCHEMA public TO {role}"))
+        .await;
+    let url = with_authority(&database.url, Some(&format!("{role}:s3cret")), None);
+    one_line(up(&url), 7, &["may not create or use the schema migrate", "GRANT ALL ON SCHEMA migrate"]);
+    database.batch(&format!("GRANT ALL ON SCHEMA migrate TO {role}")).await;
+    one_line(up(&url), 7, &["GRANT ALL ON ALL TABLES IN SCHEMA migrate"]);
+    database.batch(&format!("GRANT SELECT ON ALL TABLES IN SCHEMA migrate TO {role}")).await;
+    Program::new().env("DATABASE_URL", &url).args(["status"]).run().expect(0);
+    one_line(up(&url), 7, &["GRANT ALL ON ALL TABLES IN SCHEMA migrate"]);
+    database.batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
 #[tokio::test]

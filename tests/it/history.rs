@@ -49,6 +49,19 @@ async fn up_refuses_a_damaged_checksum_without_a_panic() {
 }
 
 #[tokio::test]
+async fn an_infinite_time_in_the_books_is_no_reason_to_panic() {
+    let database = TestDatabase::at_version(84, 0, 0).await;
+    database
+        .batch(
+            "UPDATE migrate.history_platform SET recorded_at = 'infinity' WHERE version = 1;
+             UPDATE migrate.hook_run SET started_at = '-infinity', finished_at = 'infinity'",
+        )
+        .await;
+    database.program().args(["status"]).run().expect(0);
+    database.program().args(["up"]).run().expect(0);
+}
+
+#[tokio::test]
 async fn up_refuses_a_version_that_has_no_file() {
     refused(
         "INSERT INTO migrate.history_platform (version, name, applied_on, checksum) VALUES (80, 'gone', now(), '1')",

@@ -54,7 +54,7 @@ async fn a_skipped_cleanup_does_not_pass_an_invalid_index_off_as_built() {
     runner.wait().expect(130);
     writer.batch_execute("COMMIT").await.unwrap();
     let up = database.program().args(["up", "--target", "78", "--skip-hook", "invalid-index-cleanup"]).run().expect(7);
-    assert!(up.stderr.contains("index idx_task_usage_updated_at is not usable"), "{}", up.stderr);
+    assert!(up.stderr.contains("index idx_task_usage_updated_at cannot be used"), "{}", up.stderr);
     assert_eq!(database.versions().await.last(), Some(&73));
 }
 
@@ -88,7 +88,7 @@ async fn something_else_of_that_name_stops_the_run() {
     database.batch("CREATE TABLE idx_task_usage_updated_at ()").await;
     let up = database.program().args(["up"]).run().expect(1);
     assert!(
-        up.stderr.contains("the index idx_task_usage_updated_at cannot be built: a table bears its name"),
+        up.stderr.contains("the index idx_task_usage_updated_at cannot be built: its name belongs to another table"),
         "{}",
         up.stderr
     );
@@ -108,4 +108,59 @@ async fn the_index_of_another_schema_is_left_alone() {
     database.program().args(["up", "--target", "74"]).run().expect(0);
     let both: i64 = database.value("SELECT count(*) FROM pg_class WHERE relname = 'idx_task_usage_updated_at'").await;
     assert_eq!(both, 2);
+}
+
+#[tokio::test]
+async fn an_index_of_another_table_stops_the_run() {
+    let database = at_73().await;
+    database.batch("CREATE INDEX idx_task_usage_updated_at ON workspace (updated_at)").await;
+    let up = database.program().args(["up", "--target", "74"]).run().expect(1);
+    assert!(up.stderr.contains("its name belongs to another index of workspace"), "{}", up.stderr);
+    let up = database.program().args(["up", "--target", "74", "--skip-hook", "invalid-index-cleanup"]).run().expect(7);
+    assert!(up.stderr.contains("cannot be used"), "{}", up.stderr);
+    assert_eq!(database.versions().await.last(), Some(&73));
+}
+
+#[tokio::test]
+async fn an_older_migrator_that_waits_inside_the_server_does_not_hang_the_build() {
+    let database = at_73().await;
+    let (writer, runner) = stuck_in_a_build(&database).await;
+    let waiter = database.session().await;
+    let older = tokio::spawn(async move { waiter.batch_execute("SELECT pg_advisory_lock(7244554146635925501)").await });
+    database
+        .wait_until(
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))",
+        )
+        .await;
+    // Long enough for the runner to have named the transaction that its build waits for.
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    writer.batch_execute("COMMIT").await.unwrap();
+    let ended = runner.wait().expect(0);
+    assert!(ended.stderr.contains("which waited for the migration lock inside the server"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("waiting for a transaction that is older than the index build"), "{}", ended.stderr);
+    // It has had to wait for us, which is what it asked for, or was told to try again.
+    let _ = older.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_build_that_gives_way_to_a_deadlock_starts_from_scratch() {
+    let database = at_73().await;
+    let (first, second) = (database.session().await, database.session().await);
+    second.batch_execute("BEGIN; LOCK TABLE task_usage IN ROW EXCLUSIVE MODE").await.unwrap();
+    first.batch_execute("BEGIN; LOCK TABLE task_usage IN SHARE UPDATE EXCLUSIVE MODE").await.unwrap();
+    let runner = database.program().args(["up", "--target", "78"]).start();
+    let queued = "SELECT count(*) = $ FROM pg_locks WHERE relation = 'task_usage'::regclass AND NOT granted";
+    database.wait_until(&queued.replace('$', "1")).await;
+    // The build waits for the second session's writes, which waits for the build to let go of the table.
+    let waiting = tokio::spawn(async move {
+        let _ = second.batch_execute("LOCK TABLE task_usage IN SHARE UPDATE EXCLUSIVE MODE").await;
+        let _ = second.batch_execute("COMMIT").await;
+    });
+    database.wait_until(&queued.replace('$', "2")).await;
+    first.batch_execute("COMMIT").await.unwrap();
+    runner.wait().expect(0);
+    waiting.await.unwrap();
+    let invalid: i64 = database.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid").await;
+    assert_eq!(invalid, 0);
 }

@@ -2,7 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Running, TestDatabase};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::{Running, TestDatabase, with_authority};
 
 const LEFT: &str = "
     SELECT (SELECT count(*) FROM pg_stat_activity
@@ -112,4 +118,53 @@ async fn sigterm_in_the_middle_of_a_migration_rolls_it_back() {
     database.wait_until(LEFT).await;
     assert_eq!(database.versions().await.last(), Some(&84));
     database.program().args(["up"]).run().expect(0);
+}
+
+/// Passes bytes on, until it is told to stop doing so without closing anything.
+async fn freezing_proxy(server: String) -> (String, Arc<AtomicBool>) {
+    async fn pass_on(mut from: impl AsyncReadExt + Unpin, mut to: impl AsyncWriteExt + Unpin, frozen: Arc<AtomicBool>) {
+        let mut buffer = vec![0; 65536];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            while frozen.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            if to.write_all(&buffer[..read]).await.is_err() {
+                break;
+            }
+        }
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let frozen = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&frozen);
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (client_read, client_write) = client.into_split();
+            let (server_read, server_write) = TcpStream::connect(&server).await.unwrap().into_split();
+            tokio::spawn(pass_on(client_read, server_write, Arc::clone(&flag)));
+            tokio::spawn(pass_on(server_read, client_write, Arc::clone(&flag)));
+        }
+    });
+    (address, frozen)
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_program_also_when_the_server_does_not_answer_any_more() {
+    let database = slow_walk().await;
+    let server = database.url.split(['@', '/']).nth(3).unwrap().to_owned();
+    let (address, frozen) = freezing_proxy(server).await;
+    let through_proxy = with_authority(&database.url, None, Some(&address));
+    let runner = database.program().env("DATABASE_URL", &through_proxy).args(["up"]).start();
+    database
+        .wait_until(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+                            AND query LIKE '%rollup_task_usage_hourly_window(%' AND pid <> pg_backend_pid())",
+        )
+        .await;
+    frozen.store(true, Ordering::SeqCst);
+    let asked = Instant::now();
+    runner.signal("TERM");
+    let ended = tokio::task::spawn_blocking(|| runner.wait()).await.unwrap();
+    assert_eq!(ended.status.code(), Some(143), "{}", ended.stderr);
+    assert!(asked.elapsed() < Duration::from_secs(2), "it took {:?}", asked.elapsed());
 }

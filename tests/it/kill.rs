@@ -65,4 +65,5 @@ async fn an_upgrade_killed_at_any_moment_completes_exactly_on_the_next_run() {
         assert_eq!(invalid, 0, "KILL_SEED={seed}, round {round}");
     }
     println!("last version recorded when killed: {killed_in:?}");
+    assert!(killed_in.contains_key("102 walking"), "no kill hit the walk: {killed_in:?}");
 }

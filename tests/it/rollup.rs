@@ -166,33 +166,75 @@ async fn ticks_skip_what_is_empty_and_reach_the_present() {
     database.assert_parity().await;
 }
 
+/// The pipeline with one of its intervals shortened, so that a test need not wait for it.
+async fn shorten(database: &TestDatabase, interval: &str, to: &str) {
+    let file = include_str!("../../migrations/platform/V102__task_usage_hourly_pipeline.sql");
+    let shortened = file.replace(&format!("interval '{interval}'"), &format!("interval '{to}'"));
+    assert_ne!(file, shortened);
+    database.batch(&format!("BEGIN; {shortened} COMMIT;")).await;
+}
+
 #[tokio::test]
-async fn a_tick_stays_behind_a_transaction_that_is_writing() {
+async fn a_row_of_a_transaction_that_outlives_the_tick_s_distance_is_not_lost() {
     let database = rolled_up().await;
-    database.batch("UPDATE task_usage_hourly_rollup_state SET watermark_at = now() - interval '20 minutes'").await;
+    shorten(&database, "5 minutes", "0 seconds").await;
     let application = database.session().await;
-    application.batch_execute("BEGIN").await.unwrap();
-    // Its start is what counts; make that ten minutes ago for everybody who looks at the lock.
-    application.batch_execute("UPDATE task_usage SET input_tokens = 9, updated_at = now() WHERE true").await.unwrap();
-    let horizon: bool = database
-        .value(
-            "SELECT task_usage_hourly_horizon() <= (SELECT xact_start FROM pg_stat_activity
-             WHERE state = 'idle in transaction' AND datname = current_database())",
-        )
-        .await;
-    assert!(horizon);
+    application.batch_execute("BEGIN; UPDATE task_usage SET input_tokens = 9, updated_at = now()").await.unwrap();
+    let begun: String = application.query_one("SELECT now()::text", &[]).await.unwrap().get(0);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    database.batch("SELECT rollup_task_usage_hourly()").await;
+    let behind: bool =
+        database.value(&format!("SELECT watermark_at <= '{begun}' FROM task_usage_hourly_rollup_state")).await;
+    assert!(behind, "the watermark has passed a transaction that is still writing");
     application.batch_execute("COMMIT").await.unwrap();
+    database.batch("SELECT rollup_task_usage_hourly()").await;
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_truncate_with_an_old_snapshot_clears_every_bucket() {
+    let database = rolled_up().await;
+    let old = database.session().await;
+    old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
+    database.batch("UPDATE task_usage SET created_at = created_at - interval '1 year', updated_at = now()").await;
+    database.batch(CATCH_UP).await;
+    old.batch_execute("TRUNCATE task_usage; COMMIT").await.unwrap();
+    database.batch(CATCH_UP).await;
+    let left: i64 = database.value("SELECT count(*) FROM task_usage_hourly").await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn an_application_that_owns_nothing_can_write_and_its_search_path_does_not_matter() {
+    let database = rolled_up().await;
+    let role = format!("{}_app", database.name);
+    database
+        .batch(&format!(
+            "CREATE ROLE {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON workspace, project, agent_runtime, agent, issue, agent_task_queue,
+                 task_usage TO {role};
+             CREATE SCHEMA {role}; CREATE TABLE {role}.task_usage_hourly_invalidation (n int)"
+        ))
+        .await;
+    database
+        .batch(&format!(
+            "SET ROLE {role};
+             UPDATE task_usage SET input_tokens = 5;
+             UPDATE agent_task_queue SET issue_id = NULL WHERE id IN (SELECT task_id FROM public.task_usage LIMIT 5);
+             DELETE FROM issue WHERE number = 3;
+             DELETE FROM agent WHERE id = (SELECT agent_id FROM agent_task_queue LIMIT 1)"
+        ))
+        .await;
+    database.batch(CATCH_UP).await;
+    database.assert_parity().await;
+    database.batch(&format!("DROP OWNED BY {role} CASCADE; DROP SCHEMA {role} CASCADE; DROP ROLE {role}")).await;
 }
 
 #[tokio::test]
 async fn a_write_late_in_its_transaction_reports_itself() {
     let database = rolled_up().await;
     let application = database.session().await;
-    // Two transactions of the same age: one that writes at once, one that writes after more than a minute. The
-    // minute is shortened in the trigger, not in the waiting.
-    let shortened = include_str!("../../migrations/platform/V102__task_usage_hourly_pipeline.sql")
-        .replace("interval '1 minute'", "interval '200 milliseconds'");
-    database.batch(&format!("BEGIN; {shortened} COMMIT;")).await;
+    shorten(&database, "1 minute", "200 milliseconds").await;
     let reports = "SELECT count(*) FROM task_usage_hourly_invalidation";
     application
         .batch_execute("BEGIN; UPDATE task_usage SET input_tokens = 1, updated_at = now(); COMMIT")

@@ -1,8 +1,14 @@
 //! Old databases with usage: the guard before V103, and the hook that satisfies it.
 
-use std::time::Instant;
+use std::time::Duration;
 
-use crate::harness::{ALL, TestDatabase};
+use migrate::CancellationToken;
+use migrate::db::Database;
+use migrate::engine::{Event, Migrator, Set, UpOptions};
+use migrate::hooks::HourlyBackfill;
+use migrate::usage::WalkOptions;
+
+use crate::harness::{ALL, TestDatabase, with_authority};
 
 const WATERMARK: &str = "SELECT extract(epoch FROM now() - watermark_at)::float8 FROM task_usage_hourly_rollup_state";
 
@@ -155,7 +161,7 @@ async fn an_infinite_time_is_named() {
             "{}",
             failed.stderr
         );
-        assert!(failed.stderr.contains("correct or delete those rows"), "{}", failed.stderr);
+        assert!(failed.stderr.contains("correct or delete such rows"), "{}", failed.stderr);
         database.batch(&format!("UPDATE task_usage SET {column} = now()")).await;
     }
 }
@@ -186,31 +192,69 @@ async fn usage_that_a_transaction_commits_after_the_upgrade_is_not_passed_by_the
 }
 
 #[tokio::test]
-async fn a_long_transaction_that_holds_the_watermark_back_is_named() {
+async fn a_writer_whose_start_is_hidden_stops_the_walk_and_the_missing_right_is_named() {
     let database = TestDatabase::at_version(102, 500, 60).await;
-    // A prepared transaction has no session that would say when it began, so nothing may pass it.
-    let prepared: String = database.value("SHOW max_prepared_transactions").await;
-    if prepared == "0" {
-        // A role that may not see other sessions is in the same position.
-        database
-            .batch(&format!(
-                "CREATE ROLE {0}_narrow LOGIN PASSWORD 'narrow';
-             GRANT CREATE ON DATABASE {0} TO {0}_narrow; GRANT ALL ON SCHEMA public, migrate TO {0}_narrow;
-             GRANT ALL ON ALL TABLES IN SCHEMA public, migrate TO {0}_narrow;
-             GRANT ALL ON ALL SEQUENCES IN SCHEMA migrate TO {0}_narrow",
-                database.name
-            ))
-            .await;
-    }
+    // A role that may not see when the transactions of others began.
+    let role = format!("{}_narrow", database.name);
+    database
+        .batch(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'narrow';
+             GRANT CREATE ON DATABASE {} TO {role}; GRANT ALL ON SCHEMA public, migrate TO {role};
+             GRANT ALL ON ALL TABLES IN SCHEMA public, migrate TO {role}",
+            database.name
+        ))
+        .await;
     let application = database.session().await;
     application.batch_execute("BEGIN; UPDATE task_usage SET output_tokens = 1, updated_at = now()").await.unwrap();
-    let narrow = crate::harness::with_authority(&database.url, Some(&format!("{}_narrow:narrow", database.name)), None);
-    let started = Instant::now();
+    let narrow = with_authority(&database.url, Some(&format!("{role}:narrow")), None);
     let failed = database.program().env("DATABASE_URL", &narrow).args(["up"]).run().expect(1);
-    assert!(failed.stderr.contains("the watermark stays at"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("the watermark cannot move"), "{}", failed.stderr);
     assert!(failed.stderr.contains("GRANT pg_read_all_stats"), "{}", failed.stderr);
-    assert!(started.elapsed().as_secs() < 60);
+
+    // A short transaction of that kind only delays it; then the narrow role meets the table that it does not own.
+    let up = database.program().env("DATABASE_URL", &narrow).args(["up"]).start();
+    tokio::time::sleep(Duration::from_secs(1)).await;
     application.batch_execute("ROLLBACK").await.unwrap();
+    let refused = up.wait().expect(7);
+    assert!(refused.stdout.contains("rolled up 3 months") || refused.stdout.contains("rolled up 2 months"));
+    assert!(refused.stderr.contains("must be owner of"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("connect as the role that owns these tables"), "{}", refused.stderr);
     drop(application);
-    database.batch(&format!("DROP OWNED BY {0}_narrow; DROP ROLE {0}_narrow", database.name)).await;
+    database.batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn a_walk_that_is_held_back_keeps_its_progress_and_names_who_holds_it() {
+    let database = TestDatabase::at_version(102, 500, 60).await;
+    let options = WalkOptions { tolerated_lag: Duration::ZERO, ..WalkOptions::default() };
+    let set =
+        Set::builder("walk").migration("V1__a", "SELECT 1").before(1, HourlyBackfill::new(options)).build().unwrap();
+    let migrator = || {
+        Migrator::new(set.clone(), Database::from_url(&database.url).unwrap(), CancellationToken::new(), |_: Event| {})
+    };
+    let application = database.session().await;
+    application.batch_execute("BEGIN; LOCK TABLE task_usage IN ROW EXCLUSIVE MODE").await.unwrap();
+    let pid: i32 = application.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+    database.batch("UPDATE task_usage SET input_tokens = input_tokens + 1, updated_at = now()").await;
+    let error = migrator().up(&UpOptions::default()).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("(pid {pid}) is writing usage")), "{error}");
+    let kept: i64 = database.value("SELECT count(*) FROM migrate.hook_state").await;
+    assert_eq!(kept, 1);
+    database.assert_parity().await;
+    application.batch_execute("COMMIT").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_window_of_somebody_else_is_waited_for_outside_and_no_longer_than_lock_wait() {
+    let database = TestDatabase::at_version(102, 200, 60).await;
+    let somebody = database.session().await;
+    somebody.batch_execute("BEGIN; SELECT rollup_task_usage_hourly_window('epoch', '1970-01-02')").await.unwrap();
+    let up = database.program().args(["up", "--lock-wait", "1s"]).run().expect(5);
+    assert!(up.stderr.contains("waiting for the end of another rollup window, held by pid"), "{}", up.stderr);
+    somebody.batch_execute("ROLLBACK; BEGIN; SELECT * FROM task_usage_hourly_rollup_state FOR UPDATE").await.unwrap();
+    let up = database.program().args(["up", "--lock-wait", "1s"]).run().expect(5);
+    assert!(up.stderr.contains("SQLSTATE 55P03"), "{}", up.stderr);
+    somebody.batch_execute("ROLLBACK").await.unwrap();
+    database.program().args(["up"]).run().expect(0);
+    database.assert_parity().await;
 }

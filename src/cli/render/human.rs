@@ -15,6 +15,9 @@ use crate::usage::grouped;
 /// How often progress is told where no bar can be drawn.
 const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(3);
 
+/// How many lines of each part of a server's report are shown.
+const LINES_SHOWN: usize = 6;
+
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[1;31m";
 const YELLOW: &str = "\x1b[33m";
@@ -220,7 +223,11 @@ pub(super) fn failure(failure: &Failure) {
         let more = [("detail", &report.detail), ("hint", &report.hint), ("where", &report.context)];
         for (label, value) in more {
             if let Some(value) = value {
-                let _ = write!(text, "\n  {label}: {}", value.replace('\n', "\n         "));
+                // A long call stack is cut to its innermost frames; JSON has all of it.
+                let lines: Vec<&str> = value.lines().collect();
+                let shown = lines.iter().take(LINES_SHOWN).copied().collect::<Vec<_>>().join("\n         ");
+                let cut = if lines.len() > LINES_SHOWN { "\n         ..." } else { "" };
+                let _ = write!(text, "\n  {label}: {shown}{cut}");
             }
         }
     }

@@ -1,0 +1,72 @@
+//! Watching a statement that runs outside a transaction, while it waits for others.
+//!
+//! A concurrent index build waits for every transaction that is older than it. Mostly that is an application's, and the
+//! operator should be told whose. It can also be another migrator that waits for our lock inside the server, as older
+//! programs do: it waits for us, we wait for it, and because the lock is held by a session of its own, PostgreSQL does
+//! not see the deadlock. Such a wait is cancelled; that program fails, is started again, and waits anew.
+
+use std::time::{Duration, Instant};
+
+use super::event::{Event, SharedObserver};
+use crate::db::{Connection, Connector, Error, Holder, Notice, RUN_LOCK, Waiting};
+
+const EVERY: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Sessions that session `$1` waits for, and whether each of them waits for advisory lock `$2` in turn.
+const BLOCKERS: &str = "
+    SELECT b.pid, a.application_name, host(a.client_addr), coalesce(a.xact_start, a.backend_start),
+           EXISTS (
+               SELECT FROM pg_catalog.pg_locks l
+               WHERE l.pid = b.pid
+                 AND NOT l.granted
+                 AND l.locktype = 'advisory'
+                 AND l.objsubid = 1
+                 AND (l.classid::bigint << 32) | l.objid::bigint = $2
+           )
+    FROM unnest(pg_catalog.pg_blocking_pids($1)) b (pid)
+    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
+    WHERE b.pid <> 0";
+
+/// Watches the session `watched` for as long as this future is polled. Returns only when the statement that runs there
+/// can never end by itself, and has therefore been cancelled: with the session that would have had to give way.
+pub(super) async fn watch(connector: &Connector, watched: i32, observer: &SharedObserver) -> Result<Holder, Error> {
+    let connection = connector.connect("migrate: watch").await?;
+    let since = Instant::now();
+    let mut reported: Option<Instant> = None;
+    loop {
+        connection.pause(EVERY).await?;
+        for row in connection.query(BLOCKERS, &[&watched, &RUN_LOCK.key]).await? {
+            let holder = Holder { pid: row.get(0), application: row.get(1), client: row.get(2), since: row.get(3) };
+            if row.get(4) {
+                if !cancel_wait(&connection, &holder, observer).await {
+                    connection.execute("SELECT pg_catalog.pg_cancel_backend($1)", &[&watched]).await?;
+                    return Ok(holder);
+                }
+            } else if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+                reported = Some(Instant::now());
+                let what = "a transaction that is older than the index build";
+                observer.event(Event::Waiting(Waiting { what, holder: Some(holder), waited: since.elapsed() }));
+            }
+        }
+    }
+}
+
+/// Cancels the statement of a session that waits for our lock inside the server; false if we may not.
+async fn cancel_wait(connection: &Connection, holder: &Holder, observer: &SharedObserver) -> bool {
+    let cancelled = connection.query_one("SELECT pg_catalog.pg_cancel_backend($1)", &[&holder.pid]).await;
+    if let Err(error) = cancelled {
+        tracing::debug!("the wait of {holder} could not be cancelled: {error}");
+        return false;
+    }
+    observer.event(Event::Notice(Notice {
+        severity: "WARNING".to_owned(),
+        message: format!("cancelled the statement of {holder}, which waited for the migration lock inside the server"),
+        detail: Some(
+            "The index build waits for every older transaction, that one included: neither would have ended."
+                .to_owned(),
+        ),
+        hint: None,
+    }));
+    true
+}
