@@ -97,10 +97,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // A URL in the wrong place is quoted by the parser; what it holds is nobody's business.
             let mut text = error.render().ansi().to_string();
-            for argument in
-                std::env::args().filter(|argument| argument.contains("://") || argument.contains("password"))
-            {
-                text = text.replace(&argument, "postgres://...");
+            for argument in std::env::args().filter(|word| word.contains("://") || word.contains("password")) {
+                let value = argument.split_once('=').map_or(argument.as_str(), |(_, value)| value);
+                text = text.replace(&argument, "postgres://...").replace(value, "postgres://...");
             }
             // The reader may have gone.
             let _ = if error.use_stderr() {

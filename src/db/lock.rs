@@ -8,7 +8,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use time::OffsetDateTime;
+use time::macros::format_description;
+use time::{OffsetDateTime, UtcOffset};
 use tokio_postgres::SimpleQueryMessage;
 
 use super::{Connection, Connector, Error};
@@ -85,7 +86,8 @@ impl fmt::Display for Holder {
             write!(f, " from {client}")?;
         }
         if let Some(since) = self.since {
-            let since = since.replace_nanosecond(0).unwrap_or(since);
+            let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
+            let since = since.to_offset(UtcOffset::UTC).format(format).map_err(|_| fmt::Error)?;
             write!(f, " since {since}")?;
         }
         Ok(())
