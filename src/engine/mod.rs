@@ -3,8 +3,10 @@
 //! [`Set`] is content: migrations, and hooks at their version boundaries. [`Plan`] is what a database still needs of
 //! it, a plain value. [`Migrator`] executes the plan or shows it, and tells what happens as [`Event`]s; it never prints.
 
+mod apply;
 mod error;
 pub mod event;
+mod fitness;
 mod history;
 mod hook;
 mod invalid_index;

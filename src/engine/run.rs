@@ -3,22 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{Event, Observer, SharedObserver};
 use super::history::{self, HookState, StatusEntry};
 use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
-use super::invalid_index::{self, Found};
-use super::migration::Mode;
-use super::session::Session;
-use super::watch;
-use super::{Error, Migration, Plan, Set, Step, Version};
-use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock, ServerFacts};
-
-/// First pause before a migration that gave way tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
-const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(5);
+use super::{Error, Migration, Plan, Set, Step, Version, fitness};
+use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
@@ -94,9 +85,9 @@ pub struct Preview {
 
 /// Brings one database up to date with one set.
 pub struct Migrator {
-    set: Set,
-    connector: Connector,
-    observer: SharedObserver,
+    pub(super) set: Set,
+    pub(super) connector: Connector,
+    pub(super) observer: SharedObserver,
 }
 
 impl Migrator {
@@ -238,8 +229,8 @@ impl Migrator {
         let facts = self.look_at_server(connection).await?;
         let plan = self.plan(connection, options).await?;
         if !plan.is_empty() {
-            check_rights(&facts)?;
-            refuse_foreign_ledger(connection, &facts, &plan).await?;
+            fitness::check_rights(&facts)?;
+            fitness::refuse_foreign_ledger(connection, &facts, &plan).await?;
         }
         Ok(plan)
     }
@@ -255,7 +246,7 @@ impl Migrator {
             return Err(Error::ServerTooOld { version: facts.version, minimum: self.set.minimum_server() });
         }
         if !facts.may_read_books {
-            return Err(no_books(&facts));
+            return Err(fitness::no_books(&facts));
         }
         self.observer.event(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });
         Ok(facts)
@@ -308,154 +299,11 @@ impl Migrator {
         self.observer.event(Event::HookSkipped { hook: hook.name().to_owned(), before });
         Ok(())
     }
-
-    /// Applies one migration. One that cannot have its locks soon gives way to the application and tries again.
-    async fn apply(&self, connection: &Connection, migration: &Migration, options: &UpOptions) -> Result<(), Error> {
-        let (version, name) = (migration.version(), migration.name().to_owned());
-        self.observer.event(Event::MigrationStarted { version, name: name.clone() });
-        let started = Instant::now();
-        let mut pause = FIRST_RETRY_PAUSE;
-        for attempts in 1.. {
-            match self.apply_watched(connection, migration).await? {
-                Ok(()) => break,
-                Err(error) if gives_way(&error) && started.elapsed() + pause < options.lock_wait => {
-                    let reason = error.to_string();
-                    self.observer.event(Event::MigrationRetried { version, name: name.clone(), reason, attempts });
-                    connection.pause(pause).await?;
-                    pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
-                    // A build that gave way has left its index behind, which the next try would be content with.
-                    if let Mode::NoTransaction { index: Some(index) } = migration.mode()
-                        && let Found::InvalidIndex { qualified_name } =
-                            invalid_index::look_up(connection, index).await?
-                    {
-                        invalid_index::drop_invalid(connection, &qualified_name).await?;
-                    }
-                }
-                Err(error) => return Err(self.migration_error(migration, error, options)),
-            }
-        }
-        let duration = started.elapsed();
-        self.observer.event(Event::MigrationApplied { version, name, duration });
-        Ok(())
-    }
-
-    /// Applies one migration, once. A statement outside a transaction is watched while it waits for others; the outer
-    /// error says that it would have waited for ever.
-    async fn apply_watched(
-        &self,
-        connection: &Connection,
-        migration: &Migration,
-    ) -> Result<Result<(), db::Error>, Error> {
-        let mut session = Session::new(connection);
-        if *migration.mode() == Mode::Transaction {
-            return Ok(session.apply(&self.set, migration).await);
-        }
-        let pid: i32 = connection.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
-        let started = Instant::now();
-        let applying = session.apply(&self.set, migration);
-        tokio::pin!(applying);
-        let watched = tokio::select! {
-            result = &mut applying => return Ok(result),
-            watched = watch::watch(&self.connector, pid, &self.observer) => watched,
-        };
-        // Whatever became of the watch, the statement is waited for; if it was cancelled, that does not take long.
-        let result = applying.await;
-        match (result, watched) {
-            (Err(_), Ok(holder)) => Err(Error::Lock(LockTimeout::TimedOut {
-                what: "a session that itself waits for the migration lock inside the server",
-                waited: Duration::from_secs(started.elapsed().as_secs()),
-                holder: Some(Box::new(holder)),
-            })),
-            (result, _) => Ok(result),
-        }
-    }
-
-    fn migration_error(&self, migration: &Migration, error: db::Error, options: &UpOptions) -> Error {
-        let file = migration.file();
-        match error {
-            db::Error::Interrupted => Error::Interrupted,
-            db::Error::Server(report) if report.sqlstate == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code() => {
-                let hooks = self.set.hooks_before(migration.version()).iter();
-                let skipped = hooks.map(|hook| hook.name().to_owned()).filter(|hook| options.skip_hooks.contains(hook));
-                Error::Refused { file, version: migration.version(), report, skipped: skipped.collect() }
-            }
-            source => {
-                let position = match &source {
-                    db::Error::Server(report) => report.position,
-                    _ => None,
-                };
-                let line = position.map(|position| line_of(migration.sql(), position));
-                Error::Migration { file, line, source }
-            }
-        }
-    }
 }
 
 fn hook_error(hook: &dyn Hook, before: Version, source: HookError) -> Error {
     match source {
         HookError::Database(db::Error::Interrupted) => Error::Interrupted,
         source => Error::Hook { hook: hook.name().to_owned(), before, source },
-    }
-}
-
-/// Errors that say "somebody was in the way", after which the same migration may well succeed.
-fn gives_way(error: &db::Error) -> bool {
-    error.is(&SqlState::LOCK_NOT_AVAILABLE) || error.is(&SqlState::T_R_DEADLOCK_DETECTED)
-}
-
-/// The line of a character position; both count from 1.
-fn line_of(sql: &str, position: u32) -> usize {
-    sql.chars().take(position.saturating_sub(1) as usize).filter(|c| *c == '\n').count() + 1
-}
-
-fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
-    if facts.in_recovery {
-        return Err(Error::Standby);
-    }
-    let (role, database) = (facts.role.clone(), facts.database.clone());
-    let Some(schema) = &facts.schema else {
-        return Err(Error::NoSchema { role, database });
-    };
-    if !facts.may_create_objects {
-        let what = format!("objects in schema {schema}");
-        let grant = format!("GRANT CREATE ON SCHEMA \"{schema}\" TO \"{role}\"");
-        return Err(Error::Privilege { role, what, database, grant });
-    }
-    if facts.may_keep_books { Ok(()) } else { Err(no_books(facts)) }
-}
-
-fn no_books(facts: &ServerFacts) -> Error {
-    let (role, database) = (facts.role.clone(), facts.database.clone());
-    Error::Privilege {
-        what: "or use the schema migrate, where the history is kept,".to_owned(),
-        grant: format!(
-            "GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\"; if the schema is there already, GRANT ALL ON SCHEMA \
-             migrate TO \"{role}\" and GRANT ALL ON ALL TABLES IN SCHEMA migrate TO \"{role}\""
-        ),
-        role,
-        database,
-    }
-}
-
-/// A database that another migrator has built must not get our first migrations on top.
-async fn refuse_foreign_ledger(connection: &Connection, facts: &ServerFacts, plan: &Plan) -> Result<(), Error> {
-    if plan.current > 0 {
-        return Ok(());
-    }
-    let row = connection.query_one("SELECT to_regclass('public.schema_migrations')::text", &[]).await?;
-    match row.get::<_, Option<String>>(0) {
-        Some(ledger) => Err(Error::ForeignLedger { database: facts.database.clone(), ledger }),
-        None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_position_is_counted_in_characters_and_lines_from_one() {
-        assert_eq!(line_of("ä\nb", 1), 1);
-        assert_eq!(line_of("ä\nb", 3), 2);
     }
 }
