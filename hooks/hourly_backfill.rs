@@ -35,7 +35,8 @@ impl Hook for HourlyBackfill {
 
     async fn plan(&self, cx: &HookContext) -> Result<Forecast, HookError> {
         let connection = cx.connect().await?;
-        let forecast = usage::forecast(&connection, self.options(cx)).await.map_err(explain)?;
+        let forecast =
+            usage::forecast(&connection, self.options(cx), cx.load_state(&connection).await?).await.map_err(explain)?;
         connection.close().await;
         Ok(match forecast {
             Ok(work) => Forecast::work(work),

@@ -26,6 +26,12 @@ SELECT * FROM (
     SELECT 'task_usage_hourly', count(*), sum(event_count), sum(input_tokens),
            sum(output_tokens), sum(cache_read_tokens), sum(cache_write_tokens)
     FROM hourly
+    UNION ALL
+    SELECT 'tasks without runtime, which do not count', NULL, count(*), sum(u.input_tokens), sum(u.output_tokens),
+           sum(u.cache_read_tokens), sum(u.cache_write_tokens)
+    FROM task_usage u
+    JOIN agent_task_queue t ON t.id = u.task_id
+    WHERE t.runtime_id IS NULL
 ) totals
 ORDER BY source;
 

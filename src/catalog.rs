@@ -44,9 +44,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_platform_has_its_sixteen_versions() {
+    fn the_platform_begins_with_its_sixteen_versions() {
         let versions: Vec<_> = platform().unwrap().migrations().iter().map(crate::engine::Migration::version).collect();
-        assert_eq!(versions, [1, 32, 72, 73, 74, 75, 76, 77, 78, 81, 82, 84, 101, 102, 103, 104]);
+        assert_eq!(versions[..16], [1, 32, 72, 73, 74, 75, 76, 77, 78, 81, 82, 84, 101, 102, 103, 104]);
     }
 
     #[test]

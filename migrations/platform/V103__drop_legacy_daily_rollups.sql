@@ -37,7 +37,7 @@ BEGIN
         RAISE EXCEPTION 'refusing to drop legacy daily rollups: the hourly rollup has not caught up with task_usage'
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = format('The watermark is at %s, the latest usage at %s: it lags by %s, and may lag by 1 hour.',
-                                  v_watermark, v_latest, v_latest - v_watermark),
+                                  v_watermark, v_latest, date_trunc('second', v_latest - v_watermark)),
                   HINT = 'Roll the missing usage up first: run migrate up, which does it in the hook hourly-backfill.';
     END IF;
 END

@@ -59,7 +59,7 @@ impl From<Error> for Failure {
         let hint = hint(&error);
         let (message, server) = match error {
             Error::Refused { file, report, .. } => {
-                (format!("{file} refused to run; nothing was changed"), Some(*report))
+                (format!("{file} refused to run, and changed nothing"), Some(*report))
             }
             Error::Migration { file, line, source: db::Error::Server(report) } => {
                 let line = line.map(|line| format!(", line {line},")).unwrap_or_default();
@@ -90,7 +90,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::NoSchema { .. }
         | Error::ForeignLedger { .. }
         | Error::Refused { .. } => exit::REFUSED,
-        Error::Set(_) | Error::History(_) => exit::DRIFT,
+        Error::History(_) => exit::DRIFT,
         Error::Lock(_) | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,
         Error::Database(db::Error::Connect { .. } | db::Error::SwappedSession { .. } | db::Error::Lost { .. })
         | Error::Migration { source: db::Error::Lost { .. }, .. }
@@ -172,7 +172,8 @@ fn database_hint(error: &db::Error) -> Option<String> {
         {
             "check sslmode and sslrootcert in the database URL"
         }
-        db::Error::Connect { sqlstate, .. } => match sqlstate.as_deref() {
+        db::Error::Connect { sqlstate, reason, .. } => match sqlstate.as_deref() {
+            None if reason.contains("password missing") => "put the password into the database URL",
             Some("28P01") => "check user and password in the database URL",
             Some("28000") => "check the user in the database URL, and pg_hba.conf on the server",
             Some("3D000") => "check the database's name in the URL, or create it with: createdb",

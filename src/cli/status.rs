@@ -22,7 +22,7 @@ impl Status {
         let any = |wanted: fn(&engine::Status) -> bool| entries.iter().any(|entry| wanted(&entry.status));
         Ok(if !self.check {
             exit::OK
-        } else if any(|status| matches!(status, engine::Status::Divergent { .. } | engine::Status::Unknown { .. })) {
+        } else if any(engine::Status::is_drift) {
             exit::DRIFT
         } else if any(|status| matches!(status, engine::Status::Pending)) {
             exit::PENDING

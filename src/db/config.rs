@@ -130,6 +130,7 @@ fn parse_reason(error: &tokio_postgres::Error) -> String {
             format!("it has the option {option}, which is not supported")
         }
         Some(_) => "it has an option that does not exist".to_owned(),
+        None if reason == "unexpected EOF" => "it does not begin with postgres://".to_owned(),
         None => reason,
     }
 }

@@ -172,7 +172,11 @@ impl Patience {
 }
 
 /// Who holds `lock` in this database.
-async fn holder(connection: &Connection, lock: LockKey) -> Result<Option<Holder>, Error> {
+///
+/// # Errors
+///
+/// What the server says.
+pub async fn holder(connection: &Connection, lock: LockKey) -> Result<Option<Holder>, Error> {
     const HOLDER: &str = "
         SELECT l.pid, a.application_name, host(a.client_addr), coalesce(a.xact_start, a.backend_start)
         FROM pg_catalog.pg_locks l

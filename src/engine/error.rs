@@ -109,11 +109,11 @@ pub enum Error {
     #[error("the server is a standby, where nothing can be written")]
     Standby,
     /// The role lacks a right that every run needs.
-    #[error("role {role} may not create {what} in database {database}")]
+    #[error("role {role} may not {what} of database {database}")]
     Privilege {
         /// The role.
         role: String,
-        /// What it may not create.
+        /// What it may not do.
         what: String,
         /// The database.
         database: String,

@@ -13,24 +13,44 @@ pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
         return Err(Error::NoSchema { role, database });
     };
     if !facts.may_create_objects {
-        let what = format!("objects in schema {schema}");
+        let what = format!("create objects in schema {schema}");
         let grant = format!("GRANT CREATE ON SCHEMA \"{schema}\" TO \"{role}\"");
         return Err(Error::Privilege { role, what, database, grant });
     }
-    if facts.may_keep_books { Ok(()) } else { Err(no_books(facts)) }
+    if facts.may_keep_books { Ok(()) } else { Err(unwritable_books(facts)) }
 }
 
-/// The history cannot be read, or not be written.
-pub(super) fn no_books(facts: &ServerFacts) -> Error {
-    let (role, database) = (facts.role.clone(), facts.database.clone());
-    Error::Privilege {
-        what: "or use the schema migrate, where the history is kept,".to_owned(),
-        grant: format!(
+/// The books cannot be read.
+pub(super) fn unreadable_books(facts: &ServerFacts) -> Error {
+    let role = &facts.role;
+    no_books(
+        facts,
+        "read",
+        format!(
+            "GRANT USAGE ON SCHEMA migrate TO \"{role}\"; GRANT SELECT ON ALL TABLES IN SCHEMA migrate TO \"{role}\""
+        ),
+    )
+}
+
+/// The books cannot be made, or not be written to.
+fn unwritable_books(facts: &ServerFacts) -> Error {
+    let (role, database) = (&facts.role, &facts.database);
+    no_books(
+        facts,
+        "write",
+        format!(
             "GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\"; if the schema is there already, GRANT ALL ON SCHEMA \
              migrate TO \"{role}\" and GRANT ALL ON ALL TABLES IN SCHEMA migrate TO \"{role}\""
         ),
-        role,
-        database,
+    )
+}
+
+fn no_books(facts: &ServerFacts, verb: &str, grant: String) -> Error {
+    Error::Privilege {
+        role: facts.role.clone(),
+        what: format!("{verb} the history in the schema migrate"),
+        database: facts.database.clone(),
+        grant,
     }
 }
 

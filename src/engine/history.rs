@@ -86,6 +86,8 @@ pub enum Status {
     },
     /// Not applied yet.
     Pending,
+    /// Never applied, and the database is past it already.
+    OutOfOrder,
     /// Applied with another name or text than this program has.
     Divergent {
         /// When, by the database's clock.
@@ -100,6 +102,14 @@ pub enum Status {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
     },
+}
+
+impl Status {
+    /// Whether history and files contradict each other here, so that a run would be refused.
+    #[must_use]
+    pub fn is_drift(&self) -> bool {
+        matches!(self, Self::OutOfOrder | Self::Divergent { .. } | Self::Unknown { .. })
+    }
 }
 
 /// One line of a status report.
@@ -183,6 +193,14 @@ impl History {
         Ok(history)
     }
 
+    /// A hook run that never said how it ended was killed, if nobody is running now.
+    pub fn nobody_is_running(&mut self) {
+        for run in self.hook_runs.values_mut().filter(|run| run.state == HookState::Running) {
+            run.state = HookState::Interrupted;
+            run.summary = Some("killed, or cut off from the server".to_owned());
+        }
+    }
+
     /// The highest version applied; 0 if none is.
     pub fn current(&self) -> Version {
         self.applied.last().map_or(0, |applied| applied.version)
@@ -227,6 +245,7 @@ impl History {
     pub fn status(&self, set: &Set) -> Vec<StatusEntry> {
         let known = set.migrations().iter().map(|migration| {
             let status = match self.row(migration.version()) {
+                None if migration.version() < self.current() => Status::OutOfOrder,
                 None => Status::Pending,
                 Some(row) if row.name == migration.name() && row.checksum == Some(migration.checksum()) => {
                     Status::Applied { at: row.at }

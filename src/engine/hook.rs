@@ -86,7 +86,7 @@ pub struct Progress {
     pub done: u64,
     /// How many there are.
     pub total: u64,
-    /// Rows dealt with by this run.
+    /// Rows dealt with, those of an earlier run included.
     pub rows: u64,
 }
 

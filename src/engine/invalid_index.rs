@@ -102,8 +102,7 @@ impl Hook for InvalidIndexCleanup {
         let connection = cx.connect().await?;
         let name = &self.index.name;
         Ok(match look_up(&connection, &self.index).await? {
-            Found::Nothing => Forecast::nothing(format!("{name} is not there yet")),
-            Found::ValidIndex => Forecast::nothing(format!("{name} is valid")),
+            Found::Nothing | Found::ValidIndex => Forecast::nothing("no invalid index to drop"),
             Found::InvalidIndex { .. } => {
                 Forecast::work(format!("drop {name}, which an interrupted build left invalid"))
             }
@@ -115,8 +114,7 @@ impl Hook for InvalidIndexCleanup {
         let connection = cx.connect().await?;
         let name = &self.index.name;
         let outcome = match look_up(&connection, &self.index).await? {
-            Found::Nothing => Outcome::new(format!("{name} is not there yet")),
-            Found::ValidIndex => Outcome::new(format!("{name} is valid")),
+            Found::Nothing | Found::ValidIndex => Outcome::new("no invalid index to drop"),
             Found::InvalidIndex { qualified_name } => {
                 drop_invalid(&connection, &qualified_name).await?;
                 Outcome::new(format!("dropped {name}, which an interrupted build had left invalid"))

@@ -219,7 +219,10 @@ impl Migrator {
     pub async fn status(&self) -> Result<Vec<StatusEntry>, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: status").await?;
         self.look_at_server(&connection).await?;
-        let history = history::History::read(&connection, &self.set).await?;
+        let mut history = history::History::read(&connection, &self.set).await?;
+        if db::holder(&connection, db::RUN_SESSION_LOCK).await?.is_none() {
+            history.nobody_is_running();
+        }
         connection.close().await;
         Ok(history.status(&self.set))
     }
@@ -246,7 +249,7 @@ impl Migrator {
             return Err(Error::ServerTooOld { version: facts.version, minimum: self.set.minimum_server() });
         }
         if !facts.may_read_books {
-            return Err(fitness::no_books(&facts));
+            return Err(fitness::unreadable_books(&facts));
         }
         self.observer.event(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });
         Ok(facts)
@@ -277,15 +280,17 @@ impl Migrator {
                 Ok(())
             }
             Err(source) => {
-                let error = hook_error(hook, before, source);
-                let state = match error {
-                    Error::Interrupted => HookState::Interrupted,
-                    _ => HookState::Failed,
+                let (state, why) = match &source {
+                    HookError::Database(db::Error::Interrupted) => (HookState::Interrupted, "told to stop".to_owned()),
+                    HookError::Failed { message, hint: Some(hint) } => {
+                        (HookState::Failed, format!("{message}; {hint}"))
+                    }
+                    other => (HookState::Failed, other.to_string()),
                 };
+                let error = hook_error(hook, before, source);
                 // The error that matters is the hook's; a database that is gone cannot record it.
-                if let Err(error) = history::hook_ended(connection, run, state, &Outcome::new(error.to_string())).await
-                {
-                    tracing::warn!("the failure of hook {name} could not be recorded: {error}");
+                if let Err(error) = history::hook_ended(connection, run, state, &Outcome::new(why)).await {
+                    tracing::debug!("the failure of hook {name} could not be recorded: {error}");
                 }
                 Err(error)
             }

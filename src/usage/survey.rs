@@ -2,6 +2,7 @@
 
 use time::OffsetDateTime;
 
+use super::walk::Resume;
 use crate::db::{Connection, Error};
 
 /// What there is to roll up.
@@ -132,6 +133,13 @@ async fn refuse_impossible_times(connection: &Connection, columns: Columns) -> R
 pub(super) struct Month {
     pub starts: OffsetDateTime,
     pub ends: OffsetDateTime,
+}
+
+impl Month {
+    /// Whether a walk that stopped here had finished it.
+    pub fn is_done(&self, resume: &Resume) -> bool {
+        resume.done.is_some_and(|done| self.starts <= done)
+    }
 }
 
 /// The months that hold usage, ascending.

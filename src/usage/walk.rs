@@ -138,7 +138,11 @@ pub enum WalkError {
 /// # Errors
 ///
 /// [`WalkError`] if a walk would fail right away.
-pub async fn forecast(connection: &Connection, options: WalkOptions) -> Result<Result<String, String>, WalkError> {
+pub async fn forecast(
+    connection: &Connection,
+    options: WalkOptions,
+    resume: Option<Resume>,
+) -> Result<Result<String, String>, WalkError> {
     let extent = match Survey::read(connection).await? {
         Survey::NoUsage => return Ok(Err("there is no task_usage yet".to_owned())),
         Survey::NoState => return Err(WalkError::NoState),
@@ -150,10 +154,18 @@ pub async fn forecast(connection: &Connection, options: WalkOptions) -> Result<R
     if is_tolerated(&extent, options) {
         return Ok(Ok(format!("roll up what changed since {}", extent.watermark)));
     }
-    let months = survey::months(connection).await?.len();
-    let rows = survey::rows(connection).await?;
-    let plural = if months == 1 { "" } else { "s" };
-    Ok(Ok(format!("roll up {months} month{plural}, about {} rows", grouped(rows.unsigned_abs()))))
+    let months = survey::months(connection).await?;
+    let rows = survey::rows(connection).await?.unsigned_abs();
+    let total = months.len();
+    let plural = if total == 1 { "" } else { "s" };
+    let done = resume.as_ref().map_or(0, |resume| months.iter().filter(|month| month.is_done(resume)).count());
+    Ok(Ok(match resume {
+        Some(resume) if done > 0 => format!(
+            "go on after {done} of {total} month{plural}, about {} rows",
+            grouped(rows.saturating_sub(resume.rows))
+        ),
+        _ => format!("roll up {total} month{plural}, about {} rows", grouped(rows)),
+    }))
 }
 
 /// Rolls up what is missing and moves the watermark.
@@ -214,12 +226,11 @@ async fn walk_months(
     let mut resume = begin_or_resume(connection, host).await?;
     let months = survey::months(connection).await?;
     let total = months.len() as u64;
-    let is_done = |month: &survey::Month, resume: &Resume| resume.done.is_some_and(|done| month.starts <= done);
-    let mut done = months.iter().filter(|month| is_done(month, &resume)).count() as u64;
+    let mut done = months.iter().filter(|month| month.is_done(&resume)).count() as u64;
     host.progress(done, total, resume.rows);
 
     let started_with = resume.clone();
-    for month in months.iter().filter(|month| !is_done(month, &started_with)) {
+    for month in months.iter().filter(|month| !month.is_done(&started_with)) {
         let transaction = lock(connection, options, host).await?;
         let work = async {
             let buckets = window(&transaction, month.starts, month.ends).await?;

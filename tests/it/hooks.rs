@@ -10,7 +10,7 @@ use migrate::engine::{
     Error, Event, Forecast, Hook, HookContext, HookError, Migrator, Outcome, PreviewStep, Set, UpOptions,
 };
 
-use crate::harness::TestDatabase;
+use crate::harness::{TestDatabase, latest};
 
 /// Does what its SQL says.
 struct SqlHook {
@@ -129,7 +129,7 @@ async fn a_preview_names_exactly_the_steps_that_a_run_takes() {
         })
         .collect();
     assert_eq!(planned, taken);
-    assert_eq!(planned, ["V101", "V102", "hourly-backfill before 103", "V103", "V104"]);
+    assert_eq!(planned[..5], ["V101", "V102", "hourly-backfill before 103", "V103", "V104"]);
 }
 
 /// Every hook of every set, on a database of every version at and below its boundary: it can be planned, and
@@ -162,8 +162,8 @@ async fn an_unknown_hook_or_target_is_wrong_usage() {
         up.stderr,
         "error: there is no hook \"nonsense\": this set has hourly-backfill, invalid-index-cleanup\n"
     );
-    let up = database.program().args(["up", "--target", "105"]).run().expect(2);
-    assert_eq!(up.stderr, "error: there is no version 105: the latest is 104\n");
+    let up = database.program().args(["up", "--target", "9999"]).run().expect(2);
+    assert_eq!(up.stderr, format!("error: there is no version 9999: the latest is {}\n", latest()));
     database.program().args(["up", "--target", "0"]).run().expect(2);
 }
 

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{ALL, TestDatabase};
+use crate::harness::{TestDatabase, all_versions};
 
 #[tokio::test]
 async fn two_runners_at_once_share_the_work() {
     let database = TestDatabase::empty().await;
     let runners: Vec<_> = (0..4).map(|_| database.program().args(["up"]).start()).collect();
     let ended: Vec<_> = runners.into_iter().map(|runner| runner.wait().expect(0)).collect();
-    let worked = ended.iter().filter(|ended| ended.stdout.contains("done: the database is at version 104")).count();
+    let worked = ended.iter().filter(|ended| ended.stdout.contains("done: the database is at version")).count();
     assert_eq!(worked, 1, "one of them does the work");
-    assert_eq!(database.versions().await, ALL);
+    assert_eq!(database.versions().await, all_versions());
 }
 
 #[tokio::test]

@@ -2,12 +2,12 @@
 
 use std::process::Command;
 
-use crate::harness::{Program, TestDatabase};
+use crate::harness::{Program, TestDatabase, all_versions, latest};
 
 #[tokio::test]
 async fn a_dry_run_shows_the_steps_and_writes_nothing() {
     let database = TestDatabase::at_version(84, 2000, 365).await;
-    let preview = database.program().args(["up", "--dry-run"]).run().expect(0);
+    let preview = database.program().args(["up", "--dry-run", "--target", "104"]).run().expect(0);
     let months = preview.stdout.split("would roll up ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap_or("?");
     assert_eq!(
         preview.stdout,
@@ -70,7 +70,7 @@ async fn json_is_all_that_standard_output_holds() {
 
     let status = database.program().args(["status", "--format", "json"]).run().expect(0);
     let versions = status.events("version");
-    assert_eq!(versions.len(), 16);
+    assert_eq!(versions.len(), all_versions().len());
     assert_eq!(versions[14]["hooks"][0]["last_run"]["state"], "done");
     assert_eq!(status.events("status")[0]["pending"], 0);
 }
@@ -99,7 +99,7 @@ async fn a_reader_that_goes_away_is_no_error() {
         .env("DATABASE_URL", &database.url)
         .output()
         .unwrap();
-    assert_eq!(String::from_utf8_lossy(&piped.stdout), "would go from version 0 to 104:\n");
+    assert_eq!(String::from_utf8_lossy(&piped.stdout), format!("would go from version 0 to {}:\n", latest()));
     assert_eq!(piped.status.code(), Some(0), "{}", String::from_utf8_lossy(&piped.stderr));
 }
 

@@ -101,9 +101,14 @@ impl Human {
     }
 
     fn progress(&mut self, hook: &str, progress: &Progress, eta: Option<Duration>) {
+        if self.told.is_none() && progress.done > 0 && self.bar.is_none() {
+            let Progress { unit, done, total, .. } = progress;
+            self.aside(&format!("{hook} goes on after {done} of {total} {unit}"));
+        }
+        self.told.get_or_insert_with(Instant::now);
         let left = eta.map(|eta| format!(", about {} left", short(eta))).unwrap_or_default();
         if !std::io::stderr().is_terminal() {
-            if self.told.get_or_insert_with(Instant::now).elapsed() >= PLAIN_PROGRESS_EVERY {
+            if self.told.is_none_or(|told| told.elapsed() >= PLAIN_PROGRESS_EVERY) {
                 self.told = Some(Instant::now());
                 let Progress { unit, done, total, rows } = progress;
                 self.aside(&format!("{hook}: {done} of {total} {unit}, {} rows{left}", grouped(*rows)));
@@ -112,7 +117,7 @@ impl Human {
         }
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(progress.total), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{bar:24}] {pos}/{len} {msg}") {
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{bar:16}] {pos}/{len} {msg}") {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_prefix(hook.to_owned());
@@ -120,7 +125,11 @@ impl Human {
             bar
         });
         bar.set_position(progress.done);
-        bar.set_message(format!("{}, {} rows{left}", progress.unit, grouped(progress.rows)));
+        let message = format!("{}, {} rows{left}", progress.unit, grouped(progress.rows));
+        // The line must not wrap, nor must the ^C behind it, or it could not be taken off the screen again.
+        let taken = hook.len() + 2 * progress.total.to_string().len() + 28;
+        let width = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
+        bar.set_message(message.chars().take(width.saturating_sub(taken)).collect::<String>());
     }
 
     /// A line about the way there.
@@ -183,6 +192,7 @@ pub(super) fn status(entries: &[StatusEntry]) {
         let (state, at, note) = match &entry.status {
             Status::Applied { at } => ("applied", utc(*at), String::new()),
             Status::Pending => ("pending", String::new(), String::new()),
+            Status::OutOfOrder => ("left out", String::new(), String::new()),
             Status::Divergent { at, recorded_name } if *recorded_name != entry.name => {
                 ("divergent", utc(*at), format!("  applied as {recorded_name}"))
             }
@@ -192,7 +202,7 @@ pub(super) fn status(entries: &[StatusEntry]) {
         let color = match entry.status {
             Status::Applied { .. } => "",
             Status::Pending => YELLOW,
-            Status::Divergent { .. } | Status::Unknown { .. } => RED,
+            _ => RED,
         };
         let when = if at.is_empty() { at } else { format!("{:indent$}{at}{note}", "", indent = 11 - state.len()) };
         out(&format!("{:>7}  {:<width$}  {color}{state}{RESET}{when}", entry.version, entry.name));
@@ -202,7 +212,12 @@ pub(super) fn status(entries: &[StatusEntry]) {
     }
     let pending: Vec<Version> =
         entries.iter().filter(|entry| matches!(entry.status, Status::Pending)).map(|entry| entry.version).collect();
+    let drift = entries.iter().filter(|entry| entry.status.is_drift()).count();
     match pending.as_slice() {
+        _ if drift > 0 => {
+            let differ = if drift == 1 { "differs" } else { "differ" };
+            out(&format!("{} {differ} from what this program has; migrate up will say how", count(drift, "version")));
+        }
         [] => out("nothing is pending"),
         _ => out(&format!("{} pending; run migrate up", count(pending.len(), "version"))),
     }
