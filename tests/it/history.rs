@@ -108,6 +108,10 @@ async fn status_shows_what_is_wrong_and_check_tells_it_from_pending() {
     database.batch("UPDATE migrate.history_platform SET checksum = '1' WHERE version = 73").await;
     let status = database.program().args(["status", "--check"]).run().expect(4);
     assert!(status.stdout.contains("divergent"), "{}", status.stdout);
+    assert!(status.stdout.ends_with("1 version differs from what this program has; migrate up will say how\n"));
+    database.batch("DELETE FROM migrate.history_platform WHERE version = 73").await;
+    let status = database.program().args(["status", "--check"]).run().expect(4);
+    assert!(status.stdout.contains("left out"), "{}", status.stdout);
     database.program().args(["status"]).run().expect(0);
     let whole = TestDatabase::at_version(latest(), 0, 0).await;
     whole.program().args(["status", "--check"]).run().expect(0);
