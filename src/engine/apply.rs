@@ -70,6 +70,9 @@ impl Migrator {
             result = &mut applying => return Ok(result),
             watched = watch::watch(&self.connector, pid, &self.observer) => watched,
         };
+        if let Err(error) = &watched {
+            tracing::debug!("the statement is not watched any more: {error}");
+        }
         // Whatever became of the watch, the statement is waited for; if it was cancelled, that does not take long.
         let result = applying.await;
         match (result, watched) {

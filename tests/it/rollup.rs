@@ -166,18 +166,10 @@ async fn ticks_skip_what_is_empty_and_reach_the_present() {
     database.assert_parity().await;
 }
 
-/// The pipeline with one of its intervals shortened, so that a test need not wait for it.
-async fn shorten(database: &TestDatabase, interval: &str, to: &str) {
-    let file = include_str!("../../migrations/platform/V102__task_usage_hourly_pipeline.sql");
-    let shortened = file.replace(&format!("interval '{interval}'"), &format!("interval '{to}'"));
-    assert_ne!(file, shortened);
-    database.batch(&format!("BEGIN; {shortened} COMMIT;")).await;
-}
-
 #[tokio::test]
 async fn a_row_of_a_transaction_that_outlives_the_tick_s_distance_is_not_lost() {
     let database = rolled_up().await;
-    shorten(&database, "5 minutes", "0 seconds").await;
+    database.shorten("5 minutes", "0 seconds").await;
     let application = database.session().await;
     application.batch_execute("BEGIN; UPDATE task_usage SET input_tokens = 9, updated_at = now()").await.unwrap();
     let begun: String = application.query_one("SELECT now()::text", &[]).await.unwrap().get(0);
@@ -234,7 +226,7 @@ async fn an_application_that_owns_nothing_can_write_and_its_search_path_does_not
 async fn a_write_late_in_its_transaction_reports_itself() {
     let database = rolled_up().await;
     let application = database.session().await;
-    shorten(&database, "1 minute", "200 milliseconds").await;
+    database.shorten("1 minute", "200 milliseconds").await;
     let reports = "SELECT count(*) FROM task_usage_hourly_invalidation";
     application
         .batch_execute("BEGIN; UPDATE task_usage SET input_tokens = 1, updated_at = now(); COMMIT")

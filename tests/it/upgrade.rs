@@ -229,6 +229,8 @@ async fn a_writer_whose_start_is_hidden_stops_the_walk_and_the_missing_right_is_
 #[tokio::test]
 async fn a_walk_that_is_held_back_keeps_its_progress_and_names_who_holds_it() {
     let database = TestDatabase::at_version(102, 500, 60).await;
+    // Then only the open transaction can hold the watermark back, not the distance from the clock.
+    database.shorten("5 minutes", "0 seconds").await;
     let options = WalkOptions { tolerated_lag: Duration::ZERO, ..WalkOptions::default() };
     let set =
         Set::builder("walk").migration("V1__a", "SELECT 1").before(1, HourlyBackfill::new(options)).build().unwrap();
@@ -245,6 +247,9 @@ async fn a_walk_that_is_held_back_keeps_its_progress_and_names_who_holds_it() {
     assert_eq!(kept, 1);
     database.assert_parity().await;
     application.batch_execute("COMMIT").await.unwrap();
+    migrator().up(&UpOptions::default()).await.unwrap();
+    let kept: i64 = database.value("SELECT count(*) FROM migrate.hook_state").await;
+    assert_eq!(kept, 0);
 }
 
 #[tokio::test]
