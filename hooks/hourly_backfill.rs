@@ -103,8 +103,8 @@ struct Host<'a>(&'a HookContext);
 
 #[async_trait]
 impl WalkHost for Host<'_> {
-    fn progress(&self, done: u64, total: u64, rows: u64) {
-        self.0.progress(Progress { unit: "months", done, total, rows });
+    fn progress(&self, done: u64, total: u64, buckets: u64) {
+        self.0.progress(Progress { unit: "months", done, total, written: buckets, written_unit: "buckets" });
     }
 
     fn waiting(&self, waiting: Waiting) {

@@ -86,8 +86,10 @@ pub struct Progress {
     pub done: u64,
     /// How many there are.
     pub total: u64,
-    /// Rows dealt with, those of an earlier run included.
-    pub rows: u64,
+    /// What it has written up to now, an earlier run included.
+    pub written: u64,
+    /// What that counts: "buckets".
+    pub written_unit: &'static str,
 }
 
 /// Why a hook failed.

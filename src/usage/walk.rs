@@ -54,17 +54,15 @@ pub struct Resume {
     /// Start of the last month that is done.
     #[serde(with = "time::serde::rfc3339::option")]
     pub done: Option<OffsetDateTime>,
-    /// Usage rows in the months that are done.
-    pub rows: u64,
-    /// Buckets written and deleted for them.
+    /// Buckets written and deleted for the months that are done.
     pub buckets: u64,
 }
 
 /// What a walk needs from whoever runs it.
 #[async_trait]
 pub trait WalkHost: Send + Sync {
-    /// `done` of `total` months, `rows` usage rows so far.
-    fn progress(&self, done: u64, total: u64, rows: u64);
+    /// `done` of `total` months, `buckets` written so far.
+    fn progress(&self, done: u64, total: u64, buckets: u64);
     /// Somebody else has the lock.
     fn waiting(&self, waiting: Waiting);
     /// What was saved last.
@@ -93,7 +91,7 @@ pub enum WalkReport {
     Walked {
         /// Months that hold usage.
         months: u64,
-        /// Usage rows in them.
+        /// Usage rows there are.
         rows: u64,
         /// Buckets written and deleted.
         buckets: u64,
@@ -160,10 +158,7 @@ pub async fn forecast(
     let plural = if total == 1 { "" } else { "s" };
     let done = resume.as_ref().map_or(0, |resume| months.iter().filter(|month| month.is_done(resume)).count());
     Ok(Ok(match resume {
-        Some(resume) if done > 0 => format!(
-            "go on after {done} of {total} month{plural}, about {} rows",
-            grouped(rows.saturating_sub(resume.rows))
-        ),
+        Some(_) if done > 0 => format!("go on after {done} of {total} month{plural}"),
         _ => format!("roll up {total} month{plural}, about {} rows", grouped(rows)),
     }))
 }
@@ -220,31 +215,23 @@ async fn walk_months(
     host: &dyn WalkHost,
     from: String,
 ) -> Result<WalkReport, WalkError> {
-    const COUNT: &str = "
-        SELECT (SELECT count(*) FROM task_usage WHERE updated_at >= $1 AND updated_at < $2)
-             + (SELECT count(*) FROM task_usage WHERE updated_at IS NULL AND created_at >= $1 AND created_at < $2)";
     let mut resume = begin_or_resume(connection, host).await?;
     let months = survey::months(connection).await?;
     let total = months.len() as u64;
     let mut done = months.iter().filter(|month| month.is_done(&resume)).count() as u64;
-    host.progress(done, total, resume.rows);
+    host.progress(done, total, resume.buckets);
 
     let started_with = resume.clone();
     for month in months.iter().filter(|month| !month.is_done(&started_with)) {
         let transaction = lock(connection, options, host).await?;
-        let work = async {
-            let buckets = window(&transaction, month.starts, month.ends).await?;
-            let row = transaction.query_one(COUNT, &[&month.starts, &month.ends]).await?;
-            Ok::<_, db::Error>((buckets, row.get::<_, i64>(0).unsigned_abs()))
-        };
-        let (buckets, rows) = with_heartbeat(work, || host.progress(done, total, resume.rows)).await?;
+        let work = window(&transaction, month.starts, month.ends);
+        let buckets = with_heartbeat(work, || host.progress(done, total, resume.buckets)).await?;
         resume.done = Some(month.starts);
-        resume.rows += rows;
         resume.buckets += buckets;
         host.save(&transaction, &resume).await?;
         transaction.commit().await?;
         done += 1;
-        host.progress(done, total, resume.rows);
+        host.progress(done, total, resume.buckets);
         if done < total && !options.pause.is_zero() {
             connection.pause(options.pause).await?;
         }
@@ -264,7 +251,10 @@ async fn walk_months(
     if !arrived {
         return Err(WalkError::HeldBack { watermark, pid: oldest_writer(connection).await? });
     }
-    Ok(WalkReport::Walked { months: total, rows: resume.rows, buckets: resume.buckets + buckets, from, watermark })
+    // One look at the whole table, which may use several processes, is cheaper than counting with each month.
+    let rows: i64 = connection.query_one("SELECT count(*) FROM task_usage", &[]).await?.get(0);
+    let rows = rows.unsigned_abs();
+    Ok(WalkReport::Walked { months: total, rows, buckets: resume.buckets + buckets, from, watermark })
 }
 
 /// Does the work, and calls `beat` every second until it is done.
@@ -295,7 +285,7 @@ async fn begin_or_resume(connection: &Connection, host: &dyn WalkHost) -> Result
             None => wait_for_visibility(connection, since).await?,
         }
     };
-    let resume = Resume { began_at, done: None, rows: 0, buckets: 0 };
+    let resume = Resume { began_at, done: None, buckets: 0 };
     host.save(connection, &resume).await?;
     Ok(resume)
 }

@@ -128,6 +128,6 @@ async fn without_a_terminal_progress_is_told_in_lines() {
     let up = database.program().args(["up"]).run().expect(0);
     let lines: Vec<_> = up.stderr.lines().filter(|line| line.starts_with("hourly-backfill: ")).collect();
     assert!(lines.len() >= 2, "{}", up.stderr);
-    assert!(lines.iter().all(|line| line.contains(" months, ") && line.contains(" rows")), "{}", up.stderr);
+    assert!(lines.iter().all(|line| line.contains(" months, ") && line.contains(" buckets")), "{}", up.stderr);
     assert!(lines.iter().any(|line| line.ends_with(" left")), "{}", up.stderr);
 }

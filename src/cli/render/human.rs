@@ -110,8 +110,8 @@ impl Human {
         if !std::io::stderr().is_terminal() {
             if self.told.is_none_or(|told| told.elapsed() >= PLAIN_PROGRESS_EVERY) {
                 self.told = Some(Instant::now());
-                let Progress { unit, done, total, rows } = progress;
-                self.aside(&format!("{hook}: {done} of {total} {unit}, {} rows{left}", grouped(*rows)));
+                let Progress { unit, done, total, written, written_unit } = progress;
+                self.aside(&format!("{hook}: {done} of {total} {unit}, {} {written_unit}{left}", grouped(*written)));
             }
             return;
         }
@@ -125,7 +125,7 @@ impl Human {
             bar
         });
         bar.set_position(progress.done);
-        let message = format!("{}, {} rows{left}", progress.unit, grouped(progress.rows));
+        let message = format!("{}, {} {}{left}", progress.unit, grouped(progress.written), progress.written_unit);
         // The line must not wrap, nor must the ^C behind it, or it could not be taken off the screen again.
         let taken = hook.len() + 2 * progress.total.to_string().len() + 28;
         let width = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
