@@ -10,8 +10,11 @@ mod platform_files {
     refinery::embed_migrations!("migrations/platform");
 }
 
+/// The name of the platform's own set.
+pub const PLATFORM: &str = "platform";
+
 /// The names of all sets, the one used by default first.
-pub const SETS: [&str; 1] = ["platform"];
+pub const SETS: [&str; 1] = [PLATFORM];
 
 /// The set of that name; none if there is no such set.
 ///
@@ -21,7 +24,7 @@ pub const SETS: [&str; 1] = ["platform"];
 #[must_use]
 pub fn set(name: &str) -> Option<Result<Set, SetError>> {
     match name {
-        "platform" => Some(platform()),
+        PLATFORM => Some(platform()),
         _ => None,
     }
 }
@@ -32,7 +35,7 @@ pub fn set(name: &str) -> Option<Result<Set, SetError>> {
 ///
 /// [`SetError`] if its files contradict each other.
 pub fn platform() -> Result<Set, SetError> {
-    Set::builder("platform")
+    Set::builder(PLATFORM)
         .minimum_server(15)
         .embedded(&platform_files::migrations::runner())
         .before(103, HourlyBackfill::default())

@@ -6,6 +6,7 @@ use tokio_postgres::error::SqlState;
 use super::exit;
 use crate::db::{self, ServerReport};
 use crate::engine::{Error, HistoryError, HookError};
+use crate::usage::TickError;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, Serialize)]
@@ -77,6 +78,28 @@ impl From<Error> for Failure {
         Self { exit, message, server: server.map(|server| Box::new(ReportedByServer { server })), hint }
     }
 }
+
+impl From<db::Error> for Failure {
+    fn from(error: db::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<TickError> for Failure {
+    fn from(error: TickError) -> Self {
+        match error {
+            TickError::NoPipeline => Self::new(exit::REFUSED, error.to_string()).hint("run migrate up first"),
+            TickError::NoState => Self::new(exit::REFUSED, error.to_string()).hint(NO_STATE_HINT),
+            TickError::Database(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
+                Self { exit: exit::LOCKED, ..Self::from(error) }
+            }
+            TickError::Database(error) => error.into(),
+        }
+    }
+}
+
+/// What to do about a missing state row of the hourly rollup.
+const NO_STATE_HINT: &str = "INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run it again";
 
 fn exit_code(error: &Error) -> u8 {
     match error {

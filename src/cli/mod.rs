@@ -3,6 +3,7 @@
 pub mod exit;
 mod failure;
 mod render;
+mod rollup;
 mod signal;
 mod status;
 mod up;
@@ -15,7 +16,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::catalog;
-use crate::db::Database;
+use crate::db::{Connector, Database};
 use crate::engine::{Error, Event, Migrator};
 use failure::Failure;
 use render::Renderer;
@@ -87,6 +88,9 @@ enum Command {
     Up(up::Up),
     /// Show every version and the hooks at its boundary.
     Status(status::Status),
+    /// Keep the hourly rollup of token usage going, and see how it stands.
+    #[command(subcommand)]
+    Rollup(rollup::Rollup),
 }
 
 /// The whole program: reads the command line, runs the command, says how it went.
@@ -142,6 +146,9 @@ fn run(cli: &Cli) -> ExitCode {
 
 async fn dispatch(cli: &Cli, renderer: &Arc<Renderer>, interrupt: &Interrupt) -> Result<u8, Failure> {
     let database = database(&cli.global)?;
+    let notices = Arc::clone(renderer);
+    let connector = Connector::new(database.clone(), interrupt.token().clone())
+        .on_notice(move |notice| notices.event(Event::Notice(notice)));
     let Some(set) = catalog::set(&cli.global.set) else {
         return Err(Failure::usage(format!("there is no set {:?}", cli.global.set)));
     };
@@ -151,8 +158,9 @@ async fn dispatch(cli: &Cli, renderer: &Arc<Renderer>, interrupt: &Interrupt) ->
             events.event(event);
         });
     match &cli.command {
-        Command::Up(command) => command.run(&migrator, renderer, cli.global.lock_wait).await,
+        Command::Up(command) => command.run(&migrator, &connector, renderer, cli.global.lock_wait).await,
         Command::Status(command) => command.run(&migrator, renderer).await,
+        Command::Rollup(command) => command.run(&connector, renderer, cli.global.lock_wait).await,
     }
 }
 

@@ -7,7 +7,10 @@ use clap::Args;
 use super::exit;
 use super::failure::Failure;
 use super::render::Renderer;
+use crate::catalog;
+use crate::db::Connector;
 use crate::engine::{Migrator, UpOptions, Version};
+use crate::usage::Standing;
 
 /// Arguments of `migrate up`.
 #[derive(Debug, Args)]
@@ -26,13 +29,40 @@ pub(super) struct Up {
 }
 
 impl Up {
-    pub async fn run(&self, migrator: &Migrator, renderer: &Renderer, lock_wait: Duration) -> Result<u8, Failure> {
+    pub async fn run(
+        &self,
+        migrator: &Migrator,
+        connector: &Connector,
+        renderer: &Renderer,
+        lock_wait: Duration,
+    ) -> Result<u8, Failure> {
         let options = UpOptions { target: self.target, skip_hooks: self.skip_hook.clone(), lock_wait };
         if self.dry_run {
             renderer.preview(&migrator.preview(&options).await?);
         } else {
             migrator.up(&options).await?;
+            if migrator.set().name() == catalog::PLATFORM {
+                advise(connector, renderer).await;
+            }
         }
         Ok(exit::OK)
+    }
+}
+
+/// Says so when nobody seems to keep the rollup going, or its tables would stay as they are without any error. What
+/// `up` had to do is done; that this cannot be found out is no failure.
+async fn advise(connector: &Connector, renderer: &Renderer) {
+    let look = async {
+        let connection = connector.clone().read_only().connect("migrate: up").await?;
+        let standing = Standing::read(&connection).await;
+        connection.close().await;
+        standing
+    };
+    match look.await {
+        Ok(Some(standing)) if !standing.scheduling.is_anybody_there() => {
+            renderer.nobody_schedules(&standing.scheduling.ways(connector.database().name()));
+        }
+        Ok(_) => {}
+        Err(error) => tracing::debug!("who schedules the rollup could not be found out: {error}"),
     }
 }

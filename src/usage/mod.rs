@@ -1,9 +1,13 @@
 //! The usage rollup, as programs see it.
 
+mod standing;
 mod survey;
+mod tick;
 mod walk;
 
+pub use standing::{Cron, CronJob, Scheduling, Standing, Way};
 pub use survey::{Survey, SurveyError};
+pub use tick::{Tick, TickError, WatchEvent, tick, watch};
 pub use walk::{Resume, WalkError, WalkHost, WalkOptions, WalkReport, forecast, walk};
 
 /// A number with its thousands apart: 52,000.

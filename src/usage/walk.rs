@@ -17,7 +17,7 @@ use super::survey::{self, Extent, Survey, SurveyError};
 use crate::db::{self, Connection, LockKey, LockTimeout, Patience, Transaction, Waiting};
 
 /// Taken by every tick and every slice for its transaction; older programs take it as a session lock.
-const ROLLUP_LOCK: LockKey = LockKey::one(4246, "the lock of the hourly rollup");
+pub(super) const ROLLUP_LOCK: LockKey = LockKey::one(4246, "the lock of the hourly rollup");
 
 /// Taken by every window for its transaction, inside the server; asked for here first, where waiting can be seen.
 const WINDOW_LOCK: LockKey = LockKey::two(4246, 1, "the end of another rollup window");
@@ -308,14 +308,18 @@ async fn lock<'c>(
             }
         }
         let Some(taken) = taken else {
-            // Whoever else stands in the way, a row lock on the state for example, is waited for no longer either.
-            let limit = options.lock_wait.as_millis().clamp(1, 86_400_000);
-            transaction.batch(&format!("SET LOCAL lock_timeout TO '{limit}ms'")).await?;
+            set_lock_timeout(&transaction, options.lock_wait).await?;
             return Ok(transaction);
         };
         transaction.rollback().await;
         patience.wait(connection, taken, &|waiting| host.waiting(waiting)).await?;
     }
+}
+
+/// Whoever else stands in the way, a row lock on the state for example, is waited for no longer either.
+pub(super) async fn set_lock_timeout(transaction: &Transaction<'_>, limit: Duration) -> Result<(), db::Error> {
+    let limit = limit.as_millis().clamp(1, 86_400_000);
+    transaction.batch(&format!("SET LOCAL lock_timeout TO '{limit}ms'")).await
 }
 
 /// Begins a transaction that holds the rollup's locks, at a moment at which the horizon can be seen.

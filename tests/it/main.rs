@@ -13,4 +13,5 @@ mod kill;
 mod locks;
 mod output;
 mod rollup;
+mod rollup_commands;
 mod upgrade;

@@ -18,11 +18,11 @@ const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(3);
 /// How many lines of each part of a server's report are shown.
 const LINES_SHOWN: usize = 6;
 
-const BOLD: &str = "\x1b[1m";
-const RED: &str = "\x1b[1;31m";
-const YELLOW: &str = "\x1b[33m";
-const DIM: &str = "\x1b[2m";
-const RESET: &str = "\x1b[0m";
+pub(super) const BOLD: &str = "\x1b[1m";
+pub(super) const RED: &str = "\x1b[1;31m";
+pub(super) const YELLOW: &str = "\x1b[33m";
+pub(super) const DIM: &str = "\x1b[2m";
+pub(super) const RESET: &str = "\x1b[0m";
 
 pub(super) struct Human {
     quiet: bool,
@@ -134,13 +134,18 @@ impl Human {
 
     /// A line about the way there.
     fn aside(&self, text: &str) {
-        let print = || {
-            let _ = writeln!(anstream::stderr(), "{DIM}{text}{RESET}");
-        };
         match &self.bar {
-            Some(bar) => bar.suspend(print),
-            None => print(),
+            Some(bar) => bar.suspend(|| aside(text)),
+            None => aside(text),
         }
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    pub fn is_verbose(&self) -> bool {
+        self.verbose > 0
     }
 
     pub fn preview(&self, preview: &Preview) {
@@ -254,24 +259,33 @@ pub(super) fn failure(failure: &Failure) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
-fn out(line: &str) {
+/// A line about the way there.
+pub(super) fn aside(text: &str) {
+    aside_in(DIM, text);
+}
+
+pub(super) fn aside_in(color: &str, text: &str) {
+    let _ = writeln!(anstream::stderr(), "{color}{text}{RESET}");
+}
+
+pub(super) fn out(line: &str) {
     // The reader may have gone.
     let _ = writeln!(anstream::stdout(), "{line}");
 }
 
-fn utc(at: OffsetDateTime) -> String {
+pub(super) fn utc(at: OffsetDateTime) -> String {
     at.to_offset(UtcOffset::UTC)
         .format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second]"))
         .unwrap_or_else(|_| at.to_string())
 }
 
-fn count(number: usize, noun: &str) -> String {
+pub(super) fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
 
 /// A duration as people say it: `12 ms`, `3.4 s`, `2m 5s`.
-fn short(duration: Duration) -> String {
+pub(super) fn short(duration: Duration) -> String {
     match duration.as_millis() {
         millis @ 0..1000 => format!("{millis} ms"),
         millis @ 1000..60_000 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),

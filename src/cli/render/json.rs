@@ -1,12 +1,15 @@
 //! One JSON object per line on standard output.
 
 use std::io::Write;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
 
 use super::super::failure::Failure;
+use crate::db::Database;
 use crate::engine::{Event, Mode, Preview, PreviewStep, Status, StatusEntry};
+use crate::usage::{Standing, Tick, TickError, Way};
 
 pub(super) fn line(value: &impl Serialize) {
     if let Ok(text) = serde_json::to_string(value) {
@@ -60,9 +63,38 @@ pub(super) fn status(entries: &[StatusEntry]) {
     line(&json!({ "event": "status", "versions": entries.len(), "pending": pending }));
 }
 
+pub(super) fn tick(tick: &Tick) {
+    named("tick", tick);
+}
+
+pub(super) fn watching(database: &Database, every: Duration) {
+    line(&json!({ "event": "watching", "database": database.to_string(), "every": every.as_secs_f64() }));
+}
+
+pub(super) fn watch_failed(error: &TickError, again_in: Duration) {
+    line(&json!({ "event": "tick_failed", "message": error.to_string(), "again_in": again_in.as_secs_f64() }));
+}
+
+pub(super) fn watch_ended() {
+    line(&json!({ "event": "watch_ended" }));
+}
+
+pub(super) fn standing(standing: &Standing) {
+    named("rollup", standing);
+}
+
+pub(super) fn nobody_schedules(ways: &[Way]) {
+    line(&json!({ "event": "nobody_schedules_rollup", "ways": ways }));
+}
+
 pub(super) fn failure(failure: &Failure) {
-    if let Ok(serde_json::Value::Object(mut object)) = serde_json::to_value(failure) {
-        object.insert("event".to_owned(), json!("error"));
+    named("error", failure);
+}
+
+/// An object under the name of its event.
+fn named(event: &str, value: &impl Serialize) {
+    if let Ok(serde_json::Value::Object(mut object)) = serde_json::to_value(value) {
+        object.insert("event".to_owned(), json!(event));
         line(&object);
     }
 }

@@ -4,12 +4,18 @@
 //! `head`, is no error.
 
 mod human;
+mod human_rollup;
 mod json;
 
 use std::sync::{Mutex, PoisonError};
 
+use std::time::Duration;
+
 use super::failure::Failure;
+use super::rollup::did_something;
+use crate::db::Database;
 use crate::engine::{Event, Preview, StatusEntry};
+use crate::usage::{Standing, Tick, TickError, Way};
 
 /// One of the two ways to look.
 pub(super) struct Renderer(Kind);
@@ -17,6 +23,22 @@ pub(super) struct Renderer(Kind);
 enum Kind {
     Human(Mutex<human::Human>),
     Json { quiet: bool, verbose: u8 },
+}
+
+impl Kind {
+    fn is_quiet(&self) -> bool {
+        match self {
+            Self::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).is_quiet(),
+            Self::Json { quiet, .. } => *quiet,
+        }
+    }
+
+    fn is_verbose(&self) -> bool {
+        match self {
+            Self::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).is_verbose(),
+            Self::Json { verbose, .. } => *verbose > 0,
+        }
+    }
 }
 
 impl Renderer {
@@ -50,6 +72,66 @@ impl Renderer {
         match &self.0 {
             Kind::Human(_) => human::status(entries),
             Kind::Json { .. } => json::status(entries),
+        }
+    }
+
+    /// What a tick did.
+    pub fn tick(&self, tick: &Tick) {
+        match &self.0 {
+            Kind::Human(_) => human_rollup::tick(tick),
+            Kind::Json { .. } => json::tick(tick),
+        }
+    }
+
+    /// A watch begins.
+    pub fn watching(&self, database: &Database, every: Duration) {
+        match &self.0 {
+            kind if kind.is_quiet() => {}
+            Kind::Human(_) => human_rollup::watching(database, every),
+            Kind::Json { .. } => json::watching(database, every),
+        }
+    }
+
+    /// What a tick of a watch did. One that found nothing to do is only worth a line to those who want to hear more.
+    pub fn watched(&self, tick: &Tick) {
+        match &self.0 {
+            kind if kind.is_quiet() || !(did_something(tick) || kind.is_verbose()) => {}
+            Kind::Human(_) => human_rollup::watched(tick),
+            Kind::Json { .. } => json::tick(tick),
+        }
+    }
+
+    /// A tick of a watch failed.
+    pub fn watch_failed(&self, error: &TickError, again_in: Duration) {
+        if let Kind::Json { .. } = &self.0 {
+            json::watch_failed(error, again_in);
+        }
+        human_rollup::watch_failed(error, again_in);
+    }
+
+    /// A watch was told to stop.
+    pub fn watch_ended(&self) {
+        match &self.0 {
+            kind if kind.is_quiet() => {}
+            Kind::Human(_) => human_rollup::watch_ended(),
+            Kind::Json { .. } => json::watch_ended(),
+        }
+    }
+
+    /// How the rollup stands; the ways to have it called, should nobody do it.
+    pub fn standing(&self, standing: &Standing, ways: &[Way]) {
+        match &self.0 {
+            Kind::Human(_) => human_rollup::standing(standing, ways),
+            Kind::Json { .. } => json::standing(standing),
+        }
+    }
+
+    /// Nobody seems to call the tick of the rollup; these are ways to have it called.
+    pub fn nobody_schedules(&self, ways: &[Way]) {
+        match &self.0 {
+            kind if kind.is_quiet() => {}
+            Kind::Human(_) => human_rollup::nobody_schedules(ways),
+            Kind::Json { .. } => json::nobody_schedules(ways),
         }
     }
 

@@ -111,6 +111,14 @@ impl TestDatabase {
         }
     }
 
+    /// Fails unless every bucket that can only hold usage from before the watermark is right.
+    pub async fn assert_parity_before_the_watermark(&self) {
+        self.batch("DELETE FROM task_usage WHERE created_at >= now() - interval '5 minutes'").await;
+        self.batch("SELECT rollup_task_usage_hourly_window(now() - interval '1 second', now() + interval '1 second')")
+            .await;
+        self.assert_parity().await;
+    }
+
     /// Applies the hourly pipeline again with one of its intervals shortened, so that a test need not wait for it.
     pub async fn shorten(&self, interval: &str, to: &str) {
         let file = include_str!("../../../migrations/platform/V102__task_usage_hourly_pipeline.sql");

@@ -1,0 +1,125 @@
+//! The rollup, for a person.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::human::{BOLD, RED, RESET, YELLOW, aside, aside_in, count, out, short, utc};
+use crate::db::Database;
+use crate::usage::{Cron, CronJob, Standing, Tick, TickError, Way, grouped};
+
+pub(super) fn tick(tick: &Tick) {
+    out(&said_of(tick));
+}
+
+pub(super) fn watching(database: &Database, every: Duration) {
+    aside(&format!("ticking every {} on {database}", humantime::format_duration(every)));
+}
+
+pub(super) fn watched(tick: &Tick) {
+    out(&format!("{}  {}", utc(OffsetDateTime::now_utc()), said_of(tick)));
+}
+
+pub(super) fn watch_failed(error: &TickError, again_in: Duration) {
+    let (now, again_in) = (utc(OffsetDateTime::now_utc()), humantime::format_duration(again_in));
+    let _ = writeln!(anstream::stderr(), "{now}  {RED}error:{RESET} {error}; it is tried again in {again_in}");
+}
+
+pub(super) fn watch_ended() {
+    aside("told to stop");
+}
+
+fn said_of(tick: &Tick) -> String {
+    match tick {
+        Tick::Busy { holder } => {
+            let holder = holder.as_ref().map(|holder| format!(": {holder}")).unwrap_or_default();
+            format!("another rollup is at work, nothing done{holder}")
+        }
+        Tick::Done { buckets, watermark, lag, advanced, duration } => {
+            let did = match buckets {
+                0 => "nothing to roll up".to_owned(),
+                1 => "rolled up 1 bucket".to_owned(),
+                _ => format!("rolled up {} buckets", grouped(*buckets)),
+            };
+            let held = if *advanced { "" } else { ", where it was" };
+            format!(
+                "{did} in {}; the watermark is at {}{held}, {} ago",
+                short(*duration),
+                to_the_second(watermark),
+                ago(*lag)
+            )
+        }
+    }
+}
+
+pub(super) fn standing(standing: &Standing, ways: &[Way]) {
+    let line = |label: &str, text: &str| out(&format!("{BOLD}{label:<13}{RESET} {text}"));
+    line("watermark", &format!("{}, {} ago", to_the_second(&standing.watermark), ago(standing.lag)));
+    let oldest = standing.queued_since.map(|since| format!(", the oldest from {}", utc(since))).unwrap_or_default();
+    let queued = usize::try_from(standing.queued).unwrap_or_default();
+    line("queue", &format!("{}{oldest}", count(queued, "report")));
+    line(
+        "last tick",
+        &match (standing.last_run_finished_at, standing.last_run_rows) {
+            (Some(at), Some(rows)) => format!("{}, {}", utc(at), count(usize::try_from(rows).unwrap_or(0), "bucket")),
+            (Some(at), None) => utc(at),
+            (None, _) => "never".to_owned(),
+        },
+    );
+    line("last error", standing.last_error.as_deref().unwrap_or("none"));
+    if let Some(holder) = &standing.held_back_by {
+        line("held back by", &format!("{holder}, whose transaction is writing usage"));
+    }
+    let scheduling = &standing.scheduling;
+    let mut by: Vec<String> = scheduling.jobs.iter().map(said_of_job).collect();
+    by.extend(scheduling.watches.iter().map(|watch| format!("migrate rollup watch, {watch}")));
+    if by.is_empty() && scheduling.ticked_lately {
+        by.push("somebody who ticked less than 15 minutes ago".to_owned());
+    }
+    if by.is_empty() {
+        by.push(format!("{YELLOW}nobody{RESET}, as far as can be seen"));
+    }
+    for (at, text) in by.iter().enumerate() {
+        line(if at == 0 { "scheduled by" } else { "" }, text);
+    }
+    if let Cron::In(home) = &scheduling.cron {
+        line("", &format!("pg_cron keeps its jobs in database {home}, where this program has not looked"));
+    }
+    if !scheduling.is_anybody_there() {
+        for way in ways {
+            line("", &format!("{}: {}", way.place, way.command));
+        }
+    }
+}
+
+fn said_of_job(job: &CronJob) -> String {
+    let name = job.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+    let active = if job.active { "" } else { ", switched off" };
+    let last = job.last_run.as_ref().map_or(", has not run yet".to_owned(), |last| format!(", last run {last}"));
+    format!("pg_cron job {}{name} ({}){active}{last}", job.id, job.schedule)
+}
+
+pub(super) fn nobody_schedules(ways: &[Way]) {
+    aside_in(YELLOW, "nobody seems to call the hourly rollup, so new usage will not show up in it; to have it called");
+    for (at, way) in ways.iter().enumerate() {
+        let or = if at == 0 { "" } else { "or, " };
+        aside_in("", &format!("  {or}{}: {}", way.place, way.command));
+    }
+}
+
+/// A time as the server writes it in UTC, without the fraction of a second.
+fn to_the_second(time: &str) -> String {
+    match time.strip_suffix("+00") {
+        Some(time) => format!("{} UTC", time.split('.').next().unwrap_or(time)),
+        None => time.to_owned(),
+    }
+}
+
+/// A time span for people, from seconds.
+fn ago(seconds: f64) -> String {
+    let seconds = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default().as_secs();
+    // Nobody counts the seconds of a year.
+    let rounded = if seconds < 3600 { seconds } else { seconds - seconds % 60 };
+    humantime::format_duration(Duration::from_secs(rounded)).to_string()
+}

@@ -1,0 +1,74 @@
+//! `migrate rollup`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::exit;
+use super::failure::Failure;
+use super::render::Renderer;
+use crate::db::Connector;
+use crate::usage::{self, Standing, Tick, TickError, WatchEvent};
+
+/// Subcommands of `migrate rollup`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Rollup {
+    /// Run one tick: roll up what changed, up to five minutes before now and for at most a day.
+    Tick,
+    /// Tick again and again until told to stop, for servers without pg_cron. Ctrl-C or SIGTERM end it with exit code 0.
+    #[allow(clippy::doc_markdown, reason = "shown as help")]
+    Watch(Watch),
+    /// Show how far the rollup has come, what waits, how the last tick went, and who calls the tick.
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    /// How often: 30s, 5m. What failed is tried again sooner.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = at_least_a_second)]
+    every: Duration,
+}
+
+fn at_least_a_second(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(every) if every < Duration::from_secs(1) => Err("less than a second".to_owned()),
+        Ok(every) if every > Duration::from_hours(24) => Err("more than a day".to_owned()),
+        Ok(every) => Ok(every),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl Rollup {
+    pub async fn run(&self, connector: &Connector, renderer: &Renderer, lock_wait: Duration) -> Result<u8, Failure> {
+        match self {
+            Self::Tick => {
+                let connection = connector.connect("migrate: rollup tick").await?;
+                let tick = usage::tick(&connection, lock_wait).await?;
+                connection.close().await;
+                renderer.tick(&tick);
+            }
+            Self::Watch(Watch { every }) => {
+                renderer.watching(connector.database(), *every);
+                usage::watch(connector, *every, lock_wait, &|event| match event {
+                    WatchEvent::Ticked(tick) => renderer.watched(&tick),
+                    WatchEvent::Failed { error, again_in } => renderer.watch_failed(error, again_in),
+                })
+                .await;
+                renderer.watch_ended();
+            }
+            Self::Status => {
+                let connection = connector.clone().read_only().connect("migrate: rollup status").await?;
+                let standing = Standing::read(&connection).await?;
+                connection.close().await;
+                let standing = standing.ok_or(TickError::NoPipeline)?;
+                renderer.standing(&standing, &standing.scheduling.ways(connector.database().name()));
+            }
+        }
+        Ok(exit::OK)
+    }
+}
+
+/// Whether a watch says a line about this tick.
+pub(super) fn did_something(tick: &Tick) -> bool {
+    matches!(tick, Tick::Done { buckets: 1.., .. })
+}

@@ -1,0 +1,216 @@
+//! How the hourly rollup stands, and who keeps it going.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::tick::WATCH_APPLICATION;
+use crate::db::{Connection, Error, Holder};
+
+/// How the rollup stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct Standing {
+    /// How far it has come, as the server writes it, in UTC.
+    pub watermark: String,
+    /// Seconds from there to the database's clock.
+    pub lag: f64,
+    /// Reports of changes that wait in the queues.
+    pub queued: i64,
+    /// When the oldest of them was made.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub queued_since: Option<OffsetDateTime>,
+    /// When the last tick began.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_run_started_at: Option<OffsetDateTime>,
+    /// When it ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_run_finished_at: Option<OffsetDateTime>,
+    /// Buckets that it wrote and deleted.
+    pub last_run_rows: Option<i64>,
+    /// Why it failed, if it did and its caller recorded that.
+    pub last_error: Option<String>,
+    /// The oldest transaction that is writing usage, if that has kept the rollup waiting for longer than usual.
+    pub held_back_by: Option<Holder>,
+    /// Who calls the tick.
+    pub scheduling: Scheduling,
+}
+
+/// Who calls the tick, as far as can be seen from here.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Scheduling {
+    /// Jobs of `pg_cron`.
+    pub jobs: Vec<CronJob>,
+    /// Sessions of `migrate rollup watch`.
+    pub watches: Vec<Holder>,
+    /// A tick ended less than 15 minutes ago, whoever called it.
+    pub ticked_lately: bool,
+    /// Where `pg_cron` is to be had.
+    pub cron: Cron,
+}
+
+/// A job of `pg_cron` that calls the tick.
+#[derive(Clone, Debug, Serialize)]
+pub struct CronJob {
+    /// Its number.
+    pub id: i64,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// When it runs.
+    pub schedule: String,
+    /// Whether it is switched on.
+    pub active: bool,
+    /// How its last run went, in the words of `pg_cron`.
+    pub last_run: Option<String>,
+}
+
+/// Where `pg_cron` is to be had.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(tag = "at", content = "database", rename_all = "snake_case")]
+pub enum Cron {
+    /// The server does not run it.
+    #[default]
+    Nowhere,
+    /// The extension is in this database.
+    Here,
+    /// Its jobs, also those for this database, are kept in another database, where we cannot look.
+    In(String),
+}
+
+/// One way to have the tick called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Way {
+    /// Where: "in this database".
+    pub place: String,
+    /// The statement or command.
+    pub command: String,
+}
+
+impl Scheduling {
+    /// Whether anybody seems to call the tick.
+    #[must_use]
+    pub fn is_anybody_there(&self) -> bool {
+        self.ticked_lately || !self.watches.is_empty() || self.jobs.iter().any(|job| job.active)
+    }
+
+    /// What to do so that somebody does: where it is to be done, and the statement or command. `database` is the name
+    /// of the database that is to be rolled up.
+    #[must_use]
+    pub fn ways(&self, database: &str) -> Vec<Way> {
+        const JOB: &str = "'rollup_task_usage_hourly', '*/5 * * * *', 'SELECT rollup_task_usage_hourly()'";
+        let database = database.replace('\'', "''");
+        let cron = match &self.cron {
+            Cron::Nowhere => None,
+            Cron::Here => {
+                Some(Way { place: "in this database".to_owned(), command: format!("SELECT cron.schedule({JOB});") })
+            }
+            Cron::In(home) => Some(Way {
+                place: format!("in database {home}"),
+                command: format!("SELECT cron.schedule_in_database({JOB}, '{database}');"),
+            }),
+        };
+        let watch = Way { place: "as a process of its own".to_owned(), command: "migrate rollup watch".to_owned() };
+        cron.into_iter().chain([watch]).collect()
+    }
+
+    /// Looks who is there.
+    ///
+    /// # Errors
+    ///
+    /// What the server says. What this role may not see counts as not there.
+    pub async fn read(connection: &Connection) -> Result<Self, Error> {
+        const WATCHES: &str = "
+            SELECT pid, application_name, host(client_addr), backend_start
+            FROM pg_catalog.pg_stat_activity
+            WHERE datname = current_database() AND application_name = $1 AND pid <> pg_catalog.pg_backend_pid()
+            ORDER BY backend_start";
+        const LATELY: &str = "
+            SELECT coalesce(max(last_run_finished_at) > now() - interval '15 minutes', false)
+            FROM task_usage_hourly_rollup_state";
+        let rows = connection.query(WATCHES, &[&WATCH_APPLICATION]).await?;
+        let watches = rows
+            .iter()
+            .map(|row| Holder { pid: row.get(0), application: row.get(1), client: row.get(2), since: row.get(3) })
+            .collect();
+        let ticked_lately = connection.query_one(LATELY, &[]).await?.get(0);
+        let (cron, jobs) = cron_jobs(connection).await?;
+        Ok(Self { jobs, watches, ticked_lately, cron })
+    }
+}
+
+async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>), Error> {
+    const CRON: &str = "
+        SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron'),
+               nullif(nullif(current_setting('cron.database_name', true), ''), current_database()),
+               coalesce(has_schema_privilege(to_regnamespace('cron')::oid, 'USAGE')
+                        AND has_table_privilege(to_regclass('cron.job'), 'SELECT'), false),
+               coalesce(has_table_privilege(to_regclass('cron.job_run_details'), 'SELECT'), false)";
+    const JOBS: &str = "
+        SELECT j.jobid, j.jobname::text, j.schedule, j.active, {last_run}
+        FROM cron.job j
+        WHERE j.database = current_database()
+          AND (j.jobname = 'rollup_task_usage_hourly' OR j.command ~* '\\mrollup_task_usage_hourly\\s*\\(')
+        ORDER BY j.active DESC, j.jobid";
+    const LAST_RUN: &str = "
+        (SELECT concat_ws(', ', d.status, to_char(coalesce(d.end_time, d.start_time), 'YYYY-MM-DD HH24:MI:SS'),
+                          CASE WHEN d.status = 'failed' THEN d.return_message END)
+         FROM cron.job_run_details d WHERE d.jobid = j.jobid ORDER BY d.runid DESC LIMIT 1)";
+    let row = connection.query_one(CRON, &[]).await?;
+    let (here, home, may_see, may_see_runs): (bool, Option<String>, bool, bool) =
+        (row.get(0), row.get(1), row.get(2), row.get(3));
+    let cron = match home {
+        _ if here => Cron::Here,
+        Some(home) => Cron::In(home),
+        None => Cron::Nowhere,
+    };
+    if !here || !may_see {
+        return Ok((cron, Vec::new()));
+    }
+    let sql = JOBS.replace("{last_run}", if may_see_runs { LAST_RUN } else { "NULL::text" });
+    let rows = connection.query(&sql, &[]).await?;
+    let job = |row: &tokio_postgres::Row| CronJob {
+        id: row.get(0),
+        name: row.get(1),
+        schedule: row.get(2),
+        active: row.get(3),
+        last_run: row.get(4),
+    };
+    Ok((cron, rows.iter().map(job).collect()))
+}
+
+impl Standing {
+    /// Looks how the rollup stands; none if there is no rollup in this database, or its state row is missing.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
+        const THERE: &str = "
+            SELECT to_regclass('task_usage_hourly_rollup_state') IS NOT NULL,
+                   to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
+        let row = connection.query_one(THERE, &[]).await?;
+        let (there, own_queue): (bool, bool) = (row.get(0), row.get(1));
+        if !there {
+            return Ok(None);
+        }
+        let queue = if own_queue { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
+        let sql = include_str!("standing.sql").replace("{queue}", queue);
+        let Some(row) = connection.query_opt(&sql, &[]).await? else { return Ok(None) };
+        let held_back_by = row.get::<_, Option<i32>>(8).map(|pid| Holder {
+            pid,
+            application: row.get(9),
+            client: row.get(10),
+            since: row.get(11),
+        });
+        Ok(Some(Self {
+            watermark: row.get(0),
+            lag: row.get(1),
+            queued: row.get(2),
+            queued_since: row.get(3),
+            last_run_started_at: row.get(4),
+            last_run_finished_at: row.get(5),
+            last_run_rows: row.get(6),
+            last_error: row.get(7),
+            held_back_by,
+            scheduling: Scheduling::read(connection).await?,
+        }))
+    }
+}

@@ -1,0 +1,38 @@
+-- How the hourly rollup stands. {queue} is the queue that our triggers fill, or, where those of an older program are in
+-- place, the one that theirs do.
+WITH queued AS (
+    SELECT enqueued_at FROM task_usage_hourly_dirty
+    UNION ALL
+    SELECT enqueued_at FROM {queue}
+    WHERE '{queue}' <> 'task_usage_hourly_dirty'
+),
+oldest_writer AS (
+    SELECT l.pid, a.application_name, host(a.client_addr) AS client, a.xact_start
+    FROM pg_catalog.pg_locks l
+    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'relation'
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+      AND l.relation = to_regclass('task_usage')
+      AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      AND l.granted
+      AND l.pid <> pg_catalog.pg_backend_pid()
+      AND a.xact_start < now() - interval '5 minutes'
+    ORDER BY a.xact_start
+    LIMIT 1
+)
+SELECT
+    s.watermark_at::text,
+    extract(epoch FROM clock_timestamp() - s.watermark_at)::float8,
+    (SELECT count(*) FROM queued),
+    (SELECT min(enqueued_at) FROM queued),
+    s.last_run_started_at,
+    s.last_run_finished_at,
+    s.last_run_rows,
+    nullif(s.last_error, ''),
+    w.pid,
+    w.application_name,
+    w.client,
+    w.xact_start
+FROM task_usage_hourly_rollup_state s
+LEFT JOIN oldest_writer w ON true
+WHERE s.id = 1

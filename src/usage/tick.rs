@@ -1,0 +1,195 @@
+//! The tick of the hourly rollup, once or for ever.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::walk::{ROLLUP_LOCK, set_lock_timeout};
+use crate::db::{self, Connection, Connector, Holder, as_seconds, holder};
+
+/// How sessions that tick are called on the server, which is also how one recognises another.
+pub(super) const WATCH_APPLICATION: &str = "migrate: rollup watch";
+
+/// The shortest pause after a failure. It doubles with every further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A tick goes a day at most; one that has left more than this to do is followed by the next one at once. Must be more
+/// than the distance that ticks keep from the clock.
+const CAUGHT_UP: f64 = 600.0;
+
+/// What a tick did.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Tick {
+    /// It ran.
+    Done {
+        /// Buckets written and deleted.
+        buckets: u64,
+        /// How far the rollup has come, as the server writes it, in UTC.
+        watermark: String,
+        /// Seconds from there to the database's clock.
+        lag: f64,
+        /// Whether the watermark moved.
+        advanced: bool,
+        /// How long it took.
+        #[serde(serialize_with = "as_seconds")]
+        duration: Duration,
+    },
+    /// Another tick, or a walk, is at work. Nothing was done.
+    Busy {
+        /// Who; none if that ended just now.
+        holder: Option<Holder>,
+    },
+}
+
+impl Tick {
+    /// Whether there is more to do than one tick may.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        matches!(self, Self::Done { advanced: true, lag, .. } if *lag > CAUGHT_UP)
+    }
+}
+
+/// Why a tick failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TickError {
+    /// There is nothing that could tick.
+    #[error("there is no hourly rollup in this database")]
+    NoPipeline,
+    /// The state row is missing, so nothing says how far the rollup has come.
+    #[error("task_usage_hourly_rollup_state has no row, so nothing says how far the hourly rollup has come")]
+    NoState,
+    /// The connection or a statement.
+    #[error(transparent)]
+    Database(#[from] db::Error),
+}
+
+/// Runs one tick. If the server refuses it, the error is recorded in the rollup's state, which the tick itself cannot
+/// do: PostgreSQL undoes what a failed function wrote.
+///
+/// # Errors
+///
+/// [`TickError`].
+pub async fn tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, TickError> {
+    let result = try_tick(connection, lock_wait).await;
+    if let Err(TickError::Database(db::Error::Server(report))) = &result
+        && let Err(error) = record(connection, &report.to_string()).await
+    {
+        tracing::warn!("the failure could not be recorded in task_usage_hourly_rollup_state: {error}");
+    }
+    result
+}
+
+async fn try_tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, TickError> {
+    const THERE: &str = "
+        SELECT to_regprocedure('rollup_task_usage_hourly()') IS NOT NULL
+               AND to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
+    const STATE: &str = "
+        SELECT watermark_at::text, extract(epoch FROM clock_timestamp() - watermark_at)::float8
+        FROM task_usage_hourly_rollup_state
+        WHERE id = 1";
+    if !connection.query_one(THERE, &[]).await?.get::<_, bool>(0) {
+        return Err(TickError::NoPipeline);
+    }
+    let started = Instant::now();
+    let transaction = connection.begin().await?;
+    // Asked for here, so that "somebody else is at it" and "there was nothing to do" can be told apart.
+    let ask = format!("SELECT pg_catalog.pg_try_advisory_xact_lock({})", ROLLUP_LOCK.arguments());
+    if !transaction.query_one(&ask, &[]).await?.get::<_, bool>(0) {
+        transaction.rollback().await;
+        return Ok(Tick::Busy { holder: holder(connection, ROLLUP_LOCK).await? });
+    }
+    set_lock_timeout(&transaction, lock_wait).await?;
+    let Some(before) = transaction.query_opt(STATE, &[]).await? else { return Err(TickError::NoState) };
+    let buckets: i64 = transaction.query_one("SELECT rollup_task_usage_hourly()", &[]).await?.get(0);
+    let after = transaction.query_one(STATE, &[]).await?;
+    transaction.commit().await?;
+    let watermark: String = after.get(0);
+    Ok(Tick::Done {
+        buckets: buckets.unsigned_abs(),
+        lag: after.get(1),
+        advanced: before.get::<_, String>(0) != watermark,
+        watermark,
+        duration: started.elapsed(),
+    })
+}
+
+async fn record(connection: &Connection, message: &str) -> Result<(), db::Error> {
+    const RECORD: &str = "
+        UPDATE task_usage_hourly_rollup_state
+        SET last_run_started_at = now(), last_run_finished_at = clock_timestamp(), last_run_rows = 0, last_error = $1
+        WHERE id = 1";
+    let transaction = connection.begin().await?;
+    set_lock_timeout(&transaction, Duration::from_secs(5)).await?;
+    transaction.execute(RECORD, &[&message]).await?;
+    transaction.commit().await
+}
+
+/// What happens during a watch.
+#[derive(Debug)]
+pub enum WatchEvent<'a> {
+    /// A tick ended.
+    Ticked(Tick),
+    /// A tick failed, or the database cannot be reached.
+    Failed {
+        /// Why.
+        error: &'a TickError,
+        /// When it is tried again.
+        again_in: Duration,
+    },
+}
+
+/// Ticks every so often, until told to stop. A failure, whatever it is, is told and tried again, first after a second,
+/// then after ever longer pauses up to `every`: the database may be restarting, or still be upgraded.
+///
+/// A rollup that is far behind is brought up to date without pauses.
+pub async fn watch(
+    connector: &Connector,
+    every: Duration,
+    lock_wait: Duration,
+    on_event: &(dyn Fn(WatchEvent<'_>) + Send + Sync),
+) {
+    let stop = connector.cancellation();
+    let mut session = None;
+    let mut pause_after_failure = FIRST_PAUSE;
+    while !stop.is_cancelled() {
+        let began = Instant::now();
+        let pause = match tick_on(connector, &mut session, lock_wait).await {
+            Ok(tick) => {
+                pause_after_failure = FIRST_PAUSE;
+                let pause = if tick.is_behind() { Duration::ZERO } else { every.saturating_sub(began.elapsed()) };
+                on_event(WatchEvent::Ticked(tick));
+                pause
+            }
+            Err(TickError::Database(db::Error::Interrupted)) => break,
+            Err(error) => {
+                // A session that a failure has gone through is not trusted any more.
+                session = None;
+                let pause = pause_after_failure.min(every);
+                pause_after_failure = (pause * 2).min(every);
+                on_event(WatchEvent::Failed { error: &error, again_in: pause });
+                pause
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+    if let Some(session) = session {
+        session.close().await;
+    }
+}
+
+/// Ticks on the session that is open, or on a new one.
+async fn tick_on(
+    connector: &Connector,
+    session: &mut Option<Connection>,
+    lock_wait: Duration,
+) -> Result<Tick, TickError> {
+    let connection = match session {
+        Some(connection) => connection,
+        None => session.insert(connector.connect(WATCH_APPLICATION).await?),
+    };
+    tick(connection, lock_wait).await
+}
