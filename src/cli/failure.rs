@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 use super::exit;
 use crate::db::{self, ServerReport};
 use crate::engine::{Error, HistoryError, HookError};
-use crate::usage::TickError;
+use crate::usage::{CompareError, SurveyError, TickError};
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, Serialize)]
@@ -94,6 +94,20 @@ impl From<TickError> for Failure {
                 Self { exit: exit::LOCKED, ..Self::from(error) }
             }
             TickError::Database(error) => error.into(),
+        }
+    }
+}
+
+impl From<CompareError> for Failure {
+    fn from(error: CompareError) -> Self {
+        match error {
+            CompareError::NoPipeline => TickError::NoPipeline.into(),
+            CompareError::NoState => TickError::NoState.into(),
+            CompareError::Survey(SurveyError::Database(error)) | CompareError::Database(error) => error.into(),
+            CompareError::Survey(error) => {
+                Self::new(exit::FAILED, error.to_string()).hint("correct or delete such rows in task_usage")
+            }
+            CompareError::Lock(error) => Error::from(error).into(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod rollup;
 mod signal;
 mod status;
 mod up;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ Exit codes:
     1  failed: a migration, a hook, a statement
     2  wrong usage
     3  something is pending (status --check)
-    4  drift: the history differs from what this program has
+    4  drift: the history, or the hourly rollup, differs from what it should be
     5  a lock was not had within --lock-wait
     6  the database cannot be reached, or the connection cannot serve
     7  refused: a guard, or a database that does not fit this program
@@ -91,6 +92,9 @@ enum Command {
     /// Keep the hourly rollup of token usage going, and see how it stands.
     #[command(subcommand)]
     Rollup(rollup::Rollup),
+    /// Compare what is in the database with what should be there.
+    #[command(subcommand)]
+    Verify(verify::Verify),
 }
 
 /// The whole program: reads the command line, runs the command, says how it went.
@@ -161,6 +165,7 @@ async fn dispatch(cli: &Cli, renderer: &Arc<Renderer>, interrupt: &Interrupt) ->
         Command::Up(command) => command.run(&migrator, &connector, renderer, cli.global.lock_wait).await,
         Command::Status(command) => command.run(&migrator, renderer).await,
         Command::Rollup(command) => command.run(&connector, renderer, cli.global.lock_wait).await,
+        Command::Verify(command) => command.run(&connector, renderer, cli.global.lock_wait).await,
     }
 }
 

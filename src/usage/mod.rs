@@ -1,13 +1,19 @@
 //! The usage rollup, as programs see it.
 
+mod queries;
 mod standing;
 mod survey;
 mod tick;
+mod verify;
 mod walk;
 
+pub use queries::{
+    DayUsage, ModelUsage, TaskUsage, Tokens, UsageRow, by_day_and_model, by_model, of_issue, of_task, upsert,
+};
 pub use standing::{Cron, CronJob, Scheduling, Standing, Way};
 pub use survey::{Survey, SurveyError};
 pub use tick::{Tick, TickError, WatchEvent, tick, watch};
+pub use verify::{Bucket, CompareError, CompareHost, Comparison, Difference, Kind, Scope, Sums, compare, fix};
 pub use walk::{Resume, WalkError, WalkHost, WalkOptions, WalkReport, forecast, walk};
 
 /// A number with its thousands apart: 52,000.

@@ -223,7 +223,7 @@ async fn walk_months(
 
     let started_with = resume.clone();
     for month in months.iter().filter(|month| !month.is_done(&started_with)) {
-        let transaction = lock(connection, options, host).await?;
+        let transaction = lock(connection, options.lock_wait, &|waiting| host.waiting(waiting)).await?;
         let work = window(&transaction, month.starts, month.ends);
         let buckets = with_heartbeat(work, || host.progress(done, total, resume.buckets)).await?;
         resume.done = Some(month.starts);
@@ -291,12 +291,12 @@ async fn begin_or_resume(connection: &Connection, host: &dyn WalkHost) -> Result
 }
 
 /// Begins a transaction that holds the rollup's locks.
-async fn lock<'c>(
+pub(super) async fn lock<'c>(
     connection: &'c Connection,
-    options: WalkOptions,
-    host: &dyn WalkHost,
-) -> Result<Transaction<'c>, WalkError> {
-    let mut patience = Patience::new(options.lock_wait);
+    lock_wait: Duration,
+    on_wait: &(dyn Fn(Waiting) + Send + Sync),
+) -> Result<Transaction<'c>, LockTimeout> {
+    let mut patience = Patience::new(lock_wait);
     loop {
         let transaction = connection.begin().await?;
         let mut taken = None;
@@ -308,11 +308,11 @@ async fn lock<'c>(
             }
         }
         let Some(taken) = taken else {
-            set_lock_timeout(&transaction, options.lock_wait).await?;
+            set_lock_timeout(&transaction, lock_wait).await?;
             return Ok(transaction);
         };
         transaction.rollback().await;
-        patience.wait(connection, taken, &|waiting| host.waiting(waiting)).await?;
+        patience.wait(connection, taken, on_wait).await?;
     }
 }
 
@@ -330,7 +330,7 @@ async fn lock_at_horizon<'c>(
 ) -> Result<(Transaction<'c>, String), WalkError> {
     let since = Instant::now();
     loop {
-        let transaction = lock(connection, options, host).await?;
+        let transaction = lock(connection, options.lock_wait, &|waiting| host.waiting(waiting)).await?;
         if let Some(horizon) = horizon(&transaction).await? {
             return Ok((transaction, horizon));
         }

@@ -15,3 +15,4 @@ mod output;
 mod rollup;
 mod rollup_commands;
 mod upgrade;
+mod verify_rollup;

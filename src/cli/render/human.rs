@@ -9,14 +9,18 @@ use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::super::failure::Failure;
+use super::human_rollup;
 use crate::engine::{Event, HookRun, Mode, Preview, PreviewStep, Progress, Status, StatusEntry, Version};
-use crate::usage::grouped;
+use crate::usage::{Comparison, Difference, grouped};
 
 /// How often progress is told where no bar can be drawn.
 const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(3);
 
 /// How many lines of each part of a server's report are shown.
 const LINES_SHOWN: usize = 6;
+
+/// How many buckets that differ are shown.
+const DIFFERENCES_SHOWN: usize = 20;
 
 pub(super) const BOLD: &str = "\x1b[1m";
 pub(super) const RED: &str = "\x1b[1;31m";
@@ -29,11 +33,15 @@ pub(super) struct Human {
     verbose: u8,
     bar: Option<ProgressBar>,
     told: Option<Instant>,
+    /// When a comparison began.
+    began: Option<Instant>,
+    /// Differences found up to now.
+    differences: usize,
 }
 
 impl Human {
     pub fn new(quiet: bool, verbose: u8) -> Self {
-        Self { quiet, verbose, bar: None, told: None }
+        Self { quiet, verbose, bar: None, told: None, began: None, differences: 0 }
     }
 
     /// Takes the progress bar off the screen.
@@ -130,6 +138,46 @@ impl Human {
         let taken = hook.len() + 2 * progress.total.to_string().len() + 28;
         let width = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
         bar.set_message(message.chars().take(width.saturating_sub(taken)).collect::<String>());
+    }
+
+    pub fn comparing(&mut self, done: u64, total: u64, buckets: u64) {
+        if self.quiet {
+            return;
+        }
+        let began = *self.began.get_or_insert_with(Instant::now);
+        if done == total {
+            self.clear();
+            self.began = None;
+            return;
+        }
+        #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+        let eta = (done > 0).then(|| began.elapsed().mul_f64((total - done) as f64 / done as f64));
+        let progress = Progress { unit: "days", done, total, written: buckets, written_unit: "buckets" };
+        self.progress("comparing", &progress, eta);
+    }
+
+    pub fn difference(&mut self, difference: &Difference) {
+        if difference.waiting && self.verbose == 0 {
+            return;
+        }
+        self.differences += 1;
+        if self.differences > DIFFERENCES_SHOWN && self.verbose == 0 {
+            return;
+        }
+        let text = human_rollup::said_of_difference(difference);
+        match &self.bar {
+            Some(bar) => bar.suspend(|| out(&text)),
+            None => out(&text),
+        }
+    }
+
+    pub fn compared(&mut self, found: &Comparison) {
+        self.clear();
+        if self.differences > DIFFERENCES_SHOWN && self.verbose == 0 {
+            let more = self.differences - DIFFERENCES_SHOWN;
+            out(&format!("and {} more; -v or --format json name them all", grouped(more as u64)));
+        }
+        human_rollup::compared(found);
     }
 
     /// A line about the way there.

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::human::{BOLD, RED, RESET, YELLOW, aside, aside_in, count, out, short, utc};
+use super::human::{BOLD, DIM, RED, RESET, YELLOW, aside, aside_in, count, out, short, utc};
 use crate::db::Database;
-use crate::usage::{Cron, CronJob, Standing, Tick, TickError, Way, grouped};
+use crate::usage::{
+    Bucket, Comparison, Cron, CronJob, Difference, Kind, Standing, Sums, Tick, TickError, Tokens, Way, grouped,
+};
 
 pub(super) fn tick(tick: &Tick) {
     out(&said_of(tick));
@@ -106,6 +108,77 @@ pub(super) fn nobody_schedules(ways: &[Way]) {
         let or = if at == 0 { "" } else { "or, " };
         aside_in("", &format!("  {or}{}: {}", way.place, way.command));
     }
+}
+
+/// A bucket that is not what it should be: where, by how much, and whose it is.
+pub(super) fn said_of_difference(difference: &Difference) -> String {
+    let Difference { kind, waiting, bucket, raw, stored } = difference;
+    let (kind, color) = match (kind, waiting) {
+        (_, true) => ("waiting", DIM),
+        (Kind::Missing, _) => ("missing", RED),
+        (Kind::Extra, _) => ("extra", RED),
+        (Kind::Different, _) => ("different", RED),
+    };
+    let counters = |sums: &Sums| {
+        let Tokens { input, output, cache_read, cache_write } = sums.tokens;
+        [input, output, cache_read, cache_write, sums.tasks, sums.events]
+    };
+    let names = ["input", "output", "cache read", "cache write", "tasks", "rows"];
+    let off: Vec<String> = names
+        .iter()
+        .zip(counters(stored).iter().zip(counters(raw)))
+        .filter(|(_, (stored, raw))| **stored != *raw)
+        .map(|(name, (stored, raw))| format!("{name} {:+}", i128::from(*stored) - i128::from(raw)))
+        .collect();
+    let Bucket { workspace_id, runtime_id, agent_id, provider, model, .. } = bucket;
+    let hour = utc(bucket.bucket_hour);
+    let hour = hour.strip_suffix(":00").unwrap_or(&hour);
+    let project = bucket.project_id.map_or("none".to_owned(), |project| project.to_string());
+    format!(
+        "{color}{kind:<9}{RESET}  {hour} UTC  {provider} {model}: {}\n\
+         {DIM}           workspace {workspace_id} agent {agent_id}\n\
+         {:11}runtime   {runtime_id} project {project}{RESET}",
+        off.join(", "),
+        ""
+    )
+}
+
+/// What a comparison found.
+pub(super) fn compared(found: &Comparison) {
+    let Comparison { days, buckets, missing, extra, different, waiting, fixed, lag } = *found;
+    let compared = format!("{} of {}", counted(buckets, "bucket"), counted(days, "day"));
+    if fixed > 0 {
+        out(&format!("rebuilt {}", counted(fixed, "bucket")));
+    }
+    if found.wrong() > 0 {
+        out(&format!(
+            "{RED}the hourly rollup is wrong{RESET}: compared {compared}, {} missing, {} extra, {} different{}",
+            grouped(missing),
+            grouped(extra),
+            grouped(different),
+            if fixed > 0 { " even now" } else { "; migrate verify rollup --fix rebuilds them" }
+        ));
+    } else if waiting == 0 {
+        out(&format!("compared {compared}: the hourly rollup equals the raw usage"));
+    } else {
+        out(&format!("compared {compared}: the hourly rollup equals the raw usage, but for what waits"));
+    }
+    if waiting > 0 {
+        let wait = if waiting == 1 { "waits" } else { "wait" };
+        let waiting = counted(waiting, "bucket");
+        if found.is_stalled() {
+            let ago = ago(lag);
+            out(&format!(
+                "{RED}{waiting} {wait} for a tick{RESET}, the last one came {ago} ago; see migrate rollup status"
+            ));
+        } else {
+            out(&format!("{waiting} {wait} for the next tick"));
+        }
+    }
+}
+
+fn counted(number: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
 /// A time as the server writes it in UTC, without the fraction of a second.

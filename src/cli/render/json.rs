@@ -9,7 +9,7 @@ use serde_json::json;
 use super::super::failure::Failure;
 use crate::db::Database;
 use crate::engine::{Event, Mode, Preview, PreviewStep, Status, StatusEntry};
-use crate::usage::{Standing, Tick, TickError, Way};
+use crate::usage::{Comparison, Difference, Standing, Tick, TickError, Way};
 
 pub(super) fn line(value: &impl Serialize) {
     if let Ok(text) = serde_json::to_string(value) {
@@ -85,6 +85,14 @@ pub(super) fn standing(standing: &Standing) {
 
 pub(super) fn nobody_schedules(ways: &[Way]) {
     line(&json!({ "event": "nobody_schedules_rollup", "ways": ways }));
+}
+
+pub(super) fn difference(difference: &Difference) {
+    named("bucket", difference);
+}
+
+pub(super) fn compared(found: &Comparison) {
+    named("rollup_compared", found);
 }
 
 pub(super) fn failure(failure: &Failure) {

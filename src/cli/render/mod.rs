@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::rollup::did_something;
 use crate::db::Database;
 use crate::engine::{Event, Preview, StatusEntry};
-use crate::usage::{Standing, Tick, TickError, Way};
+use crate::usage::{Comparison, Difference, Standing, Tick, TickError, Way};
 
 /// One of the two ways to look.
 pub(super) struct Renderer(Kind);
@@ -132,6 +132,29 @@ impl Renderer {
             kind if kind.is_quiet() => {}
             Kind::Human(_) => human_rollup::nobody_schedules(ways),
             Kind::Json { .. } => json::nobody_schedules(ways),
+        }
+    }
+
+    /// A comparison has come further.
+    pub fn comparing(&self, done: u64, total: u64, buckets: u64) {
+        if let Kind::Human(human) = &self.0 {
+            human.lock().unwrap_or_else(PoisonError::into_inner).comparing(done, total, buckets);
+        }
+    }
+
+    /// A bucket that is not what it should be.
+    pub fn difference(&self, difference: &Difference) {
+        match &self.0 {
+            Kind::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).difference(difference),
+            Kind::Json { .. } => json::difference(difference),
+        }
+    }
+
+    /// What a comparison found.
+    pub fn compared(&self, found: &Comparison) {
+        match &self.0 {
+            Kind::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).compared(found),
+            Kind::Json { .. } => json::compared(found),
         }
     }
 
