@@ -15,4 +15,5 @@ mod output;
 mod rollup;
 mod rollup_commands;
 mod upgrade;
+mod usage_queries;
 mod verify_rollup;
