@@ -2,29 +2,18 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::harness::{TestDatabase, all_versions};
+use crate::harness::{Dice, TestDatabase, all_versions};
 
 const ROUNDS: u32 = 32;
 
-/// A small generator, so that a failing round can be named and repeated with `KILL_SEED`.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
 #[tokio::test]
 async fn an_upgrade_killed_at_any_moment_completes_exactly_on_the_next_run() {
-    let seed = std::env::var("KILL_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap() | 1
-    });
+    let seed = std::env::var("KILL_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap());
     println!("KILL_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
 
     let template = TestDatabase::at_version(72, 0, 0).await;
     template.write_usage(20_000, 120).await;

@@ -3,6 +3,7 @@
 
 mod chain;
 mod connection;
+mod exactness;
 mod example;
 mod harness;
 mod history;

@@ -1,5 +1,6 @@
 //! A server for the run, a database for each test, and the program as a process.
 
+mod dice;
 mod program;
 mod server;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row};
 
+pub use dice::Dice;
 pub use program::{Finished, Program, Running};
 pub use server::{server_url, special_server};
 

@@ -1,0 +1,159 @@
+//! The rollup is exact under any write: random sequences of all of them, from several sessions at once, some rolled
+//! back, some committing late, with windows and ticks in between; then it is compared with the raw usage.
+//!
+//! `script/exactness` runs thousands of sequences. A failing one prints its seed, and `EXACTNESS_SEED` repeats it.
+//!
+//! The test's own teeth are tested, too: faults are put back into the pipeline, and each must be found.
+
+mod world;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::harness::TestDatabase;
+use world::World;
+
+/// How many sequences every run of the tests makes.
+const SEQUENCES: u64 = 200;
+
+/// How many sequences a fault may survive before the test counts as blind to it.
+const BLIND_AFTER: u64 = 4000;
+
+/// How many sequences run side by side, each on its own database.
+const WORKERS: u64 = 2;
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
+}
+
+fn now() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rollup_is_exact_after_any_sequence_of_writes() {
+    let (first, count) = match variable("EXACTNESS_SEED") {
+        Some(seed) => (seed, 1),
+        None => (now(), variable("EXACTNESS_SEQUENCES").unwrap_or(SEQUENCES)),
+    };
+    println!("sequences {first} to {}", first + count - 1);
+    let found = search(&[], first, count).await;
+    if let Some((seed, story)) = found {
+        panic!(
+            "a sequence has left the rollup wrong; repeat it with\n    EXACTNESS_SEED={seed} script/exactness\n{story}"
+        );
+    }
+}
+
+/// Runs sequences until one leaves the rollup wrong: its seed, and what it did. The pipeline is changed beforehand.
+async fn search(changes: Changes, first: u64, count: u64) -> Option<(u64, String)> {
+    let next = Arc::new(AtomicU64::new(first));
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..WORKERS.min(count) {
+        let next = Arc::clone(&next);
+        workers.spawn(async move {
+            let database = TestDatabase::at_version(104, 0, 0).await;
+            let mut world = World::new(database, changes).await;
+            loop {
+                let seed = next.fetch_add(1, Ordering::SeqCst);
+                if seed >= first + count {
+                    return None;
+                }
+                if let Err(story) = world.play(seed).await {
+                    // The others need not go on.
+                    next.store(u64::MAX / 2, Ordering::SeqCst);
+                    return Some((seed, story));
+                }
+            }
+        });
+    }
+    let mut found = None;
+    while let Some(ended) = workers.join_next().await {
+        found = found.or(ended.expect("a worker does not panic"));
+    }
+    found
+}
+
+/// Changes of the pipeline's text: what there is, and what stands there instead.
+type Changes = &'static [(&'static str, &'static str)];
+
+/// Faults to be found. The intervals are those that the sequences run with.
+const FAULTS: [(&str, Changes); 9] = [
+    (
+        "a correction that keeps updated_at is not reported (SPEC 11.15)",
+        &[("WHEN (NEW.updated_at IS DISTINCT FROM now()\n          OR OLD.created_at", "WHEN (OLD.created_at")],
+    ),
+    (
+        "the queue is drained by a second statement (SPEC 11.5)",
+        &[
+            (
+                "DELETE FROM task_usage_hourly_invalidation d
+        WHERE d.enqueued_at < p_to
+        RETURNING d.bucket_hour, d.task_id, d.issue_id, d.agent_id",
+                "SELECT d.* FROM task_usage_hourly_invalidation d WHERE d.enqueued_at < p_to",
+            ),
+            (
+                "RETURN CASE WHEN v_hours IS NULL THEN 0 ELSE task_usage_hourly_rebuild(v_hours) END;",
+                "DECLARE
+        v_buckets bigint := CASE WHEN v_hours IS NULL THEN 0 ELSE task_usage_hourly_rebuild(v_hours) END;
+    BEGIN
+        DELETE FROM task_usage_hourly_invalidation d WHERE d.enqueued_at < p_to;
+        RETURN v_buckets;
+    END;",
+            ),
+        ],
+    ),
+    (
+        "a delete is looked up through a task and agent that are gone already (SPEC 11.10)",
+        &[(
+            "FROM removed r;",
+            "FROM removed r JOIN agent_task_queue t ON t.id = r.task_id JOIN agent a ON a.id = t.agent_id;",
+        )],
+    ),
+    (
+        "the watermark passes transactions that are still writing",
+        &[(
+            "RETURN least(now() - interval '20 milliseconds', v_oldest);",
+            "RETURN now() - interval '20 milliseconds';",
+        )],
+    ),
+    (
+        "a write late in its transaction is not reported",
+        &[("OR clock_timestamp() - now() > interval '4 milliseconds'", "OR false")],
+    ),
+    (
+        "an import is not reported",
+        &[("WHEN (NEW.updated_at IS DISTINCT FROM now()\n          OR clock", "WHEN (clock")],
+    ),
+    (
+        "an agent in another workspace is not reported",
+        &[("WHEN (OLD.workspace_id IS DISTINCT FROM NEW.workspace_id)", "WHEN (false)")],
+    ),
+    (
+        "an issue in another project is not reported",
+        &[("WHEN (OLD.project_id IS DISTINCT FROM NEW.project_id)", "WHEN (false)")],
+    ),
+    (
+        "a bucket left without usage stays",
+        &[(
+            "DELETE FROM task_usage_hourly h\n        WHERE h.ctid",
+            "DELETE FROM task_usage_hourly h\n        WHERE false AND h.ctid",
+        )],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_put_back_into_the_pipeline_are_found() {
+    let only = std::env::var("EXACTNESS_FAULT").ok();
+    for (what, changes) in FAULTS.iter().filter(|(what, _)| only.as_ref().is_none_or(|only| what.contains(only))) {
+        let first = now();
+        let Some((seed, story)) = search(changes, first, BLIND_AFTER).await else {
+            panic!("{BLIND_AFTER} sequences from {first} on are blind to this: {what}");
+        };
+        println!("found after {} sequences: {what}", seed - first + 1);
+        if only.is_some() {
+            println!("{story}");
+        }
+    }
+}
