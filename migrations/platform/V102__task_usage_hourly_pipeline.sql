@@ -364,65 +364,90 @@ $$;
 COMMENT ON FUNCTION rollup_task_usage_hourly_window(timestamptz, timestamptz) IS
     'Rebuilds every hour with usage changed in [p_from, p_to) or reported before p_to; returns buckets written and deleted.';
 
--- 7. Reports of usage itself. Row triggers whose WHEN is false cost one comparison, and the ordinary insert and
---    upsert are such. A row that moves to another bucket is reported although a window would find its hour: the
---    bucket it has left shows no trace, and whoever compares must be able to tell that it is waiting. A delete needs no look at the task, which a cascade may have removed already: the row that
---    goes knows its hour. The functions run with the rights of their owner: whoever may write usage need not know
+-- 7. Reports of usage itself. The functions run with the rights of their owner: whoever may write usage need not know
 --    about the queue.
-CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_tu()
+--
+--    Single rows. The ordinary insert and upsert must not pay for this. A WHEN that says the same would be parsed and
+--    planned anew for every statement, and SET search_path costs about as much, so this function decides by itself and
+--    names everything in full, which is why the schema is filled in. A row that moves to another bucket is reported
+--    although a window would find its hour: the bucket it has left shows no trace, and whoever compares must be able
+--    to tell that it is waiting.
+DO $do$
+BEGIN
+    EXECUTE format($function$
+        CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_tu()
+        RETURNS trigger
+        LANGUAGE plpgsql
+        SECURITY DEFINER
+        AS $$
+        BEGIN
+            IF NEW.updated_at OPERATOR(pg_catalog.=) pg_catalog.now()
+               AND (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) interval '1 minute')
+                   OPERATOR(pg_catalog.<) pg_catalog.now()
+               AND (TG_OP OPERATOR(pg_catalog.=) 'INSERT'
+                    OR (NEW.created_at OPERATOR(pg_catalog.=) OLD.created_at
+                        AND NEW.task_id OPERATOR(pg_catalog.=) OLD.task_id
+                        AND NEW.provider OPERATOR(pg_catalog.=) OLD.provider
+                        AND NEW.model OPERATOR(pg_catalog.=) OLD.model))
+            THEN
+                RETURN NULL;
+            END IF;
+
+            INSERT INTO %1$I.task_usage_hourly_invalidation (bucket_hour)
+            VALUES (%1$I.task_usage_hour_bucket(NEW.created_at));
+            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
+               AND %1$I.task_usage_hour_bucket(OLD.created_at)
+                   OPERATOR(pg_catalog.<>) %1$I.task_usage_hour_bucket(NEW.created_at)
+            THEN
+                INSERT INTO %1$I.task_usage_hourly_invalidation (bucket_hour)
+                VALUES (%1$I.task_usage_hour_bucket(OLD.created_at));
+            END IF;
+            RETURN NULL;
+        END
+        $$
+    $function$, current_schema());
+END
+$do$;
+
+CREATE OR REPLACE TRIGGER trg_tu_insert_dirty_hourly
+    AFTER INSERT ON task_usage
+    FOR EACH ROW
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
+
+CREATE OR REPLACE TRIGGER trg_tu_dirty_hourly
+    AFTER UPDATE ON task_usage
+    FOR EACH ROW
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
+
+--    Rows that go. No look at the task is needed, which a cascade may have removed already: the row that goes knows its
+--    hour. Which hours there are at a TRUNCATE is for the window to see, this snapshot may be too old.
+CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_tu_removal()
 RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path FROM CURRENT
 AS $$
 BEGIN
-    IF TG_OP = 'INSERT' THEN
-        INSERT INTO task_usage_hourly_invalidation (bucket_hour)
-        VALUES (task_usage_hour_bucket(NEW.created_at));
-    ELSIF TG_OP = 'UPDATE' THEN
-        INSERT INTO task_usage_hourly_invalidation (bucket_hour)
-        SELECT task_usage_hour_bucket(OLD.created_at)
-        UNION
-        SELECT task_usage_hour_bucket(NEW.created_at);
-    ELSIF TG_OP = 'DELETE' THEN
+    IF TG_OP = 'DELETE' THEN
         INSERT INTO task_usage_hourly_invalidation (bucket_hour)
         SELECT DISTINCT task_usage_hour_bucket(r.created_at) FROM removed r;
     ELSE
-        -- Which hours there are is for the window to see: this snapshot may be too old.
         INSERT INTO task_usage_hourly_invalidation (bucket_hour) VALUES ('-infinity');
     END IF;
     RETURN NULL;
 END
 $$;
 
-CREATE OR REPLACE TRIGGER trg_tu_insert_dirty_hourly
-    AFTER INSERT ON task_usage
-    FOR EACH ROW
-    WHEN (NEW.updated_at IS DISTINCT FROM now()
-          OR clock_timestamp() - now() > interval '1 minute')
-    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
-
-CREATE OR REPLACE TRIGGER trg_tu_dirty_hourly
-    AFTER UPDATE ON task_usage
-    FOR EACH ROW
-    WHEN (NEW.updated_at IS DISTINCT FROM now()
-          OR OLD.created_at IS DISTINCT FROM NEW.created_at
-          OR OLD.task_id IS DISTINCT FROM NEW.task_id
-          OR OLD.provider IS DISTINCT FROM NEW.provider
-          OR OLD.model IS DISTINCT FROM NEW.model
-          OR clock_timestamp() - now() > interval '1 minute')
-    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
-
 CREATE OR REPLACE TRIGGER trg_tu_delete_dirty_hourly
     AFTER DELETE ON task_usage
     REFERENCING OLD TABLE AS removed
     FOR EACH STATEMENT
-    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu_removal();
 
 CREATE OR REPLACE TRIGGER trg_tu_truncate_dirty_hourly
     AFTER TRUNCATE ON task_usage
     FOR EACH STATEMENT
-    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
+    EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu_removal();
 
 -- 8. Reports of usage that now counts for somebody else. Deletes need none where the foreign keys cascade: the
 --    usage goes too, and reports itself. The issue and the agent report theirs all the same, for databases whose

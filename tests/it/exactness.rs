@@ -82,7 +82,10 @@ type Changes = &'static [(&'static str, &'static str)];
 const FAULTS: [(&str, Changes); 9] = [
     (
         "a correction that keeps updated_at is not reported (SPEC 11.15)",
-        &[("WHEN (NEW.updated_at IS DISTINCT FROM now()\n          OR OLD.created_at", "WHEN (OLD.created_at")],
+        &[(
+            "IF NEW.updated_at OPERATOR(pg_catalog.=) pg_catalog.now()",
+            "IF (NEW.updated_at OPERATOR(pg_catalog.=) pg_catalog.now() OR NEW.updated_at IS NOT DISTINCT FROM OLD.updated_at)",
+        )],
     ),
     (
         "the queue is drained by a second statement (SPEC 11.5)",
@@ -120,11 +123,14 @@ const FAULTS: [(&str, Changes); 9] = [
     ),
     (
         "a write late in its transaction is not reported",
-        &[("OR clock_timestamp() - now() > interval '4 milliseconds'", "OR false")],
+        &[("OPERATOR(pg_catalog.-) interval '4 milliseconds'", "OPERATOR(pg_catalog.-) interval '1 hour'")],
     ),
     (
         "an import is not reported",
-        &[("WHEN (NEW.updated_at IS DISTINCT FROM now()\n          OR clock", "WHEN (clock")],
+        &[(
+            "IF NEW.updated_at OPERATOR(pg_catalog.=) pg_catalog.now()",
+            "IF (TG_OP = 'INSERT' OR NEW.updated_at OPERATOR(pg_catalog.=) pg_catalog.now())",
+        )],
     ),
     (
         "an agent in another workspace is not reported",

@@ -1,0 +1,119 @@
+//! What was measured, as a table, as JSON, and in the documentation.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use migrate::usage::grouped;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::Outcome;
+use crate::chart;
+use crate::measure::{Cell, Compared, Writes};
+
+const BEGIN: &str = "<!-- measured by: cargo bench --bench rollup -->";
+const END: &str = "<!-- end of what was measured -->";
+
+#[derive(Serialize)]
+pub struct Report {
+    pub date: String,
+    pub machine: String,
+    pub server: String,
+    pub cells: Vec<Cell>,
+    pub writes: Vec<Writes>,
+}
+
+impl Report {
+    pub fn new(server: String) -> Self {
+        let date = OffsetDateTime::now_utc().date().to_string();
+        Self { date, machine: machine(), server, cells: Vec::new(), writes: Vec::new() }
+    }
+
+    pub fn table(&self) -> String {
+        let mut text = format!("{}, PostgreSQL {} with stock settings, {}\n\n", self.machine, self.server, self.date);
+        text += "| shape | rows | buckets | walk | floor | walk / floor | tick | idle hook | guard |\n";
+        text += "|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
+        for cell in &self.cells {
+            let Cell { shape, rows, buckets, walk, floor, tick, idle_hook, guard, .. } = cell;
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {walk:.2} s | {floor:.2} s | {:.2} | {:.1} ms | {:.1} ms | {:.2} ms |",
+                shape.name(),
+                grouped(*rows),
+                grouped(*buckets),
+                walk / floor,
+                tick * 1e3,
+                idle_hook * 1e3,
+                guard * 1e3,
+            );
+        }
+        for cell in &self.cells {
+            let four = |other: &&Cell| other.shape == cell.shape && other.rows == 4 * cell.rows;
+            if let Some(larger) = self.cells.iter().find(four) {
+                let _ = writeln!(
+                    text,
+                    "\n{}, from {} to {} rows: the walk takes {:.2} × as long, the floor {:.2} ×.",
+                    cell.shape.name(),
+                    grouped(cell.rows),
+                    grouped(larger.rows),
+                    larger.walk / cell.walk,
+                    larger.floor / cell.floor,
+                );
+            }
+        }
+        text += "\nRows written per second, with the rollup's triggers and without:\n\n";
+        text += "| shape | rows | insert | upsert | bulk insert | bulk upsert |\n|---|---:|---:|---:|---:|---:|\n";
+        for writes in &self.writes {
+            let _ = writeln!(
+                text,
+                "| {} | {} | {} | {} | {} | {} |",
+                writes.shape.name(),
+                grouped(writes.rows),
+                compared(writes.insert),
+                compared(writes.upsert),
+                compared(writes.bulk_insert),
+                compared(writes.bulk_upsert)
+            );
+        }
+        text
+    }
+
+    pub fn write(&self, folder: &Path) -> Outcome<()> {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("rollup.json"), serde_json::to_string_pretty(self)? + "\n")?;
+        std::fs::write(folder.join("rollup.svg"), chart::draw(&self.cells))?;
+        Ok(())
+    }
+
+    pub fn publish(&self, docs: &Path) -> Outcome<()> {
+        self.write(&docs.join("performance"))?;
+        let page = docs.join("performance.md");
+        let text = std::fs::read_to_string(&page)?;
+        let (before, rest) =
+            text.split_once(BEGIN).ok_or("docs/performance.md lacks the mark where the table begins")?;
+        let (_, after) = rest.split_once(END).ok_or("docs/performance.md lacks the mark where the table ends")?;
+        std::fs::write(page, format!("{before}{BEGIN}\n\n{}\n{END}{after}", self.table()))?;
+        Ok(())
+    }
+}
+
+fn compared(Compared { with_triggers, without, cost }: Compared) -> String {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rows per second")]
+    let [with_triggers, without] = [with_triggers, without].map(|rows| grouped(rows as u64));
+    format!("{with_triggers} / {without}, time {:+.1} %", (cost - 1.0) * 100.0)
+}
+
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let field = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
+    };
+    let cpu = field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".to_owned());
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let memory = field(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
+    let memory = memory.split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0).div_ceil(1024 * 1024);
+    let system = read("/etc/os-release");
+    let system = system.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown system");
+    format!("{cores} cores of {cpu}, {memory} GiB, {}", system.trim_matches('"'))
+}
