@@ -217,11 +217,12 @@ async fn guard(connection: &Connection) -> Outcome<f64> {
     Ok(median(&mut times))
 }
 
-/// The same 200 rows of the hour before last change again before each tick, as ordinary writes that are minutes old.
+/// The same 200 rows of the present hour, which has no others, change again before each tick, as ordinary writes that
+/// are minutes old: the same work at every size of the table.
 async fn tick(connection: &Connection) -> Outcome<f64> {
     const WRITE: &str = "
         INSERT INTO task_usage (task_id, provider, model, input_tokens, created_at, updated_at)
-        SELECT id, 'claude', 'tick', 1, date_trunc('hour', now()) - interval '30 minutes', now() - interval '6 minutes'
+        SELECT id, 'claude', 'tick', 1, date_trunc('hour', now()), now() - interval '6 minutes'
         FROM (SELECT id FROM agent_task_queue ORDER BY id LIMIT 200) t
         ON CONFLICT (task_id, provider, model)
         DO UPDATE SET input_tokens = task_usage.input_tokens + 1, updated_at = excluded.updated_at";

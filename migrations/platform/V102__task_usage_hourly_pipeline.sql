@@ -202,7 +202,7 @@ COMMENT ON FUNCTION task_usage_hourly_horizon() IS
     'The moment before which no open transaction can still add usage unseen: at most now() - 5 minutes.';
 
 -- 5. Some hours: the stored buckets become what the raw rows add up to. Buckets that are right already are not
---    written again, so readers and replicas see only what changed.
+--    touched, so a tick writes, and readers and replicas see, only what changed.
 CREATE OR REPLACE FUNCTION task_usage_hourly_rebuild(p_hours timestamptz[])
 RETURNS bigint
 LANGUAGE plpgsql
@@ -215,7 +215,7 @@ SET max_parallel_workers_per_gather TO 0
 SET jit TO off
 AS $$
 DECLARE
-    -- Stands for "no project", so that the comparison below is one that can be hashed, however many buckets there are.
+    -- Stands for "no project", so that the comparisons below can be hashed, however many buckets there are.
     c_none    CONSTANT uuid := '00000000-0000-0000-0000-000000000000';
     v_buckets bigint;
 BEGIN
@@ -226,19 +226,37 @@ BEGIN
         SELECT s.*
         FROM unnest(p_hours) AS p (bucket_hour)
         CROSS JOIN LATERAL (
-            SELECT h.ctid AS row_at, h.bucket_hour, h.workspace_id, h.runtime_id, h.agent_id, h.project_id, h.provider, h.model
+            SELECT h.ctid AS row_at, h.*
             FROM task_usage_hourly h
             WHERE h.bucket_hour = p.bucket_hour
             OFFSET 0
         ) s
     ),
     written AS (
-        INSERT INTO task_usage_hourly AS h (
+        INSERT INTO task_usage_hourly (
             bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model,
             input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, task_count, event_count
         )
-        -- In the order that most indexes have: large passes then touch each page once.
-        SELECT r.* FROM recomputed r ORDER BY r.workspace_id, r.agent_id, r.bucket_hour
+        SELECT r.*
+        FROM recomputed r
+        WHERE NOT EXISTS (
+            SELECT FROM stored s
+            WHERE s.bucket_hour = r.bucket_hour
+              AND s.workspace_id = r.workspace_id
+              AND s.runtime_id = r.runtime_id
+              AND s.agent_id = r.agent_id
+              AND coalesce(s.project_id, c_none) = coalesce(r.project_id, c_none)
+              AND s.provider = r.provider
+              AND s.model = r.model
+              AND s.input_tokens = r.input_tokens
+              AND s.output_tokens = r.output_tokens
+              AND s.cache_read_tokens = r.cache_read_tokens
+              AND s.cache_write_tokens = r.cache_write_tokens
+              AND s.task_count = r.task_count
+              AND s.event_count = r.event_count
+        )
+        -- The order that most indexes have: large passes then touch each page once.
+        ORDER BY r.workspace_id, r.agent_id, r.bucket_hour
         ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_key DO UPDATE SET
             input_tokens       = excluded.input_tokens,
             output_tokens      = excluded.output_tokens,
@@ -247,11 +265,6 @@ BEGIN
             task_count         = excluded.task_count,
             event_count        = excluded.event_count,
             updated_at         = excluded.updated_at
-        WHERE (h.input_tokens, h.output_tokens, h.cache_read_tokens, h.cache_write_tokens,
-               h.task_count, h.event_count)
-           IS DISTINCT FROM
-              (excluded.input_tokens, excluded.output_tokens, excluded.cache_read_tokens, excluded.cache_write_tokens,
-               excluded.task_count, excluded.event_count)
         RETURNING 1
     ),
     deleted AS (

@@ -95,11 +95,21 @@ async fn a_report_that_arrives_during_a_window_is_still_there_afterwards() {
         .batch_execute("BEGIN; SELECT rollup_task_usage_hourly_window('epoch', now() + interval '1 minute')")
         .await
         .unwrap();
-    // Neither the write nor its report waits for the window.
+    // Neither the write nor its report waits for the window, nor does another program's key.
     database.batch("SET lock_timeout TO '1s'; UPDATE task_usage SET input_tokens = input_tokens + 1").await;
+    database
+        .batch(
+            "SET lock_timeout TO '1s';
+             INSERT INTO task_usage_hourly_dirty
+                 (bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model)
+             SELECT bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model FROM task_usage_hourly",
+        )
+        .await;
     window.batch_execute("COMMIT").await.unwrap();
     let reports: i64 = database.value("SELECT count(*) FROM task_usage_hourly_invalidation").await;
     assert!(reports > 0);
+    let keys: i64 = database.value("SELECT count(*) FROM task_usage_hourly_dirty").await;
+    assert!(keys > 0);
     database.batch(CATCH_UP).await;
     database.assert_parity().await;
 }
@@ -328,4 +338,49 @@ async fn both_daily_pipelines_equal_the_raw_usage_while_they_live() {
         )
         .await;
     assert_eq!(differing, 0);
+}
+
+/// Pages that one window reads which finds a single changed row, in a year or a month of usage of the same density.
+async fn pages_of_a_small_window(days: u32, statistics: &str) -> u64 {
+    let database = TestDatabase::at_version(104, 0, 0).await;
+    let tables = ["task_usage", "agent_task_queue", "agent", "issue", "task_usage_hourly"];
+    for table in tables {
+        database.batch(&format!("ALTER TABLE {table} SET (autovacuum_enabled = off)")).await;
+    }
+    if statistics == "stale" {
+        database.batch("ANALYZE").await;
+    }
+    database.write_usage(days * 100, days).await;
+    database.batch(CATCH_UP).await;
+    if statistics == "fresh" {
+        database.batch("ANALYZE").await;
+    }
+    // What the load reported is drained; autovacuum would have cleared it away within a minute.
+    database.batch("VACUUM task_usage_hourly_invalidation").await;
+    let session = database.session().await;
+    let change = "UPDATE task_usage SET input_tokens = input_tokens + 1, updated_at = now()
+                  WHERE id = (SELECT id FROM task_usage ORDER BY created_at DESC LIMIT 1)";
+    let window = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
+                  SELECT rollup_task_usage_hourly_window(now() - interval '1 second', now() + interval '1 second')";
+    let mut pages = 0;
+    // The first round also reads the catalog.
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        session.batch_execute(change).await.unwrap();
+        let plan: serde_json::Value = session.query_one(window, &[]).await.unwrap().get(0);
+        let plan = &plan[0]["Plan"];
+        pages = ["Shared Hit Blocks", "Shared Read Blocks"].map(|kind| plan[kind].as_u64().unwrap()).iter().sum();
+    }
+    database.assert_parity().await;
+    pages
+}
+
+#[tokio::test]
+async fn a_small_window_reads_as_little_of_a_large_table_whatever_the_statistics_say() {
+    for statistics in ["missing", "stale", "fresh"] {
+        let (month, year) =
+            tokio::join!(pages_of_a_small_window(30, statistics), pages_of_a_small_window(365, statistics));
+        println!("{statistics} statistics: {month} pages with a month of usage, {year} with a year");
+        assert!(year < month + 30, "{statistics} statistics: {month} pages with a month of usage, {year} with a year");
+    }
 }
