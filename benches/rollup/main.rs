@@ -14,7 +14,7 @@ mod report;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use measure::{Cell, Shape, Writes};
+use measure::Shape;
 use report::Report;
 
 const SIZES: [u64; 4] = [100_000, 400_000, 1_000_000, 4_000_000];
@@ -39,10 +39,10 @@ async fn main() -> Outcome<()> {
     for shape in shapes {
         for &rows in &sizes {
             eprintln!("{} {rows} rows", shape.name());
-            let (cell, writes): (Cell, Writes) = measure::cell(&server, shape, rows).await?;
+            let (cell, writes) = measure::cell(&server, shape, rows).await?;
             eprintln!("  walk {:.2} s, floor {:.2} s, tick {:.1} ms", cell.walk, cell.floor, cell.tick * 1e3);
             report.cells.push(cell);
-            report.writes.push(writes);
+            report.writes.extend(writes);
         }
     }
     print!("{}", report.table());

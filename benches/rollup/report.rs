@@ -61,6 +61,9 @@ impl Report {
                 );
             }
         }
+        if self.writes.is_empty() {
+            return text;
+        }
         text += "\nRows written per second, with the rollup's triggers and without:\n\n";
         text += "| shape | rows | insert | upsert | bulk insert | bulk upsert |\n|---|---:|---:|---:|---:|---:|\n";
         for writes in &self.writes {

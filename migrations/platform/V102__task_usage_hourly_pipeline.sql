@@ -176,7 +176,10 @@ DECLARE
 BEGIN
     -- A lock is held from before the first row is written until after the commit can be seen, so whoever is not
     -- listed here is either visible to the next statement, or has not written yet and is young enough.
-    -- A prepared transaction has no session, and the session of another role hides when it began.
+    -- Locks and sessions are not read at the same instant. A session that is gone, or visibly in no transaction, has
+    -- ended the one that held the lock, or began it after we began ours. What remains without a start is hidden: a
+    -- prepared transaction has no session, the session of another role shows no state, and one that does not track its
+    -- activities shows it as disabled.
     SELECT min(coalesce(a.xact_start, '-infinity'))
     INTO v_oldest
     FROM pg_catalog.pg_locks l
@@ -186,12 +189,14 @@ BEGIN
       AND l.relation = 'task_usage'::regclass
       AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
       AND l.granted
-      AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid();
+      AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+      AND NOT (l.pid IS NOT NULL AND a.pid IS NULL)
+      AND NOT (a.xact_start IS NULL AND a.state IS NOT NULL AND a.state <> 'disabled');
 
     IF v_oldest = '-infinity' THEN
         RAISE WARNING 'the rollup cannot advance: a transaction whose start it cannot see is writing task_usage'
-            USING HINT = format('If this persists, run GRANT pg_read_all_stats TO %I, and look at pg_prepared_xacts.',
-                                current_user);
+            USING HINT = format('If this persists, run GRANT pg_read_all_stats TO %I, and look at pg_prepared_xacts '
+                                'and track_activities.', current_user);
     END IF;
 
     RETURN least(now() - interval '5 minutes', v_oldest);
@@ -228,7 +233,9 @@ BEGIN
         CROSS JOIN LATERAL (
             SELECT h.ctid AS row_at, h.*
             FROM task_usage_hourly h
-            WHERE h.bucket_hour = p.bucket_hour
+            -- A bucket between two hours cannot be right, and would be out of reach for ever.
+            WHERE h.bucket_hour >= p.bucket_hour
+              AND h.bucket_hour < p.bucket_hour + interval '1 hour'
             OFFSET 0
         ) s
     ),
@@ -323,8 +330,11 @@ BEGIN
     PERFORM pg_advisory_xact_lock(4246, 1);
 
     WITH drained_dirty AS (
+        -- A key that somebody is just enqueuing again stays for the next call; waiting for it could deadlock.
         DELETE FROM task_usage_hourly_dirty d
-        WHERE d.enqueued_at < p_to
+        WHERE d.ctid = ANY (ARRAY(
+            SELECT k.ctid FROM task_usage_hourly_dirty k WHERE k.enqueued_at < p_to FOR UPDATE SKIP LOCKED
+        ))
         RETURNING d.bucket_hour
     ),
     drained AS (
@@ -336,15 +346,12 @@ BEGIN
         SELECT d.task_id FROM drained d WHERE d.task_id IS NOT NULL
         UNION
         SELECT t.id
-        FROM (SELECT DISTINCT d.issue_id, d.agent_id FROM drained d WHERE num_nonnulls(d.issue_id, d.agent_id) = 1) d
-        -- OFFSET 0 keeps a lookup below the report that asks for it: an index scan per report, never a join that
-        -- reads the table.
-        CROSS JOIN LATERAL (
-            SELECT t.id FROM agent_task_queue t WHERE t.issue_id = d.issue_id
-            UNION ALL
-            SELECT t.id FROM agent_task_queue t WHERE t.agent_id = d.agent_id
-            OFFSET 0
-        ) t
+        FROM (SELECT DISTINCT d.issue_id FROM drained d WHERE d.issue_id IS NOT NULL) d
+        JOIN agent_task_queue t ON t.issue_id = d.issue_id
+        UNION
+        SELECT t.id
+        FROM (SELECT DISTINCT d.agent_id FROM drained d WHERE d.agent_id IS NOT NULL) d
+        JOIN agent_task_queue t ON t.agent_id = d.agent_id
     ),
     changed AS (
         SELECT u.created_at FROM task_usage u WHERE u.updated_at >= p_from AND u.updated_at < p_to
@@ -406,9 +413,13 @@ BEGIN
                 RETURN NULL;
             END IF;
 
-            INSERT INTO %1$I.task_usage_hourly_invalidation (bucket_hour)
-            VALUES (%1$I.task_usage_hour_bucket(NEW.created_at));
+            -- An infinite time has no hour, and '-infinity' would mean all of them.
+            IF pg_catalog.isfinite(NEW.created_at) THEN
+                INSERT INTO %1$I.task_usage_hourly_invalidation (bucket_hour)
+                VALUES (%1$I.task_usage_hour_bucket(NEW.created_at));
+            END IF;
             IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'
+               AND pg_catalog.isfinite(OLD.created_at)
                AND %1$I.task_usage_hour_bucket(OLD.created_at)
                    OPERATOR(pg_catalog.<>) %1$I.task_usage_hour_bucket(NEW.created_at)
             THEN
@@ -443,7 +454,7 @@ AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
         INSERT INTO task_usage_hourly_invalidation (bucket_hour)
-        SELECT DISTINCT task_usage_hour_bucket(r.created_at) FROM removed r;
+        SELECT DISTINCT task_usage_hour_bucket(r.created_at) FROM removed r WHERE isfinite(r.created_at);
     ELSE
         INSERT INTO task_usage_hourly_invalidation (bucket_hour) VALUES ('-infinity');
     END IF;
@@ -543,6 +554,17 @@ CREATE OR REPLACE TRIGGER trg_agent_delete_dirty_hourly
     FOR EACH ROW
     EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_agent();
 
+-- Nobody else may put these functions on a table of their own: what they do there, casts of its columns for example,
+-- they would do with the rights of their owner. The triggers above need no right to call them.
+REVOKE ALL ON FUNCTION
+    enqueue_task_usage_hourly_dirty_for_tu(),
+    enqueue_task_usage_hourly_dirty_for_tu_removal(),
+    enqueue_task_usage_hourly_dirty_for_atq(),
+    enqueue_task_usage_hourly_dirty_for_issue_project(),
+    enqueue_task_usage_hourly_dirty_for_issue_delete(),
+    enqueue_task_usage_hourly_dirty_for_agent()
+FROM PUBLIC;
+
 -- 9. The tick, for a scheduler to call every few minutes. The lock is the transaction's: a cancelled tick cannot
 --    keep it. A tick that fails leaves no trace of itself here; whoever called it records the error.
 CREATE OR REPLACE FUNCTION rollup_task_usage_hourly()
@@ -554,6 +576,7 @@ AS $$
 DECLARE
     v_from    timestamptz;
     v_next    timestamptz;
+    v_end     timestamptz;
     v_to      timestamptz;
     v_horizon timestamptz;
     v_rows    bigint := 0;
@@ -569,17 +592,21 @@ BEGIN
                   HINT = 'INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run it again.';
     END IF;
 
+    -- The watermark may not pass an open writer. What others have committed meanwhile is rolled up all the same, and
+    -- again by the tick that does move the watermark.
     v_horizon := task_usage_hourly_horizon();
-    IF v_horizon > v_from THEN
+    v_end := now() - interval '5 minutes';
+    IF v_end > v_from THEN
         -- A day at a time, counted from where something happened.
         SELECT least(
             (SELECT min(u.updated_at) FROM task_usage u WHERE u.updated_at >= v_from),
             (SELECT min(u.created_at) FROM task_usage u WHERE u.updated_at IS NULL AND u.created_at >= v_from),
-            v_horizon
+            v_end
         )
         INTO v_next;
-        v_to := least(v_next + interval '1 day', v_horizon);
+        v_to := least(v_next + interval '1 day', v_end);
         v_rows := rollup_task_usage_hourly_window(v_from, v_to);
+        v_to := least(v_to, v_horizon);
     END IF;
 
     UPDATE task_usage_hourly_rollup_state

@@ -123,3 +123,10 @@ BEGIN
     RETURN v_buckets;
 END
 $$;
+
+-- Nobody else may put these functions on a table of their own: what they do there, they would do with the rights of
+-- their owner. The triggers above need no right to call them.
+REVOKE ALL ON FUNCTION
+    enqueue_task_usage_daily_dirty_for_tu(),
+    enqueue_task_usage_daily_dirty_for_atq()
+FROM PUBLIC;

@@ -348,3 +348,12 @@ AS $$
     FROM task_usage_dashboard_rollup_state
     WHERE id = 1
 $$;
+
+-- Nobody else may put these functions on a table of their own: what they do there, they would do with the rights of
+-- their owner. The triggers above need no right to call them.
+REVOKE ALL ON FUNCTION
+    enqueue_task_usage_dashboard_dirty_for_tu(),
+    enqueue_task_usage_dashboard_dirty_for_atq(),
+    enqueue_task_usage_dashboard_dirty_for_issue_project(),
+    enqueue_task_usage_dashboard_dirty_for_issue_delete()
+FROM PUBLIC;

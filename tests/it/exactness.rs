@@ -110,7 +110,7 @@ const FAULTS: [(&str, Changes); 9] = [
     (
         "a delete is looked up through a task and agent that are gone already (SPEC 11.10)",
         &[(
-            "FROM removed r;",
+            "FROM removed r WHERE isfinite(r.created_at);",
             "FROM removed r JOIN agent_task_queue t ON t.id = r.task_id JOIN agent a ON a.id = t.agent_id;",
         )],
     ),
