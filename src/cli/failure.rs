@@ -103,7 +103,9 @@ impl From<CompareError> for Failure {
         match error {
             CompareError::NoPipeline => TickError::NoPipeline.into(),
             CompareError::NoState => TickError::NoState.into(),
-            CompareError::Survey(SurveyError::Database(error)) | CompareError::Database(error) => error.into(),
+            CompareError::Survey(SurveyError::Database(error)) | CompareError::Database(error) => {
+                TickError::Database(error).into()
+            }
             CompareError::Survey(error) => {
                 Self::new(exit::FAILED, error.to_string()).hint("correct or delete such rows in task_usage")
             }

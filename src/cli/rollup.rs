@@ -8,7 +8,7 @@ use super::exit;
 use super::failure::Failure;
 use super::render::Renderer;
 use crate::db::Connector;
-use crate::usage::{self, Standing, Tick, TickError, WatchEvent};
+use crate::usage::{self, Standing, Tick, WatchEvent};
 
 /// Subcommands of `migrate rollup`.
 #[derive(Debug, Subcommand)]
@@ -51,7 +51,7 @@ impl Rollup {
                 renderer.watching(connector.database(), *every);
                 usage::watch(connector, *every, lock_wait, &|event| match event {
                     WatchEvent::Ticked(tick) => renderer.watched(&tick),
-                    WatchEvent::Failed { error, again_in } => renderer.watch_failed(error, again_in),
+                    WatchEvent::Failed { error, again_in } => renderer.watch_failed(&error.into(), again_in),
                 })
                 .await;
                 renderer.watch_ended();
@@ -60,7 +60,6 @@ impl Rollup {
                 let connection = connector.clone().read_only().connect("migrate: rollup status").await?;
                 let standing = Standing::read(&connection).await?;
                 connection.close().await;
-                let standing = standing.ok_or(TickError::NoPipeline)?;
                 renderer.standing(&standing, &standing.scheduling.ways(connector.database().name()));
             }
         }

@@ -10,7 +10,7 @@ use super::render::Renderer;
 use crate::catalog;
 use crate::db::Connector;
 use crate::engine::{Migrator, UpOptions, Version};
-use crate::usage::Standing;
+use crate::usage::{Standing, TickError};
 
 /// Arguments of `migrate up`.
 #[derive(Debug, Args)]
@@ -59,10 +59,10 @@ async fn advise(connector: &Connector, renderer: &Renderer) {
         standing
     };
     match look.await {
-        Ok(Some(standing)) if !standing.scheduling.is_anybody_there() => {
+        Ok(standing) if !standing.scheduling.is_anybody_there() => {
             renderer.nobody_schedules(&standing.scheduling.ways(connector.database().name()));
         }
-        Ok(_) => {}
+        Ok(_) | Err(TickError::NoPipeline) => {}
         Err(error) => tracing::debug!("who schedules the rollup could not be found out: {error}"),
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct Rollup {
     #[arg(long, value_name = "TIME", value_parser = time_or_day)]
     to: Option<OffsetDateTime>,
 
-    /// Rebuild what is wrong, and nothing else.
+    /// Rebuild the hours in which something is wrong, and compare them again. Right buckets are not touched.
     #[arg(long)]
     fix: bool,
 }

@@ -13,7 +13,7 @@ pub use queries::{
 pub use standing::{Cron, CronJob, Scheduling, Standing, Way};
 pub use survey::{Survey, SurveyError};
 pub use tick::{Tick, TickError, WatchEvent, tick, watch};
-pub use verify::{Bucket, CompareError, CompareHost, Comparison, Difference, Kind, Scope, Sums, compare, fix};
+pub use verify::{Bucket, CompareError, CompareHost, Comparison, Difference, Kind, Pass, Scope, Sums, compare, fix};
 pub use walk::{Resume, WalkError, WalkHost, WalkOptions, WalkReport, forecast, walk};
 
 /// A number with its thousands apart: 52,000.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::tick::WATCH_APPLICATION;
+use super::tick::{TickError, WATCH_APPLICATION};
 use crate::db::{Connection, Error, Holder};
 
 /// How the rollup stands.
@@ -28,7 +28,8 @@ pub struct Standing {
     pub last_run_rows: Option<i64>,
     /// Why it failed, if it did and its caller recorded that.
     pub last_error: Option<String>,
-    /// The oldest transaction that is writing usage, if that has kept the rollup waiting for longer than usual.
+    /// The oldest transaction that is writing usage, if that keeps the watermark back for longer than usual or, as a
+    /// prepared one and, to some roles, that of another role, does not show since when. Pid 0 for a prepared one.
     pub held_back_by: Option<Holder>,
     /// Who calls the tick.
     pub scheduling: Scheduling,
@@ -177,30 +178,30 @@ async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>), Erro
 }
 
 impl Standing {
-    /// Looks how the rollup stands; none if there is no rollup in this database, or its state row is missing.
+    /// Looks how the rollup stands.
     ///
     /// # Errors
     ///
-    /// What the server says.
-    pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
+    /// What the server says; [`TickError::NoPipeline`] and [`TickError::NoState`] if there is no rollup.
+    pub async fn read(connection: &Connection) -> Result<Self, TickError> {
         const THERE: &str = "
             SELECT to_regclass('task_usage_hourly_rollup_state') IS NOT NULL,
                    to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
         let row = connection.query_one(THERE, &[]).await?;
         let (there, own_queue): (bool, bool) = (row.get(0), row.get(1));
         if !there {
-            return Ok(None);
+            return Err(TickError::NoPipeline);
         }
         let queue = if own_queue { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
         let sql = include_str!("standing.sql").replace("{queue}", queue);
-        let Some(row) = connection.query_opt(&sql, &[]).await? else { return Ok(None) };
+        let Some(row) = connection.query_opt(&sql, &[]).await? else { return Err(TickError::NoState) };
         let held_back_by = row.get::<_, Option<i32>>(8).map(|pid| Holder {
             pid,
             application: row.get(9),
             client: row.get(10),
             since: row.get(11),
         });
-        Ok(Some(Self {
+        Ok(Self {
             watermark: row.get(0),
             lag: row.get(1),
             queued: row.get(2),
@@ -211,6 +212,6 @@ impl Standing {
             last_error: row.get(7),
             held_back_by,
             scheduling: Scheduling::read(connection).await?,
-        }))
+        })
     }
 }

@@ -7,17 +7,19 @@ WITH queued AS (
     WHERE '{queue}' <> 'task_usage_hourly_dirty'
 ),
 oldest_writer AS (
-    SELECT l.pid, a.application_name, host(a.client_addr) AS client, a.xact_start
+    SELECT coalesce(l.pid, 0) AS pid, a.application_name, host(a.client_addr) AS client, a.xact_start
     FROM pg_catalog.pg_locks l
-    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'relation'
       AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
       AND l.relation = to_regclass('task_usage')
       AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
       AND l.granted
-      AND l.pid <> pg_catalog.pg_backend_pid()
-      AND a.xact_start < now() - interval '5 minutes'
-    ORDER BY a.xact_start
+      AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+      AND (a.xact_start < now() - interval '5 minutes'
+           OR l.pid IS NULL
+           OR (a.xact_start IS NULL AND (a.state IS NULL OR a.state = 'disabled') AND a.pid IS NOT NULL))
+    ORDER BY a.xact_start NULLS FIRST
     LIMIT 1
 )
 SELECT

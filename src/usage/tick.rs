@@ -127,13 +127,13 @@ async fn record(connection: &Connection, message: &str) -> Result<(), db::Error>
 
 /// What happens during a watch.
 #[derive(Debug)]
-pub enum WatchEvent<'a> {
+pub enum WatchEvent {
     /// A tick ended.
     Ticked(Tick),
     /// A tick failed, or the database cannot be reached.
     Failed {
         /// Why.
-        error: &'a TickError,
+        error: TickError,
         /// When it is tried again.
         again_in: Duration,
     },
@@ -147,7 +147,7 @@ pub async fn watch(
     connector: &Connector,
     every: Duration,
     lock_wait: Duration,
-    on_event: &(dyn Fn(WatchEvent<'_>) + Send + Sync),
+    on_event: &(dyn Fn(WatchEvent) + Send + Sync),
 ) {
     let stop = connector.cancellation();
     let mut session = None;
@@ -167,7 +167,7 @@ pub async fn watch(
                 session = None;
                 let pause = pause_after_failure.min(every);
                 pause_after_failure = (pause * 2).min(every);
-                on_event(WatchEvent::Failed { error: &error, again_in: pause });
+                on_event(WatchEvent::Failed { error, again_in: pause });
                 pause
             }
         };

@@ -1,12 +1,13 @@
 //! Comparing the hourly rollup with the raw usage, bucket by bucket.
 //!
-//! One snapshot serves for the whole comparison, which goes day by day. Differences are read through a cursor, so that
-//! it needs little memory however many there are.
+//! It goes day by day, each in a snapshot of its own, so that nobody has to wait long for a table that is being read.
+//! Differences are read through a cursor, so that it needs little memory however many there are.
 //!
 //! A rollup is always some minutes behind. A bucket that differs is *waiting* when one of its rows is newer than the
 //! watermark, or its hour stands in a queue: the next tick will see to it, unless ticks have stopped. Everything else
 //! that differs is a fault.
 
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -83,6 +84,16 @@ pub enum Kind {
     Different,
 }
 
+/// When a bucket was seen to be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    /// By the comparison.
+    Found,
+    /// Again after the repair.
+    Left,
+}
+
 /// A bucket that is not what the raw rows add up to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
@@ -90,6 +101,8 @@ pub struct Difference {
     pub kind: Kind,
     /// Whether the next tick will see to it.
     pub waiting: bool,
+    /// Whether it was seen before or after the repair.
+    pub pass: Pass,
     /// Which bucket.
     #[serde(flatten)]
     pub bucket: Bucket,
@@ -141,6 +154,15 @@ impl Comparison {
             Difference { kind: Kind::Different, .. } => &mut self.different,
         } += 1;
     }
+
+    fn add(&mut self, day: &Self) {
+        self.buckets += day.buckets;
+        self.missing += day.missing;
+        self.extra += day.extra;
+        self.different += day.different;
+        self.waiting += day.waiting;
+        self.lag = day.lag;
+    }
 }
 
 /// What a comparison needs from whoever runs it.
@@ -179,13 +201,10 @@ pub enum CompareError {
 ///
 /// [`CompareError`].
 pub async fn compare(connector: &Connector, scope: Scope, host: &dyn CompareHost) -> Result<Comparison, CompareError> {
-    let snapshot = connector.connect("migrate: verify rollup").await?;
-    let comparison = Comparing::begin(&snapshot, scope).await?.run(host, None).await;
-    snapshot.close().await;
-    comparison
+    compare_days(connector, scope, None, host).await
 }
 
-/// Compares, rebuilds what is wrong, and compares that again. What the comparison then counts as wrong still is.
+/// Compares, rebuilds the hours that are wrong, and compares those again. What is then counted as wrong still is.
 ///
 /// # Errors
 ///
@@ -196,38 +215,103 @@ pub async fn fix(
     lock_wait: Duration,
     host: &dyn CompareHost,
 ) -> Result<Comparison, CompareError> {
-    let snapshot = connector.connect("migrate: verify rollup").await?;
-    let writer = connector.connect("migrate: verify rollup --fix").await?;
-    let mut repair = Repair { writer: &writer, lock_wait, days: Vec::new(), fixed: 0 };
-    let mut found = Comparing::begin(&snapshot, scope).await?.run(host, Some(&mut repair)).await?;
-    found.fixed = repair.fixed;
-    if repair.fixed > 0 {
-        // What was told is repaired; what is told now is not.
-        let mut again = Comparing::begin(&snapshot, scope).await?;
-        again.days = repair.days;
-        let left = again.run(host, None).await?;
-        found = Comparison { missing: left.missing, extra: left.extra, different: left.different, ..found };
+    compare_days(connector, scope, Some(lock_wait), host).await
+}
+
+/// A part of time: from, and up to without.
+type Span = (OffsetDateTime, OffsetDateTime);
+
+async fn compare_days(
+    connector: &Connector,
+    scope: Scope,
+    fix: Option<Duration>,
+    host: &dyn CompareHost,
+) -> Result<Comparison, CompareError> {
+    let session = connector.connect("migrate: verify rollup").await?;
+    let own_functions = check_what_is_there(&session).await?;
+    let days = days(&session, scope).await?;
+    let total = days.len() as u64;
+    let mut found = Comparison { days: total, ..Comparison::default() };
+    let mut told: Option<Instant> = None;
+    for (done, day) in (0..).zip(&days) {
+        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            told = Some(Instant::now());
+            host.progress(done, total, found.buckets);
+        }
+        let look = |pass| Look { session: &session, workspace: scope.workspace, span: *day, pass };
+        let seen = look(Pass::Found).compare(fix.is_some() && !own_functions, host).await?;
+        let last = match fix {
+            Some(lock_wait) if seen.counts.wrong() > 0 => {
+                // No snapshot is open here: whoever wants the tables for himself is waited for like anybody else.
+                rebuild(&session, lock_wait, own_functions, &seen, host).await?;
+                let left = look(Pass::Left).compare(false, host).await?.counts;
+                found.fixed += seen.counts.wrong().saturating_sub(left.wrong());
+                left
+            }
+            _ => seen.counts,
+        };
+        found.add(&last);
     }
-    writer.close().await;
-    snapshot.close().await;
+    host.progress(total, total, found.buckets);
+    session.close().await;
     Ok(found)
 }
 
-/// A comparison that has taken its snapshot.
-struct Comparing<'c> {
-    transaction: db::Transaction<'c>,
-    workspace: Option<Uuid>,
-    days: Vec<(OffsetDateTime, OffsetDateTime)>,
-    watermark: String,
-    lag: f64,
-    waiting: Vec<Option<Timestamp>>,
+/// Whether the functions of the rollup are ours.
+async fn check_what_is_there(session: &Connection) -> Result<bool, CompareError> {
+    const THERE: &str = "
+        SELECT to_regclass('task_usage_hourly') IS NOT NULL
+               AND to_regclass('task_usage_hourly_dirty') IS NOT NULL
+               AND to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL,
+               to_regprocedure('task_usage_hourly_rebuild(timestamptz[])') IS NOT NULL
+               AND to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
+    match Survey::read(session).await? {
+        Survey::NoUsage => return Err(CompareError::NoPipeline),
+        Survey::NoState => return Err(CompareError::NoState),
+        Survey::NoPipeline(_) | Survey::Ready(_) => {}
+    }
+    let row = session.query_one(THERE, &[]).await?;
+    if row.get(0) { Ok(row.get(1)) } else { Err(CompareError::NoPipeline) }
+}
+
+/// The days to compare.
+async fn days(session: &Connection, scope: Scope) -> Result<Vec<Span>, db::Error> {
+    // A part of an hour cannot be compared with its bucket.
+    let from = scope.from.map_or(Timestamp::NegInfinity, |from| Timestamp::Value(start_of_hour(from)));
+    let to = scope.to.map_or(Timestamp::PosInfinity, |to| {
+        let start = start_of_hour(to);
+        Timestamp::Value(if start == to { to } else { start + time::Duration::HOUR })
+    });
+    let rows = session.query(include_str!("verify_days.sql"), &[&from, &to]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+fn start_of_hour(time: OffsetDateTime) -> OffsetDateTime {
+    time - time::Duration::new(time.unix_timestamp().rem_euclid(3600), time.nanosecond().cast_signed())
 }
 
 /// A time that may be infinite.
 type Timestamp = tokio_postgres::types::Timestamp<OffsetDateTime>;
 
-impl<'c> Comparing<'c> {
-    async fn begin(connection: &'c Connection, scope: Scope) -> Result<Self, CompareError> {
+/// One look at one day.
+struct Look<'c> {
+    session: &'c Connection,
+    workspace: Option<Uuid>,
+    span: Span,
+    pass: Pass,
+}
+
+/// What a look has seen.
+struct Seen {
+    counts: Comparison,
+    /// The hours of the buckets that are wrong.
+    hours: BTreeSet<OffsetDateTime>,
+    /// The buckets themselves, if they were asked for.
+    wrong: Vec<Bucket>,
+}
+
+impl Look<'_> {
+    async fn compare(self, keep_wrong: bool, host: &dyn CompareHost) -> Result<Seen, CompareError> {
         const SNAPSHOT: &str = "
             SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
             SET LOCAL enable_seqscan TO off;
@@ -236,97 +320,82 @@ impl<'c> Comparing<'c> {
             SELECT watermark_at::text, extract(epoch FROM now() - watermark_at)::float8
             FROM task_usage_hourly_rollup_state
             WHERE id = 1";
-        let transaction = connection.begin().await?;
+        const CURSOR: &str = concat!("DECLARE difference NO SCROLL CURSOR FOR ", include_str!("verify.sql"));
+        let transaction = self.session.begin().await?;
         transaction.batch(SNAPSHOT).await?;
-        match Survey::read(&transaction).await? {
-            Survey::NoUsage | Survey::NoPipeline(_) => return Err(CompareError::NoPipeline),
-            Survey::NoState => return Err(CompareError::NoState),
-            Survey::Ready(_) => {}
-        }
-        let row = transaction.query_one(STATE, &[]).await?;
-        let (watermark, lag) = (row.get(0), row.get(1));
-        // A part of an hour cannot be compared with its bucket.
-        let into_hour = |time: OffsetDateTime| {
-            time::Duration::new(time.unix_timestamp().rem_euclid(3600), time.nanosecond().cast_signed())
-        };
-        let from = scope.from.map_or(Timestamp::NegInfinity, |from| Timestamp::Value(from - into_hour(from)));
-        let to = scope.to.map_or(Timestamp::PosInfinity, |to| {
-            let over = into_hour(to);
-            Timestamp::Value(if over.is_zero() { to } else { to - over + time::Duration::HOUR })
-        });
-        let days = transaction.query(include_str!("verify_days.sql"), &[&from, &to]).await?;
-        let days = days.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let waiting = waiting_hours(&transaction).await?;
-        Ok(Self { transaction, workspace: scope.workspace, days, watermark, lag, waiting })
-    }
+        let Some(state) = transaction.query_opt(STATE, &[]).await? else { return Err(CompareError::NoState) };
+        let watermark: String = state.get(0);
+        let counts = Comparison { lag: state.get(1), ..Comparison::default() };
+        let mut seen = Seen { counts, hours: BTreeSet::new(), wrong: Vec::new() };
 
-    async fn run(
-        self,
-        host: &dyn CompareHost,
-        mut repair: Option<&mut Repair<'_>>,
-    ) -> Result<Comparison, CompareError> {
-        let mut found = Comparison { days: self.days.len() as u64, lag: self.lag, ..Comparison::default() };
-        let mut told: Option<Instant> = None;
-        for (done, day) in self.days.iter().enumerate() {
-            if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-                told = Some(Instant::now());
-                host.progress(done as u64, found.days, found.buckets);
-            }
-            self.open_day(*day).await?;
-            let mut wrong = false;
-            loop {
-                let rows = self.transaction.query(&format!("FETCH {BATCH} FROM difference"), &[]).await?;
-                let mut batch = Vec::new();
-                for row in &rows {
-                    match read_difference(row) {
-                        None => found.buckets += row.get::<_, i64>(1).unsigned_abs(),
-                        Some(difference) => {
-                            found.count(&difference);
-                            host.difference(&difference);
-                            batch.push(difference);
+        let (from, to) = self.span;
+        transaction.execute(CURSOR, &[&from, &to, &self.workspace, &watermark]).await?;
+        let mut waiting = None;
+        loop {
+            let rows = transaction.query(&format!("FETCH {BATCH} FROM difference"), &[]).await?;
+            for row in &rows {
+                let Some(mut difference) = read_difference(row, self.pass) else {
+                    seen.counts.buckets += row.get::<_, i64>(1).unsigned_abs();
+                    continue;
+                };
+                if !difference.waiting {
+                    if waiting.is_none() {
+                        waiting = Some(WaitingHours::read(&transaction).await?);
+                    }
+                    let hour = start_of_hour(difference.bucket.bucket_hour);
+                    difference.waiting = waiting.as_ref().is_some_and(|waiting| waiting.contains(hour));
+                    if !difference.waiting {
+                        seen.hours.insert(hour);
+                        if keep_wrong {
+                            seen.wrong.push(difference.bucket.clone());
                         }
                     }
                 }
-                batch.retain(|difference| !difference.waiting);
-                if let (Some(repair), false) = (&mut repair, batch.is_empty()) {
-                    repair.rebuild(&batch, host).await?;
-                    wrong = true;
-                }
-                if rows.len() < BATCH {
-                    break;
-                }
+                seen.counts.count(&difference);
+                host.difference(&difference);
             }
-            self.transaction.batch("CLOSE difference").await?;
-            if let (Some(repair), true) = (&mut repair, wrong) {
-                repair.days.push(*day);
+            if rows.len() < BATCH {
+                break;
             }
         }
-        host.progress(found.days, found.days, found.buckets);
-        self.transaction.rollback().await;
-        Ok(found)
-    }
-
-    /// Opens the cursor over the differences of one day.
-    async fn open_day(&self, (from, to): (OffsetDateTime, OffsetDateTime)) -> Result<(), db::Error> {
-        const CURSOR: &str = concat!("DECLARE difference NO SCROLL CURSOR FOR ", include_str!("verify.sql"));
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-            [&from, &to, &self.workspace, &self.watermark, &self.waiting];
-        self.transaction.execute(CURSOR, &params).await?;
-        Ok(())
+        transaction.rollback().await;
+        Ok(seen)
     }
 }
 
-async fn waiting_hours(connection: &Connection) -> Result<Vec<Option<Timestamp>>, db::Error> {
-    const OWN_QUEUE: &str = "SELECT to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
-    let mut sql = "SELECT DISTINCT bucket_hour FROM task_usage_hourly_dirty".to_owned();
-    if connection.query_one(OWN_QUEUE, &[]).await?.get(0) {
-        sql = format!("{} UNION {sql}", include_str!("verify_waiting.sql"));
+/// The hours whose rebuild waits in the queues.
+struct WaitingHours {
+    all: bool,
+    hours: HashSet<OffsetDateTime>,
+}
+
+impl WaitingHours {
+    async fn read(connection: &Connection) -> Result<Self, db::Error> {
+        const OWN_QUEUE: &str = "SELECT to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
+        let mut sql = "SELECT DISTINCT bucket_hour FROM task_usage_hourly_dirty".to_owned();
+        if connection.query_one(OWN_QUEUE, &[]).await?.get(0) {
+            sql = format!("{} UNION {sql}", include_str!("verify_waiting.sql"));
+        }
+        let mut waiting = Self { all: false, hours: HashSet::new() };
+        for row in connection.query(&sql, &[]).await? {
+            match row.get(0) {
+                Timestamp::NegInfinity => waiting.all = true,
+                Timestamp::Value(hour) => {
+                    waiting.hours.insert(start_of_hour(hour));
+                }
+                Timestamp::PosInfinity => {}
+            }
+        }
+        Ok(waiting)
     }
-    Ok(connection.query(&sql, &[]).await?.iter().map(|row| row.get(0)).collect())
+
+    fn contains(&self, hour: OffsetDateTime) -> bool {
+        self.all || self.hours.contains(&hour)
+    }
 }
 
 /// None for the row that counts the buckets.
-fn read_difference(row: &Row) -> Option<Difference> {
+fn read_difference(row: &Row, pass: Pass) -> Option<Difference> {
     let kind = match row.get(0) {
         "missing" => Kind::Missing,
         "extra" => Kind::Extra,
@@ -338,6 +407,7 @@ fn read_difference(row: &Row) -> Option<Difference> {
     Some(Difference {
         kind,
         waiting: row.get(21),
+        pass,
         bucket: Bucket {
             bucket_hour: row.get(2),
             workspace_id: row.get(3),
@@ -352,46 +422,43 @@ fn read_difference(row: &Row) -> Option<Difference> {
     })
 }
 
-/// Rebuilds buckets.
-struct Repair<'a> {
-    writer: &'a Connection,
+/// Rebuilds what is wrong. The functions of an older program are given the buckets by their queue, which a window drains.
+async fn rebuild(
+    session: &Connection,
     lock_wait: Duration,
-    days: Vec<(OffsetDateTime, OffsetDateTime)>,
-    fixed: u64,
-}
-
-impl Repair<'_> {
-    /// Puts the buckets into the queue for other programs and has a window drain it: that also works where the functions
-    /// of an older program are in place.
-    async fn rebuild(&mut self, differences: &[Difference], host: &dyn CompareHost) -> Result<(), CompareError> {
-        const ENQUEUE: &str = "
-            INSERT INTO task_usage_hourly_dirty AS d (
-                bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model, enqueued_at
-            )
-            SELECT k.*, now() - interval '1 second'
-            FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[]) k
-            ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET
-                enqueued_at = least(d.enqueued_at, excluded.enqueued_at)";
-        const REBUILD: &str = "SELECT rollup_task_usage_hourly_window(now() - interval '1 microsecond', now())";
-        let buckets = || differences.iter().map(|difference| &difference.bucket);
-        let transaction = lock(self.writer, self.lock_wait, &|waiting| host.waiting(waiting)).await?;
-        transaction
-            .execute(
-                ENQUEUE,
-                &[
-                    &buckets().map(|bucket| bucket.bucket_hour).collect::<Vec<_>>(),
-                    &buckets().map(|bucket| bucket.workspace_id).collect::<Vec<_>>(),
-                    &buckets().map(|bucket| bucket.runtime_id).collect::<Vec<_>>(),
-                    &buckets().map(|bucket| bucket.agent_id).collect::<Vec<_>>(),
-                    &buckets().map(|bucket| bucket.project_id).collect::<Vec<_>>(),
-                    &buckets().map(|bucket| bucket.provider.as_str()).collect::<Vec<_>>(),
-                    &buckets().map(|bucket| bucket.model.as_str()).collect::<Vec<_>>(),
-                ],
-            )
-            .await?;
-        transaction.query_one(REBUILD, &[]).await?;
-        transaction.commit().await?;
-        self.fixed += differences.len() as u64;
-        Ok(())
+    own_functions: bool,
+    seen: &Seen,
+    host: &dyn CompareHost,
+) -> Result<(), CompareError> {
+    const REBUILD: &str = "SELECT task_usage_hourly_rebuild($1)";
+    const ENQUEUE: &str = "
+        INSERT INTO task_usage_hourly_dirty AS d (
+            bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model, enqueued_at
+        )
+        SELECT k.*, now() - interval '1 second'
+        FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[]) k
+        ORDER BY 1, 2, 3, 4, 5, 6, 7
+        ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET
+            enqueued_at = least(d.enqueued_at, excluded.enqueued_at)";
+    const DRAIN: &str = "SELECT rollup_task_usage_hourly_window(now() - interval '1 microsecond', now())";
+    let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
+    if own_functions {
+        let hours: Vec<OffsetDateTime> = seen.hours.iter().copied().collect();
+        transaction.query_one(REBUILD, &[&hours]).await?;
+    } else {
+        let buckets = || seen.wrong.iter();
+        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] = [
+            &buckets().map(|bucket| bucket.bucket_hour).collect::<Vec<_>>(),
+            &buckets().map(|bucket| bucket.workspace_id).collect::<Vec<_>>(),
+            &buckets().map(|bucket| bucket.runtime_id).collect::<Vec<_>>(),
+            &buckets().map(|bucket| bucket.agent_id).collect::<Vec<_>>(),
+            &buckets().map(|bucket| bucket.project_id).collect::<Vec<_>>(),
+            &buckets().map(|bucket| bucket.provider.as_str()).collect::<Vec<_>>(),
+            &buckets().map(|bucket| bucket.model.as_str()).collect::<Vec<_>>(),
+        ];
+        transaction.execute(ENQUEUE, &params).await?;
+        transaction.query_one(DRAIN, &[]).await?;
     }
+    transaction.commit().await?;
+    Ok(())
 }

@@ -1,7 +1,8 @@
 -- Buckets of [$1, $2) that are not what the raw rows add up to, as it was written down in the platform's specification
 -- and on purpose without any function of the rollup. First a row with the number of buckets that the raw rows make.
 --
--- $3 a workspace, or NULL for all · $4 the watermark · $5 hours that wait in the queues; '-infinity' for all hours
+-- $3 a workspace, or NULL for all · $4 the watermark. Rows changed between that and now wait for the next tick; one dated
+-- in the future has reported itself.
 --
 -- Every table is reached by index from the step before, whatever the statistics say: OFFSET 0 sees to it.
 WITH raw AS (
@@ -19,7 +20,8 @@ WITH raw AS (
         sum(u.cache_write_tokens)::bigint AS cache_write_tokens,
         count(DISTINCT u.task_id)         AS task_count,
         count(*)                          AS event_count,
-        bool_or(coalesce(u.updated_at, u.created_at) >= $4::text::timestamptz) AS is_new
+        bool_or(coalesce(u.updated_at, u.created_at) >= $4::text::timestamptz
+                AND coalesce(u.updated_at, u.created_at) <= now()) AS is_new
     FROM task_usage u
     CROSS JOIN LATERAL (
         SELECT a.workspace_id, t.runtime_id, t.agent_id, i.project_id
@@ -63,8 +65,6 @@ SELECT
     coalesce(s.input_tokens, 0), coalesce(s.output_tokens, 0), coalesce(s.cache_read_tokens, 0),
     coalesce(s.cache_write_tokens, 0), coalesce(s.task_count, 0), coalesce(s.event_count, 0),
     coalesce(r.is_new, false)
-        OR coalesce(r.bucket_hour, s.bucket_hour) = ANY ($5::timestamptz[])
-        OR '-infinity' = ANY ($5)
 FROM raw r
 FULL JOIN stored s
     ON  s.bucket_hour = r.bucket_hour

@@ -3,14 +3,12 @@ WITH waiting_tasks AS (
     SELECT q.task_id FROM task_usage_hourly_invalidation q WHERE q.task_id IS NOT NULL
     UNION
     SELECT t.id
-    FROM (SELECT DISTINCT q.issue_id, q.agent_id FROM task_usage_hourly_invalidation q
-          WHERE num_nonnulls(q.issue_id, q.agent_id) = 1) q
-    CROSS JOIN LATERAL (
-        SELECT t.id FROM agent_task_queue t WHERE t.issue_id = q.issue_id
-        UNION ALL
-        SELECT t.id FROM agent_task_queue t WHERE t.agent_id = q.agent_id
-        OFFSET 0
-    ) t
+    FROM (SELECT DISTINCT q.issue_id FROM task_usage_hourly_invalidation q WHERE q.issue_id IS NOT NULL) q
+    JOIN agent_task_queue t ON t.issue_id = q.issue_id
+    UNION
+    SELECT t.id
+    FROM (SELECT DISTINCT q.agent_id FROM task_usage_hourly_invalidation q WHERE q.agent_id IS NOT NULL) q
+    JOIN agent_task_queue t ON t.agent_id = q.agent_id
 )
 SELECT q.bucket_hour FROM task_usage_hourly_invalidation q WHERE q.bucket_hour IS NOT NULL
 UNION

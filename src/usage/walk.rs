@@ -247,13 +247,14 @@ async fn walk_months(
     if arrived {
         host.clear(&transaction).await?;
     }
+    // One look at the whole table, which may use several processes, is cheaper than counting with each month.
+    let count = transaction.query_one("SELECT count(*) FROM task_usage", &[]);
+    let rows = with_heartbeat(count, || host.progress(done, total, resume.buckets)).await?.get::<_, i64>(0);
+    let rows = rows.unsigned_abs();
     transaction.commit().await?;
     if !arrived {
         return Err(WalkError::HeldBack { watermark, pid: oldest_writer(connection).await? });
     }
-    // One look at the whole table, which may use several processes, is cheaper than counting with each month.
-    let rows: i64 = connection.query_one("SELECT count(*) FROM task_usage", &[]).await?.get(0);
-    let rows = rows.unsigned_abs();
     Ok(WalkReport::Walked { months: total, rows, buckets: resume.buckets + buckets, from, watermark })
 }
 

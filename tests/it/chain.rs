@@ -25,6 +25,26 @@ async fn a_second_run_has_nothing_to_do_and_writes_nothing() {
 }
 
 #[tokio::test]
+async fn nobody_may_put_a_function_with_the_owner_s_rights_on_a_table_of_his_own() {
+    for version in [84, latest()] {
+        let database = TestDatabase::at_version(version, 0, 0).await;
+        let open: Vec<String> = database
+            .rows(
+                "SELECT p.oid::regprocedure::text FROM pg_proc p
+                 WHERE p.prosecdef AND has_function_privilege('public', p.oid, 'EXECUTE')",
+                &[],
+            )
+            .await
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        assert_eq!(open, Vec::<String>::new());
+        let definers: i64 = database.value("SELECT count(*) FROM pg_proc WHERE prosecdef").await;
+        assert!(definers > 4);
+    }
+}
+
+#[tokio::test]
 async fn the_names_that_other_programs_use_are_there() {
     let database = TestDatabase::at_version(102, 0, 0).await;
     let missing: Vec<String> = database

@@ -45,8 +45,10 @@ async fn without_a_rollup_its_commands_say_what_to_do() {
     }
     let database = TestDatabase::at_version(104, 0, 0).await;
     database.batch("DELETE FROM task_usage_hourly_rollup_state").await;
-    let refused = database.program().args(["rollup", "tick"]).run().expect(7);
-    assert!(refused.stderr.contains("INSERT INTO task_usage_hourly_rollup_state"), "{}", refused.stderr);
+    for command in ["tick", "status"] {
+        let refused = database.program().args(["rollup", command]).run().expect(7);
+        assert!(refused.stderr.contains("INSERT INTO task_usage_hourly_rollup_state"), "{}", refused.stderr);
+    }
 }
 
 #[tokio::test]

@@ -98,15 +98,24 @@ async fn a_scope_limits_what_is_compared() {
 #[tokio::test]
 async fn what_the_next_tick_will_see_to_is_no_fault_while_there_are_ticks() {
     let database = rolled_up().await;
+    // Some tasks have no runtime, and their usage makes no buckets.
+    database
+        .batch(
+            "CREATE VIEW counting AS
+             SELECT u.id, u.task_id, t.agent_id, t.issue_id
+             FROM task_usage u JOIN agent_task_queue t ON t.id = u.task_id
+             WHERE t.runtime_id IS NOT NULL",
+        )
+        .await;
     let writes = [
-        "INSERT INTO task_usage (task_id, model, input_tokens) SELECT id, 'new', 5 FROM agent_task_queue LIMIT 3",
-        "UPDATE task_usage SET input_tokens = 0 WHERE id IN (SELECT id FROM task_usage LIMIT 3)",
-        "UPDATE task_usage SET model = 'renamed', updated_at = now() WHERE id = (SELECT max(id::text)::uuid FROM task_usage)",
-        "DELETE FROM task_usage WHERE id IN (SELECT id FROM task_usage ORDER BY id LIMIT 2)",
-        "DELETE FROM issue WHERE id = (SELECT issue_id FROM agent_task_queue WHERE issue_id IS NOT NULL LIMIT 1)",
+        "INSERT INTO task_usage (task_id, model, input_tokens) SELECT task_id, 'new', 5 FROM counting LIMIT 1",
+        "UPDATE task_usage SET input_tokens = 0 WHERE id IN (SELECT id FROM counting LIMIT 3)",
+        "UPDATE task_usage SET model = 'renamed', updated_at = now() WHERE id = (SELECT id FROM counting LIMIT 1)",
+        "DELETE FROM task_usage WHERE id IN (SELECT id FROM counting LIMIT 2)",
+        "DELETE FROM issue WHERE id = (SELECT issue_id FROM counting WHERE issue_id IS NOT NULL LIMIT 1)",
         "UPDATE agent SET name = 'moved', workspace_id = (SELECT id FROM workspace w WHERE w.id <> workspace_id LIMIT 1)
-         WHERE id = (SELECT agent_id FROM agent_task_queue LIMIT 1)",
-        "UPDATE agent_task_queue SET runtime_id = NULL WHERE id IN (SELECT task_id FROM task_usage LIMIT 2)",
+         WHERE id = (SELECT agent_id FROM counting LIMIT 1)",
+        "UPDATE agent_task_queue SET runtime_id = NULL WHERE id IN (SELECT task_id FROM counting LIMIT 2)",
         "TRUNCATE task_usage",
     ];
     for write in writes {
@@ -127,11 +136,90 @@ async fn what_the_next_tick_will_see_to_is_no_fault_while_there_are_ticks() {
 
 #[tokio::test]
 async fn a_rollup_that_nobody_keeps_going_is_a_fault() {
-    let database = TestDatabase::at_version(104, 0, 0).await;
-    database.write_usage(100, 2).await;
+    let database = rolled_up().await;
+    let write = "INSERT INTO task_usage (task_id, model, input_tokens)
+                 SELECT id, 'new', 5 FROM agent_task_queue WHERE runtime_id IS NOT NULL LIMIT 1";
+    database.batch(write).await;
+    database.program().args(["verify", "rollup"]).run().expect(0);
     database.batch("UPDATE task_usage_hourly_rollup_state SET watermark_at = now() - interval '2 hours'").await;
     let run = database.program().args(["verify", "rollup"]).run().expect(4);
-    assert!(run.stdout.contains(" for a tick, the last one came 2h ago; see migrate rollup status"), "{}", run.stdout);
+    assert!(run.stdout.contains("1 bucket waits, and the watermark is 2h behind; see migrate"), "{}", run.stdout);
+}
+
+#[tokio::test]
+async fn a_row_dated_in_the_future_does_not_hide_its_bucket() {
+    let database = rolled_up().await;
+    let future = "UPDATE task_usage SET updated_at = now() + interval '1 year'
+                  WHERE id = (SELECT u.id FROM task_usage u JOIN agent_task_queue t ON t.id = u.task_id
+                              WHERE t.runtime_id IS NOT NULL LIMIT 1)";
+    database.batch(future).await;
+    database.program().args(["verify", "rollup"]).run().expect(0);
+    database
+        .batch("SELECT rollup_task_usage_hourly_window(now() - interval '1 second', now() + interval '1 second')")
+        .await;
+    database
+        .batch(
+            "UPDATE task_usage_hourly SET input_tokens = input_tokens + 1
+             WHERE bucket_hour = (SELECT task_usage_hour_bucket(created_at) FROM task_usage WHERE updated_at > now())",
+        )
+        .await;
+    database.program().args(["verify", "rollup"]).run().expect(4);
+    database.program().args(["verify", "rollup", "--fix"]).run().expect(0);
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_bucket_between_two_hours_is_removed() {
+    let database = rolled_up().await;
+    database
+        .batch("UPDATE task_usage_hourly SET bucket_hour = bucket_hour + interval '30 minutes' WHERE ctid = '(0,1)'")
+        .await;
+    database.program().args(["verify", "rollup"]).run().expect(4);
+    let fixed = database.program().args(["verify", "rollup", "--fix"]).run().expect(0);
+    assert!(fixed.stdout.contains("rebuilt 2 buckets"), "one missing, one extra: {}", fixed.stdout);
+    database.assert_parity().await;
+}
+
+/// A window that knows the queue that other programs fill, and nothing of ours.
+const OLDER_FUNCTIONS: &str = "
+    DROP TRIGGER trg_tu_insert_dirty_hourly ON task_usage;
+    DROP TABLE task_usage_hourly_invalidation CASCADE;
+    DROP FUNCTION task_usage_hourly_rebuild, task_usage_hourly_horizon;
+    CREATE OR REPLACE FUNCTION rollup_task_usage_hourly_window(p_from timestamptz, p_to timestamptz)
+    RETURNS bigint LANGUAGE plpgsql AS $$
+    DECLARE v_hours timestamptz[];
+    BEGIN
+        WITH drained AS (DELETE FROM task_usage_hourly_dirty WHERE enqueued_at < p_to RETURNING bucket_hour)
+        SELECT array_agg(DISTINCT bucket_hour) INTO v_hours FROM drained;
+        DELETE FROM task_usage_hourly WHERE bucket_hour = ANY (v_hours);
+        INSERT INTO task_usage_hourly (bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model,
+            input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, task_count, event_count)
+        SELECT * FROM task_usage_hourly_of(v_hours);
+        RETURN 1;
+    END $$";
+
+#[tokio::test]
+async fn the_functions_of_an_older_program_can_be_verified_and_put_to_work() {
+    let database = rolled_up().await;
+    database.batch(OLDER_FUNCTIONS).await;
+    database.program().args(["verify", "rollup"]).run().expect(0);
+    database.batch(TAMPER).await;
+    database.program().args(["verify", "rollup"]).run().expect(4);
+    let fixed = database.program().args(["verify", "rollup", "--fix"]).run().expect(0);
+    assert!(fixed.stdout.contains("rebuilt 4 buckets"), "{}", fixed.stdout);
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_repair_is_only_about_its_scope_and_leaves_the_queue_alone() {
+    let database = rolled_up().await;
+    database.batch(TAMPER).await;
+    database.batch("UPDATE task_usage SET output_tokens = output_tokens + 1 WHERE model = 'large'").await;
+    let queued: i64 = database.value("SELECT count(*) FROM task_usage_hourly_invalidation").await;
+    let scope = ["verify", "rollup", "--fix", "--from", "2020-02-03", "--to", "2020-02-04"];
+    let fixed = database.program().args(scope).run().expect(0);
+    assert!(fixed.stdout.contains("rebuilt 1 bucket\n"), "{}", fixed.stdout);
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM task_usage_hourly_invalidation").await, queued);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use time::{OffsetDateTime, UtcOffset};
 use super::super::failure::Failure;
 use super::human_rollup;
 use crate::engine::{Event, HookRun, Mode, Preview, PreviewStep, Progress, Status, StatusEntry, Version};
-use crate::usage::{Comparison, Difference, grouped};
+use crate::usage::{Comparison, Difference, Pass, grouped};
 
 /// How often progress is told where no bar can be drawn.
 const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(3);
@@ -35,13 +35,14 @@ pub(super) struct Human {
     told: Option<Instant>,
     /// When a comparison began.
     began: Option<Instant>,
-    /// Differences found up to now.
-    differences: usize,
+    /// Differences found, and left after a repair.
+    found: usize,
+    left: usize,
 }
 
 impl Human {
     pub fn new(quiet: bool, verbose: u8) -> Self {
-        Self { quiet, verbose, bar: None, told: None, began: None, differences: 0 }
+        Self { quiet, verbose, bar: None, told: None, began: None, found: 0, left: 0 }
     }
 
     /// Takes the progress bar off the screen.
@@ -160,8 +161,13 @@ impl Human {
         if difference.waiting && self.verbose == 0 {
             return;
         }
-        self.differences += 1;
-        if self.differences > DIFFERENCES_SHOWN && self.verbose == 0 {
+        // What is left after a repair is worth as many lines as what was found.
+        let told = match difference.pass {
+            Pass::Found => &mut self.found,
+            Pass::Left => &mut self.left,
+        };
+        *told += 1;
+        if *told > DIFFERENCES_SHOWN && self.verbose == 0 {
             return;
         }
         let text = human_rollup::said_of_difference(difference);
@@ -173,8 +179,8 @@ impl Human {
 
     pub fn compared(&mut self, found: &Comparison) {
         self.clear();
-        if self.differences > DIFFERENCES_SHOWN && self.verbose == 0 {
-            let more = self.differences - DIFFERENCES_SHOWN;
+        let more = self.found.saturating_sub(DIFFERENCES_SHOWN) + self.left.saturating_sub(DIFFERENCES_SHOWN);
+        if more > 0 && self.verbose == 0 {
             out(&format!("and {} more; -v or --format json name them all", grouped(more as u64)));
         }
         human_rollup::compared(found);

@@ -1,14 +1,14 @@
 //! The rollup, for a person.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::human::{BOLD, DIM, RED, RESET, YELLOW, aside, aside_in, count, out, short, utc};
+use super::super::failure::Failure;
+use super::human::{self, BOLD, DIM, RED, RESET, YELLOW, aside, aside_in, count, out, short, utc};
 use crate::db::Database;
 use crate::usage::{
-    Bucket, Comparison, Cron, CronJob, Difference, Kind, Standing, Sums, Tick, TickError, Tokens, Way, grouped,
+    Bucket, Comparison, Cron, CronJob, Difference, Kind, Pass, Standing, Sums, Tick, Tokens, Way, grouped,
 };
 
 pub(super) fn tick(tick: &Tick) {
@@ -23,9 +23,10 @@ pub(super) fn watched(tick: &Tick) {
     out(&format!("{}  {}", utc(OffsetDateTime::now_utc()), said_of(tick)));
 }
 
-pub(super) fn watch_failed(error: &TickError, again_in: Duration) {
+pub(super) fn watch_failed(failure: &Failure, again_in: Duration) {
+    human::failure(failure);
     let (now, again_in) = (utc(OffsetDateTime::now_utc()), humantime::format_duration(again_in));
-    let _ = writeln!(anstream::stderr(), "{now}  {RED}error:{RESET} {error}; it is tried again in {again_in}");
+    aside(&format!("{now}  it is tried again in {again_in}"));
 }
 
 pub(super) fn watch_ended() {
@@ -112,7 +113,7 @@ pub(super) fn nobody_schedules(ways: &[Way]) {
 
 /// A bucket that is not what it should be: where, by how much, and whose it is.
 pub(super) fn said_of_difference(difference: &Difference) -> String {
-    let Difference { kind, waiting, bucket, raw, stored } = difference;
+    let Difference { kind, waiting, pass, bucket, raw, stored } = difference;
     let (kind, color) = match (kind, waiting) {
         (_, true) => ("waiting", DIM),
         (Kind::Missing, _) => ("missing", RED),
@@ -130,12 +131,13 @@ pub(super) fn said_of_difference(difference: &Difference) -> String {
         .filter(|(_, (stored, raw))| **stored != *raw)
         .map(|(name, (stored, raw))| format!("{name} {:+}", i128::from(*stored) - i128::from(raw)))
         .collect();
+    let still = if *pass == Pass::Left { "still " } else { "" };
     let Bucket { workspace_id, runtime_id, agent_id, provider, model, .. } = bucket;
     let hour = utc(bucket.bucket_hour);
     let hour = hour.strip_suffix(":00").unwrap_or(&hour);
     let project = bucket.project_id.map_or("none".to_owned(), |project| project.to_string());
     format!(
-        "{color}{kind:<9}{RESET}  {hour} UTC  {provider} {model}: {}\n\
+        "{color}{still}{kind:<9}{RESET}  {hour} UTC  {provider} {model}: {}\n\
          {DIM}           workspace {workspace_id} agent {agent_id}\n\
          {:11}runtime   {runtime_id} project {project}{RESET}",
         off.join(", "),
@@ -168,9 +170,7 @@ pub(super) fn compared(found: &Comparison) {
         let waiting = counted(waiting, "bucket");
         if found.is_stalled() {
             let ago = ago(lag);
-            out(&format!(
-                "{RED}{waiting} {wait} for a tick{RESET}, the last one came {ago} ago; see migrate rollup status"
-            ));
+            out(&format!("{RED}{waiting} {wait}, and the watermark is {ago} behind{RESET}; see migrate rollup status"));
         } else {
             out(&format!("{waiting} {wait} for the next tick"));
         }

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::super::failure::Failure;
 use crate::db::Database;
 use crate::engine::{Event, Mode, Preview, PreviewStep, Status, StatusEntry};
-use crate::usage::{Comparison, Difference, Standing, Tick, TickError, Way};
+use crate::usage::{Comparison, Difference, Standing, Tick, Way};
 
 pub(super) fn line(value: &impl Serialize) {
     if let Ok(text) = serde_json::to_string(value) {
@@ -71,8 +71,16 @@ pub(super) fn watching(database: &Database, every: Duration) {
     line(&json!({ "event": "watching", "database": database.to_string(), "every": every.as_secs_f64() }));
 }
 
-pub(super) fn watch_failed(error: &TickError, again_in: Duration) {
-    line(&json!({ "event": "tick_failed", "message": error.to_string(), "again_in": again_in.as_secs_f64() }));
+pub(super) fn watch_failed(failure: &Failure, again_in: Duration) {
+    if let Ok(serde_json::Value::Object(mut object)) = serde_json::to_value(failure) {
+        object.remove("exit_code");
+        object.insert("again_in".to_owned(), json!(again_in.as_secs_f64()));
+        named("tick_failed", &object);
+    }
+}
+
+pub(super) fn comparing(done: u64, total: u64, buckets: u64) {
+    line(&json!({ "event": "comparing", "unit": "days", "done": done, "total": total, "buckets": buckets }));
 }
 
 pub(super) fn watch_ended() {

@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::rollup::did_something;
 use crate::db::Database;
 use crate::engine::{Event, Preview, StatusEntry};
-use crate::usage::{Comparison, Difference, Standing, Tick, TickError, Way};
+use crate::usage::{Comparison, Difference, Standing, Tick, Way};
 
 /// One of the two ways to look.
 pub(super) struct Renderer(Kind);
@@ -102,11 +102,11 @@ impl Renderer {
     }
 
     /// A tick of a watch failed.
-    pub fn watch_failed(&self, error: &TickError, again_in: Duration) {
+    pub fn watch_failed(&self, failure: &Failure, again_in: Duration) {
         if let Kind::Json { .. } = &self.0 {
-            json::watch_failed(error, again_in);
+            json::watch_failed(failure, again_in);
         }
-        human_rollup::watch_failed(error, again_in);
+        human_rollup::watch_failed(failure, again_in);
     }
 
     /// A watch was told to stop.
@@ -137,8 +137,12 @@ impl Renderer {
 
     /// A comparison has come further.
     pub fn comparing(&self, done: u64, total: u64, buckets: u64) {
-        if let Kind::Human(human) = &self.0 {
-            human.lock().unwrap_or_else(PoisonError::into_inner).comparing(done, total, buckets);
+        match &self.0 {
+            Kind::Human(human) => {
+                human.lock().unwrap_or_else(PoisonError::into_inner).comparing(done, total, buckets);
+            }
+            Kind::Json { quiet: true, .. } => {}
+            Kind::Json { .. } => json::comparing(done, total, buckets),
         }
     }
 

@@ -81,7 +81,7 @@ impl World {
         }
         database.batch(&format!("BEGIN; {pipeline} COMMIT;")).await;
         // Sessions that stand in each other's way take turns by giving up.
-        let url = format!("{}?options=-c%20lock_timeout%3D15ms", database.url);
+        let url = format!("{}?options=-c%20lock_timeout%3D15ms%20-c%20deadlock_timeout%3D5ms", database.url);
         let connector = Connector::new(Database::from_url(&url).unwrap(), CancellationToken::new());
         let mut sessions = Vec::new();
         for _ in 0..=WRITERS {
@@ -249,10 +249,12 @@ impl World {
             self.run(WRITERS, "BEGIN").await;
             self.sessions[WRITERS].open = true;
         } else if self.dice.below(8) == 0 {
-            // One that is cancelled must leave no lock behind, which the next one would notice.
+            // One that is cancelled must leave no lock behind.
             let cancelled = format!("SET LOCAL statement_timeout TO '2ms'; {call}");
             self.run(WRITERS, &cancelled).await;
-            return Ok(());
+            let left = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()";
+            let left: i64 = self.roller().query_one(left, &[]).await.unwrap().get(0);
+            return if left == 0 { Ok(()) } else { Err(self.fail("a cancelled call has kept its lock")) };
         }
         let outcome = self.roller().batch(&call).await;
         self.tell(WRITERS, &call, &said(&outcome));
