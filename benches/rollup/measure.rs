@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use migrate::CancellationToken;
 use migrate::db::{Connection, Connector, Database, Error, Waiting};
 use migrate::usage::{self, CompareHost, Difference, Resume, Scope, Tick, WalkHost, WalkOptions};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
 
 /// How many usage rows share a bucket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
     /// Nearly a bucket a row.
@@ -38,7 +38,7 @@ impl Shape {
 }
 
 /// Seconds, medians of some rounds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cell {
     pub shape: Shape,
     pub rows: u64,
@@ -60,7 +60,7 @@ pub struct Cell {
 }
 
 /// Rows written per second, medians of some rounds.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Writes {
     pub shape: Shape,
     pub rows: u64,
@@ -71,7 +71,7 @@ pub struct Writes {
 }
 
 /// With and without the rollup's triggers.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Compared {
     pub with_triggers: f64,
     pub without: f64,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use migrate::usage::grouped;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::Outcome;
@@ -14,7 +14,7 @@ use crate::measure::{Cell, Compared, Writes};
 const BEGIN: &str = "<!-- measured by: cargo bench --bench rollup -->";
 const END: &str = "<!-- end of what was measured -->";
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Report {
     pub date: String,
     pub machine: String,
@@ -88,8 +88,16 @@ impl Report {
         Ok(())
     }
 
-    pub fn publish(&self, docs: &Path) -> Outcome<()> {
-        self.write(&docs.join("performance"))?;
+    /// Into the documentation. A run of one shape leaves the numbers of the other as they were.
+    pub fn publish(mut self, docs: &Path) -> Outcome<()> {
+        let folder = docs.join("performance");
+        let before: Self = serde_json::from_str(&std::fs::read_to_string(folder.join("rollup.json"))?)?;
+        let measured: Vec<_> = self.cells.iter().map(|cell| cell.shape).collect();
+        self.cells.extend(before.cells.into_iter().filter(|cell| !measured.contains(&cell.shape)));
+        self.writes.extend(before.writes.into_iter().filter(|writes| !measured.contains(&writes.shape)));
+        self.cells.sort_by_key(|cell| (cell.shape.name() == "dense", cell.rows));
+        self.writes.sort_by_key(|writes| (writes.shape.name() == "dense", writes.rows));
+        self.write(&folder)?;
         let page = docs.join("performance.md");
         let text = std::fs::read_to_string(&page)?;
         let (before, rest) =
