@@ -8,7 +8,7 @@ use super::exit;
 use super::failure::Failure;
 use super::render::Renderer;
 use crate::db::Connector;
-use crate::usage::{self, Standing, Tick, WatchEvent};
+use crate::usage::{self, Standing, WatchEvent};
 
 /// Subcommands of `migrate rollup`.
 #[derive(Debug, Subcommand)]
@@ -65,9 +65,4 @@ impl Rollup {
         }
         Ok(exit::OK)
     }
-}
-
-/// Whether a watch says a line about this tick.
-pub(super) fn did_something(tick: &Tick) -> bool {
-    matches!(tick, Tick::Done { buckets: 1.., .. })
 }

@@ -10,7 +10,7 @@ use super::render::Renderer;
 use crate::catalog;
 use crate::db::Connector;
 use crate::engine::{Migrator, UpOptions, Version};
-use crate::usage::{Standing, TickError};
+use crate::usage::Scheduling;
 
 /// Arguments of `migrate up`.
 #[derive(Debug, Args)]
@@ -54,15 +54,15 @@ impl Up {
 async fn advise(connector: &Connector, renderer: &Renderer) {
     let look = async {
         let connection = connector.clone().read_only().connect("migrate: up").await?;
-        let standing = Standing::read(&connection).await;
+        let scheduling = Scheduling::read(&connection).await;
         connection.close().await;
-        standing
+        scheduling
     };
     match look.await {
-        Ok(standing) if !standing.scheduling.is_anybody_there() => {
-            renderer.nobody_schedules(&standing.scheduling.ways(connector.database().name()));
+        Ok(Some(scheduling)) if !scheduling.is_anybody_there() => {
+            renderer.nobody_schedules(&scheduling.ways(connector.database().name()));
         }
-        Ok(_) | Err(TickError::NoPipeline) => {}
+        Ok(_) => {}
         Err(error) => tracing::debug!("who schedules the rollup could not be found out: {error}"),
     }
 }

@@ -1,5 +1,6 @@
 //! The usage rollup, as programs see it.
 
+mod difference;
 mod queries;
 mod standing;
 mod survey;
@@ -7,13 +8,14 @@ mod tick;
 mod verify;
 mod walk;
 
+pub use difference::{Bucket, Comparison, Difference, Kind, Pass, Scope, Sums};
 pub use queries::{
     DayUsage, ModelUsage, TaskUsage, Tokens, UsageRow, by_day_and_model, by_model, of_issue, of_task, upsert,
 };
 pub use standing::{Cron, CronJob, Scheduling, Standing, Way};
 pub use survey::{Survey, SurveyError};
 pub use tick::{Tick, TickError, WatchEvent, tick, watch};
-pub use verify::{Bucket, CompareError, CompareHost, Comparison, Difference, Kind, Pass, Scope, Sums, compare, fix};
+pub use verify::{CompareError, CompareHost, compare, fix};
 pub use walk::{Resume, WalkError, WalkHost, WalkOptions, WalkReport, forecast, walk};
 
 /// A number with its thousands apart: 52,000.

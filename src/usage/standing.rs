@@ -112,12 +112,13 @@ impl Scheduling {
         cron.into_iter().chain([watch]).collect()
     }
 
-    /// Looks who is there.
+    /// Looks who is there; none if there is no rollup to call for.
     ///
     /// # Errors
     ///
     /// What the server says. What this role may not see counts as not there.
-    pub async fn read(connection: &Connection) -> Result<Self, Error> {
+    pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
+        const THERE: &str = "SELECT to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
         const WATCHES: &str = "
             SELECT pid, application_name, host(client_addr), backend_start
             FROM pg_catalog.pg_stat_activity
@@ -126,6 +127,9 @@ impl Scheduling {
         const LATELY: &str = "
             SELECT coalesce(max(last_run_finished_at) > now() - interval '15 minutes', false)
             FROM task_usage_hourly_rollup_state";
+        if !connection.query_one(THERE, &[]).await?.get::<_, bool>(0) {
+            return Ok(None);
+        }
         let rows = connection.query(WATCHES, &[&WATCH_APPLICATION]).await?;
         let watches = rows
             .iter()
@@ -133,7 +137,7 @@ impl Scheduling {
             .collect();
         let ticked_lately = connection.query_one(LATELY, &[]).await?.get(0);
         let (cron, jobs) = cron_jobs(connection).await?;
-        Ok(Self { jobs, watches, ticked_lately, cron })
+        Ok(Some(Self { jobs, watches, ticked_lately, cron }))
     }
 }
 
@@ -184,14 +188,9 @@ impl Standing {
     ///
     /// What the server says; [`TickError::NoPipeline`] and [`TickError::NoState`] if there is no rollup.
     pub async fn read(connection: &Connection) -> Result<Self, TickError> {
-        const THERE: &str = "
-            SELECT to_regclass('task_usage_hourly_rollup_state') IS NOT NULL,
-                   to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
-        let row = connection.query_one(THERE, &[]).await?;
-        let (there, own_queue): (bool, bool) = (row.get(0), row.get(1));
-        if !there {
-            return Err(TickError::NoPipeline);
-        }
+        const OWN_QUEUE: &str = "SELECT to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
+        let Some(scheduling) = Scheduling::read(connection).await? else { return Err(TickError::NoPipeline) };
+        let own_queue: bool = connection.query_one(OWN_QUEUE, &[]).await?.get(0);
         let queue = if own_queue { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
         let sql = include_str!("standing.sql").replace("{queue}", queue);
         let Some(row) = connection.query_opt(&sql, &[]).await? else { return Err(TickError::NoState) };
@@ -211,7 +210,7 @@ impl Standing {
             last_run_rows: row.get(6),
             last_error: row.get(7),
             held_back_by,
-            scheduling: Scheduling::read(connection).await?,
+            scheduling,
         })
     }
 }

@@ -43,6 +43,12 @@ pub enum Tick {
 }
 
 impl Tick {
+    /// Whether it changed a bucket.
+    #[must_use]
+    pub fn did_something(&self) -> bool {
+        matches!(self, Self::Done { buckets: 1.., .. })
+    }
+
     /// Whether there is more to do than one tick may.
     #[must_use]
     pub fn is_behind(&self) -> bool {
@@ -100,7 +106,10 @@ async fn try_tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, 
         return Ok(Tick::Busy { holder: holder(connection, ROLLUP_LOCK).await? });
     }
     set_lock_timeout(&transaction, lock_wait).await?;
-    let Some(before) = transaction.query_opt(STATE, &[]).await? else { return Err(TickError::NoState) };
+    let Some(before) = transaction.query_opt(STATE, &[]).await? else {
+        transaction.rollback().await;
+        return Err(TickError::NoState);
+    };
     let buckets: i64 = transaction.query_one("SELECT rollup_task_usage_hourly()", &[]).await?.get(0);
     let after = transaction.query_one(STATE, &[]).await?;
     transaction.commit().await?;

@@ -10,11 +10,11 @@
 use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
+use super::difference::{Bucket, Comparison, Difference, Kind, Pass, Scope, Sums};
 use super::queries::Tokens;
 use super::walk::lock;
 use super::{Survey, SurveyError};
@@ -23,147 +23,8 @@ use crate::db::{self, Connection, Connector, LockTimeout, Waiting};
 /// How many differences are in memory at once.
 const BATCH: usize = 1000;
 
-/// Behind by more than this many seconds, a rollup is not just waiting for its next tick. The guard of V103 says so too.
-const TOLERATED_LAG: f64 = 3600.0;
-
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
-
-/// What to compare.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Scope {
-    /// Only this workspace.
-    pub workspace: Option<Uuid>,
-    /// From the hour that holds this time.
-    pub from: Option<OffsetDateTime>,
-    /// Up to this time, and the end of the hour that holds it if one does.
-    pub to: Option<OffsetDateTime>,
-}
-
-/// What identifies a bucket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Bucket {
-    /// Its hour.
-    #[serde(with = "time::serde::rfc3339")]
-    pub bucket_hour: OffsetDateTime,
-    /// Whose usage it is.
-    pub workspace_id: Uuid,
-    /// The runtime of the tasks.
-    pub runtime_id: Uuid,
-    /// The agent of the tasks.
-    pub agent_id: Uuid,
-    /// The project of their issues, if any.
-    pub project_id: Option<Uuid>,
-    /// Who offers the model.
-    pub provider: String,
-    /// The model.
-    pub model: String,
-}
-
-/// What a bucket adds up to. Zeros where there is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Sums {
-    /// Its tokens.
-    #[serde(flatten)]
-    pub tokens: Tokens,
-    /// Tasks they come from.
-    pub tasks: i64,
-    /// Usage rows they come from.
-    pub events: i64,
-}
-
-/// In what way a bucket is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// There is usage, and no bucket.
-    Missing,
-    /// There is a bucket, and no usage.
-    Extra,
-    /// They do not agree.
-    Different,
-}
-
-/// When a bucket was seen to be wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pass {
-    /// By the comparison.
-    Found,
-    /// Again after the repair.
-    Left,
-}
-
-/// A bucket that is not what the raw rows add up to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Difference {
-    /// In what way.
-    pub kind: Kind,
-    /// Whether the next tick will see to it.
-    pub waiting: bool,
-    /// Whether it was seen before or after the repair.
-    pub pass: Pass,
-    /// Which bucket.
-    #[serde(flatten)]
-    pub bucket: Bucket,
-    /// What the raw rows add up to.
-    pub raw: Sums,
-    /// What is stored.
-    pub stored: Sums,
-}
-
-/// What a comparison found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Comparison {
-    /// Days that hold usage or buckets.
-    pub days: u64,
-    /// Buckets that the raw rows make.
-    pub buckets: u64,
-    /// Missing ones that are not waiting.
-    pub missing: u64,
-    /// Extra ones that are not waiting.
-    pub extra: u64,
-    /// Different ones that are not waiting.
-    pub different: u64,
-    /// Those that wait for the next tick.
-    pub waiting: u64,
-    /// Those that were rebuilt.
-    pub fixed: u64,
-    /// Seconds from the rollup's watermark to the database's clock.
-    pub lag: f64,
-}
-
-impl Comparison {
-    /// Buckets that are wrong and not just waiting.
-    #[must_use]
-    pub fn wrong(&self) -> u64 {
-        self.missing + self.extra + self.different
-    }
-
-    /// Whether buckets wait although ticks have stopped.
-    #[must_use]
-    pub fn is_stalled(&self) -> bool {
-        self.waiting > 0 && self.lag > TOLERATED_LAG
-    }
-
-    fn count(&mut self, difference: &Difference) {
-        *match difference {
-            Difference { waiting: true, .. } => &mut self.waiting,
-            Difference { kind: Kind::Missing, .. } => &mut self.missing,
-            Difference { kind: Kind::Extra, .. } => &mut self.extra,
-            Difference { kind: Kind::Different, .. } => &mut self.different,
-        } += 1;
-    }
-
-    fn add(&mut self, day: &Self) {
-        self.buckets += day.buckets;
-        self.missing += day.missing;
-        self.extra += day.extra;
-        self.different += day.different;
-        self.waiting += day.waiting;
-        self.lag = day.lag;
-    }
-}
 
 /// What a comparison needs from whoever runs it.
 pub trait CompareHost: Send + Sync {

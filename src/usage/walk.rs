@@ -237,6 +237,12 @@ async fn walk_months(
         }
     }
 
+    // One look at the whole table, which may use several processes, is cheaper than counting with each month. It is
+    // taken while nobody has to wait for us, and while a failure still finds the progress kept.
+    let count = connection.query_one("SELECT count(*) FROM task_usage", &[]);
+    let rows = with_heartbeat(count, || host.progress(done, total, resume.buckets)).await?.get::<_, i64>(0);
+    let rows = rows.unsigned_abs();
+
     let (transaction, horizon) = lock_at_horizon(connection, options, host).await?;
     let (buckets, watermark) = last_pass(&transaction, &resume.began_at, &horizon).await?;
     // Progress is kept until the watermark is where the walk was to bring it.
@@ -247,10 +253,6 @@ async fn walk_months(
     if arrived {
         host.clear(&transaction).await?;
     }
-    // One look at the whole table, which may use several processes, is cheaper than counting with each month.
-    let count = transaction.query_one("SELECT count(*) FROM task_usage", &[]);
-    let rows = with_heartbeat(count, || host.progress(done, total, resume.buckets)).await?.get::<_, i64>(0);
-    let rows = rows.unsigned_abs();
     transaction.commit().await?;
     if !arrived {
         return Err(WalkError::HeldBack { watermark, pid: oldest_writer(connection).await? });

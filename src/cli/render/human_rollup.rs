@@ -72,7 +72,11 @@ pub(super) fn standing(standing: &Standing, ways: &[Way]) {
     );
     line("last error", standing.last_error.as_deref().unwrap_or("none"));
     if let Some(holder) = &standing.held_back_by {
-        line("held back by", &format!("{holder}, whose transaction is writing usage"));
+        let who = match holder.pid {
+            0 => "a prepared transaction, see pg_prepared_xacts".to_owned(),
+            _ => format!("{holder}, whose transaction is writing usage"),
+        };
+        line("held back by", &who);
     }
     let scheduling = &standing.scheduling;
     let mut by: Vec<String> = scheduling.jobs.iter().map(said_of_job).collect();

@@ -12,7 +12,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::rollup::did_something;
 use crate::db::Database;
 use crate::engine::{Event, Preview, StatusEntry};
 use crate::usage::{Comparison, Difference, Standing, Tick, Way};
@@ -95,7 +94,7 @@ impl Renderer {
     /// What a tick of a watch did. One that found nothing to do is only worth a line to those who want to hear more.
     pub fn watched(&self, tick: &Tick) {
         match &self.0 {
-            kind if kind.is_quiet() || !(did_something(tick) || kind.is_verbose()) => {}
+            kind if kind.is_quiet() || !(tick.did_something() || kind.is_verbose()) => {}
             Kind::Human(_) => human_rollup::watched(tick),
             Kind::Json { .. } => json::tick(tick),
         }
