@@ -3,6 +3,8 @@
 //! To add a migration, put `V<n>__<name>.sql` into the set's folder. To add a hook, write it in `hooks/` and name it
 //! here, before its version.
 
+mod ledger;
+
 use crate::engine::{Set, SetError};
 use crate::hooks::HourlyBackfill;
 
@@ -39,6 +41,9 @@ pub fn platform() -> Result<Set, SetError> {
         .minimum_server(15)
         .embedded(&platform_files::migrations::runner())
         .before(103, HourlyBackfill::default())
+        .adopts(ledger::ledger())
+        .alters(&["task_usage", "agent_task_queue", "agent", "agent_runtime", "issue"])
+        .described_by(include_str!("../migrations/platform.objects"))
         .build()
 }
 

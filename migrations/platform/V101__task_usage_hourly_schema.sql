@@ -32,9 +32,6 @@ CREATE TABLE task_usage_hourly (
         (bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model)
 );
 
-COMMENT ON TABLE task_usage_hourly IS
-    'Token usage by UTC hour of task_usage.created_at; kept equal to the raw rows by rollup_task_usage_hourly_window().';
-
 CREATE INDEX idx_task_usage_hourly_workspace_time
     ON task_usage_hourly (workspace_id, bucket_hour DESC);
 CREATE INDEX idx_task_usage_hourly_runtime_time
@@ -55,9 +52,6 @@ CREATE TABLE task_usage_hourly_rollup_state (
     last_error           text,
     CONSTRAINT task_usage_hourly_rollup_state_single_row CHECK (id = 1)
 );
-
-COMMENT ON COLUMN task_usage_hourly_rollup_state.watermark_at IS
-    'Every usage row that changed before this moment is contained in task_usage_hourly.';
 
 INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1);
 

@@ -663,3 +663,10 @@ $$;
 
 COMMENT ON FUNCTION task_usage_hourly_rollup_lag_seconds() IS
     'Seconds between the watermark of the hourly rollup and now; NULL when its state row is missing.';
+
+-- 12. What the tables of V101 promise, now that there is something that keeps the promise.
+COMMENT ON TABLE task_usage_hourly IS
+    'Token usage by UTC hour of task_usage.created_at; kept equal to the raw rows by rollup_task_usage_hourly_window().';
+
+COMMENT ON COLUMN task_usage_hourly_rollup_state.watermark_at IS
+    'Every usage row that changed before this moment is contained in task_usage_hourly.';

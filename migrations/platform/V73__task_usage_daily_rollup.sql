@@ -42,109 +42,7 @@ CREATE TABLE task_usage_rollup_state (
 
 INSERT INTO task_usage_rollup_state (id) VALUES (1);
 
--- 3. The dates whose buckets a row recorded at p_created_at can count in.
-CREATE OR REPLACE FUNCTION task_usage_daily_dates(p_created_at timestamptz)
-RETURNS SETOF date
-LANGUAGE sql
-IMMUTABLE STRICT
-AS $$
-    SELECT (p_created_at AT TIME ZONE 'UTC')::date
-$$;
-
--- 4. What the raw rows of one date add up to. Joins are pinned to index lookups, so that the rows of the date alone
---    decide the cost, whatever the statistics say.
-CREATE OR REPLACE FUNCTION task_usage_daily_of(p_date date)
-RETURNS TABLE (
-    bucket_date        date,
-    workspace_id       uuid,
-    runtime_id         uuid,
-    provider           text,
-    model              text,
-    input_tokens       bigint,
-    output_tokens      bigint,
-    cache_read_tokens  bigint,
-    cache_write_tokens bigint,
-    event_count        bigint
-)
-LANGUAGE sql
-STABLE
-SET search_path FROM CURRENT
-SET enable_seqscan TO off
-SET enable_nestloop TO on
-SET enable_hashjoin TO off
-SET enable_mergejoin TO off
-SET max_parallel_workers_per_gather TO 0
-SET jit TO off
-AS $$
-    SELECT
-        p_date,
-        a.workspace_id,
-        t.runtime_id,
-        u.provider,
-        u.model,
-        sum(u.input_tokens)::bigint,
-        sum(u.output_tokens)::bigint,
-        sum(u.cache_read_tokens)::bigint,
-        sum(u.cache_write_tokens)::bigint,
-        count(*)
-    FROM task_usage u
-    JOIN agent_task_queue t ON t.id = u.task_id
-    JOIN agent a ON a.id = t.agent_id
-    WHERE u.created_at >= p_date::timestamp AT TIME ZONE 'UTC'
-      AND u.created_at < (p_date + 1)::timestamp AT TIME ZONE 'UTC'
-      AND t.runtime_id IS NOT NULL
-    GROUP BY a.workspace_id, t.runtime_id, u.provider, u.model
-$$;
-
--- 5. One date: the stored buckets become what the raw rows add up to.
-CREATE OR REPLACE FUNCTION task_usage_daily_rebuild(p_date date)
-RETURNS bigint
-LANGUAGE plpgsql
-VOLATILE
-SET search_path FROM CURRENT
-SET jit TO off
-AS $$
-DECLARE
-    v_buckets bigint;
-BEGIN
-    WITH recomputed AS MATERIALIZED (
-        SELECT r.* FROM task_usage_daily_of(p_date) r
-    ),
-    written AS (
-        INSERT INTO task_usage_daily AS d (
-            bucket_date, workspace_id, runtime_id, provider, model,
-            input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, event_count
-        )
-        SELECT r.* FROM recomputed r
-        ON CONFLICT ON CONSTRAINT uq_task_usage_daily_key DO UPDATE SET
-            input_tokens       = excluded.input_tokens,
-            output_tokens      = excluded.output_tokens,
-            cache_read_tokens  = excluded.cache_read_tokens,
-            cache_write_tokens = excluded.cache_write_tokens,
-            event_count        = excluded.event_count,
-            updated_at         = excluded.updated_at
-        RETURNING 1
-    ),
-    deleted AS (
-        DELETE FROM task_usage_daily d
-        WHERE d.bucket_date = p_date
-          AND NOT EXISTS (
-              SELECT FROM recomputed r
-              WHERE r.workspace_id = d.workspace_id
-                AND r.runtime_id = d.runtime_id
-                AND r.provider = d.provider
-                AND r.model = d.model
-          )
-        RETURNING 1
-    )
-    SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM deleted)
-    INTO v_buckets;
-
-    RETURN v_buckets;
-END
-$$;
-
--- 6. The window: every date with usage changed in [p_from, p_to).
+-- 3. The window: every date with usage changed in [p_from, p_to) becomes what its raw rows add up to.
 CREATE OR REPLACE FUNCTION rollup_task_usage_daily_window(p_from timestamptz, p_to timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql
@@ -154,12 +52,11 @@ SET jit TO off
 AS $$
 DECLARE
     v_dates   date[];
-    v_date    date;
-    v_buckets bigint := 0;
+    v_buckets bigint;
 BEGIN
     PERFORM pg_advisory_xact_lock(4242, 1);
 
-    SELECT array_agg(DISTINCT d.bucket_date)
+    SELECT array_agg(DISTINCT (c.created_at AT TIME ZONE 'UTC')::date)
     INTO v_dates
     FROM (
         SELECT u.created_at FROM task_usage u WHERE u.updated_at >= p_from AND u.updated_at < p_to
@@ -167,18 +64,40 @@ BEGIN
         SELECT u.created_at FROM task_usage u
         WHERE u.updated_at IS NULL AND u.created_at >= p_from AND u.created_at < p_to
     ) c
-    CROSS JOIN LATERAL task_usage_daily_dates(c.created_at) AS d (bucket_date)
     WHERE isfinite(c.created_at);
 
-    FOREACH v_date IN ARRAY coalesce(v_dates, '{}') LOOP
-        v_buckets := v_buckets + task_usage_daily_rebuild(v_date);
-    END LOOP;
+    DELETE FROM task_usage_daily d WHERE d.bucket_date = ANY (v_dates);
+
+    INSERT INTO task_usage_daily (
+        bucket_date, workspace_id, runtime_id, provider, model,
+        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, event_count
+    )
+    SELECT
+        d.bucket_date,
+        a.workspace_id,
+        t.runtime_id,
+        u.provider,
+        u.model,
+        sum(u.input_tokens),
+        sum(u.output_tokens),
+        sum(u.cache_read_tokens),
+        sum(u.cache_write_tokens),
+        count(*)
+    FROM unnest(v_dates) AS d (bucket_date)
+    JOIN task_usage u
+        ON u.created_at >= d.bucket_date::timestamp AT TIME ZONE 'UTC'
+        AND u.created_at < (d.bucket_date + 1)::timestamp AT TIME ZONE 'UTC'
+    JOIN agent_task_queue t ON t.id = u.task_id
+    JOIN agent a ON a.id = t.agent_id
+    WHERE t.runtime_id IS NOT NULL
+    GROUP BY d.bucket_date, a.workspace_id, t.runtime_id, u.provider, u.model;
+    GET DIAGNOSTICS v_buckets = ROW_COUNT;
 
     RETURN v_buckets;
 END
 $$;
 
--- 7. The tick: at most a day of history per call, five minutes behind the clock, one at a time.
+-- 4. The tick: at most a day of history per call, five minutes behind the clock, one at a time.
 CREATE OR REPLACE FUNCTION rollup_task_usage_daily()
 RETURNS bigint
 LANGUAGE plpgsql

@@ -6,8 +6,11 @@
 -- Cost     Catalog changes only.
 -- Retry    One transaction; the extension is created inside a savepoint, so its failure costs nothing.
 
--- 1. The extension needs its library preloaded, its own database, and usually a superuser.
+-- 1. The extension needs its library preloaded, its own database, and usually a superuser: so it is created as the role
+--    that is connected, whoever owns the tables.
 DO $$
+DECLARE
+    v_role text := current_setting('role');
 BEGIN
     IF EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_cron') THEN
         RETURN;
@@ -16,7 +19,9 @@ BEGIN
         RAISE NOTICE 'pg_cron is not installed on this server; the rollup needs another scheduler';
         RETURN;
     END IF;
+    PERFORM set_config('role', 'none', true);
     CREATE EXTENSION pg_cron;
+    PERFORM set_config('role', v_role, true);
 EXCEPTION
     WHEN OTHERS THEN
         RAISE NOTICE 'pg_cron could not be created (%); the rollup needs another scheduler', SQLERRM;

@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use super::exit;
 use crate::db::{self, ServerReport};
-use crate::engine::{Error, HistoryError, HookError};
+use crate::engine::{AdoptionError, Error, HistoryError, HookError, Obstacle};
 use crate::usage::{CompareError, SurveyError, TickError};
 
 /// Why a command did not do what it was asked to.
@@ -62,7 +62,7 @@ impl From<Error> for Failure {
             Error::Refused { file, report, .. } => {
                 (format!("{file} refused to run, and changed nothing"), Some(*report))
             }
-            Error::Migration { file, line, source: db::Error::Server(report) } => {
+            Error::Migration { file, line, source: db::Error::Server(report), .. } => {
                 let line = line.map(|line| format!(", line {line},")).unwrap_or_default();
                 (format!("{file}{line} failed and was rolled back"), Some(*report))
             }
@@ -128,6 +128,8 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Privilege { .. }
         | Error::NoSchema { .. }
         | Error::ForeignLedger { .. }
+        | Error::Ownership { .. }
+        | Error::Adoption(_)
         | Error::Refused { .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
         Error::Lock(_) | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,
@@ -176,7 +178,13 @@ fn hint(error: &Error) -> Option<String> {
         Error::Standby => "connect to the primary server".to_owned(),
         Error::Privilege { grant, .. } => format!("as the owner, run: {grant}"),
         Error::NoSchema { role, .. } => format!("for example: ALTER ROLE \"{role}\" SET search_path TO public"),
-        Error::ForeignLedger { .. } => "this program does not take such databases over".to_owned(),
+        Error::ForeignLedger { ledger, .. } => format!(
+            "if this is the right database and {ledger} has nothing to do with it, rename that table; else check the URL"
+        ),
+        Error::Ownership { owner, role, .. } => {
+            format!("connect as {owner}, or as a superuser run: GRANT \"{owner}\" TO \"{role}\"")
+        }
+        Error::Adoption(error) => adoption_hint(error),
         Error::Lock(_) | Error::Hook { source: HookError::Lock(_), .. } => {
             "wait for it to end, or give a longer --lock-wait".to_owned()
         }
@@ -192,6 +200,18 @@ fn hint(error: &Error) -> Option<String> {
         {
             "connect as the role that owns these tables, or as a member of it: GRANT <owner> TO <role>".to_owned()
         }
+        Error::Migration { obstacle: Some(obstacle), .. } => obstacle_hint(obstacle),
+        Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
+            if source.is(&SqlState::QUERY_CANCELED) =>
+        {
+            "if that was a statement_timeout of the database URL, give a longer one; then run migrate up again"
+                .to_owned()
+        }
+        Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
+            if source.is(&SqlState::DISK_FULL) =>
+        {
+            "make room on the server's volume, then run migrate up again: it goes on where it stopped".to_owned()
+        }
         Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
             if source.is(&SqlState::LOCK_NOT_AVAILABLE) =>
         {
@@ -201,6 +221,47 @@ fn hint(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(hint)
+}
+
+fn obstacle_hint(obstacle: &Obstacle) -> String {
+    match obstacle {
+        Obstacle::Holder(holder) => format!(
+            "{holder} was in the way: end its transaction, SELECT pg_terminate_backend({}), or give a longer --lock-wait",
+            holder.pid
+        ),
+        Obstacle::Unrecorded { statement } => format!(
+            "if an older migrator was killed between making this and recording it, run: {statement} then migrate up \
+             again, which checks it"
+        ),
+    }
+}
+
+fn adoption_hint(error: &AdoptionError) -> String {
+    match error {
+        AdoptionError::Incomplete { .. } => {
+            "nothing was written; bring this database to v0.2.13 or later with the platform's own migrator first"
+                .to_owned()
+        }
+        AdoptionError::Gap { table, missing, .. } => {
+            let entry = missing.first().map(String::as_str).unwrap_or_default();
+            format!(
+                "nothing was written; if it was applied all the same, run: INSERT INTO {table} (version) VALUES \
+                 ('{entry}'); what it stands for is then checked"
+            )
+        }
+        AdoptionError::Problems { problems, .. } => {
+            let remedies: Vec<_> = problems.iter().filter_map(|problem| problem.remedy.as_deref()).collect();
+            if problems.iter().any(|problem| problem.what.contains("not in the search path")) {
+                "nothing was written; add that schema to the search path: ?options=-csearch_path%3D<schema>".to_owned()
+            } else if remedies.is_empty() {
+                "nothing was written; restore these objects from a backup, or finish with the migrator that recorded \
+                 them, then run migrate up again"
+                    .to_owned()
+            } else {
+                format!("nothing was written; run this, then migrate up again: {}", remedies.join(" "))
+            }
+        }
+    }
 }
 
 fn database_hint(error: &db::Error) -> Option<String> {

@@ -29,10 +29,10 @@ Exit codes:
     1  failed: a migration, a hook, a statement
     2  wrong usage
     3  something is pending (status --check)
-    4  drift: the history, or the hourly rollup, differs from what it should be
+    4  drift: history, schema or hourly rollup differ from what they should be
     5  a lock was not had within --lock-wait
     6  the database cannot be reached, or the connection cannot serve
-    7  refused: a guard, or a database that does not fit this program
+    7  refused: a guard, an adoption that does not check out, a database that does not fit
   130  interrupted by Ctrl-C, 143 by SIGTERM, after a clean rollback";
 
 /// Brings a PostgreSQL database up to date: versioned migrations, with hooks at their version boundaries.
@@ -92,8 +92,7 @@ enum Command {
     /// Keep the hourly rollup of token usage going, and see how it stands.
     #[command(subcommand)]
     Rollup(rollup::Rollup),
-    /// Compare what is in the database with what should be there.
-    #[command(subcommand)]
+    /// Compare what is in the database with what should be there: history, schema and hourly rollup.
     Verify(verify::Verify),
 }
 
@@ -165,7 +164,7 @@ async fn dispatch(cli: &Cli, renderer: &Arc<Renderer>, interrupt: &Interrupt) ->
         Command::Up(command) => command.run(&migrator, &connector, renderer, cli.global.lock_wait).await,
         Command::Status(command) => command.run(&migrator, renderer).await,
         Command::Rollup(command) => command.run(&connector, renderer, cli.global.lock_wait).await,
-        Command::Verify(command) => command.run(&connector, renderer, cli.global.lock_wait).await,
+        Command::Verify(command) => command.run(&migrator, &connector, renderer, cli.global.lock_wait).await,
     }
 }
 

@@ -24,7 +24,7 @@ impl Status {
             exit::OK
         } else if any(engine::Status::is_drift) {
             exit::DRIFT
-        } else if any(|status| matches!(status, engine::Status::Pending)) {
+        } else if any(engine::Status::is_pending) {
             exit::PENDING
         } else {
             exit::OK

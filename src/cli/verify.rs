@@ -11,13 +11,27 @@ use uuid::Uuid;
 use super::exit;
 use super::failure::Failure;
 use super::render::Renderer;
+use crate::catalog;
 use crate::db::{Connector, Waiting};
-use crate::engine::Event;
-use crate::usage::{self, CompareHost, Comparison, Difference, Scope};
+use crate::engine::{Event, Migrator, Verified};
+use crate::usage::{self, CompareError, CompareHost, Comparison, Difference, Scope};
 
-/// Subcommands of `migrate verify`.
+/// Arguments of `migrate verify`.
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    #[command(subcommand)]
+    what: Option<What>,
+}
+
 #[derive(Debug, Subcommand)]
-pub(super) enum Verify {
+enum What {
+    /// Compare the recorded versions with this program's files, and with an older migrator's ledger.
+    History,
+    /// Compare the objects that the recorded versions should have left with those that are there.
+    ///
+    /// Invalid indexes and disabled triggers count as wrong. What an older migrator has applied is held to what other
+    /// programs rely on; what this one has applied, to its definition. -v shows both definitions.
+    Schema,
     /// Compare the hourly rollup with the raw usage, bucket by bucket.
     ///
     /// Exits with 4 if a bucket is missing, extra or different, unless it only waits for the next tick.
@@ -25,7 +39,7 @@ pub(super) enum Verify {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Rollup {
+struct Rollup {
     /// Only this workspace.
     #[arg(long, value_name = "UUID")]
     workspace_id: Option<Uuid>,
@@ -54,8 +68,55 @@ fn time_or_day(text: &str) -> Result<OffsetDateTime, String> {
 }
 
 impl Verify {
-    pub async fn run(&self, connector: &Connector, renderer: &Renderer, lock_wait: Duration) -> Result<u8, Failure> {
-        let Self::Rollup(Rollup { workspace_id, from, to, fix }) = self;
+    pub async fn run(
+        &self,
+        migrator: &Migrator,
+        connector: &Connector,
+        renderer: &Renderer,
+        lock_wait: Duration,
+    ) -> Result<u8, Failure> {
+        match &self.what {
+            Some(What::History) => Ok(verified(&migrator.verify_history().await?, renderer)),
+            Some(What::Schema) => Ok(verified(&migrator.verify_schema().await?, renderer)),
+            Some(What::Rollup(rollup)) => rollup.run(connector, renderer, lock_wait).await,
+            None => {
+                let history = verified(&migrator.verify_history().await?, renderer);
+                let schema = verified(&migrator.verify_schema().await?, renderer);
+                let rollup = if migrator.set().name() == catalog::PLATFORM {
+                    whole_rollup(connector, renderer).await?
+                } else {
+                    exit::OK
+                };
+                Ok(history.max(schema).max(rollup))
+            }
+        }
+    }
+}
+
+fn verified(found: &Verified, renderer: &Renderer) -> u8 {
+    renderer.verified(found);
+    if found.problems.is_empty() { exit::OK } else { exit::DRIFT }
+}
+
+async fn whole_rollup(connector: &Connector, renderer: &Renderer) -> Result<u8, Failure> {
+    match usage::compare(connector, Scope::default(), renderer).await {
+        Ok(found) => Ok(compared(&found, renderer)),
+        Err(CompareError::NoPipeline) => {
+            renderer.no_rollup();
+            Ok(exit::OK)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn compared(found: &Comparison, renderer: &Renderer) -> u8 {
+    renderer.compared(found);
+    if is_drift(found) { exit::DRIFT } else { exit::OK }
+}
+
+impl Rollup {
+    async fn run(&self, connector: &Connector, renderer: &Renderer, lock_wait: Duration) -> Result<u8, Failure> {
+        let Self { workspace_id, from, to, fix } = self;
         if let (Some(from), Some(to)) = (from, to)
             && from >= to
         {
@@ -67,8 +128,7 @@ impl Verify {
         } else {
             usage::compare(connector, scope, renderer).await?
         };
-        renderer.compared(&found);
-        Ok(if is_drift(&found) { exit::DRIFT } else { exit::OK })
+        Ok(compared(&found, renderer))
     }
 }
 

@@ -12,7 +12,9 @@ use std::time::Duration;
 pub use config::Database;
 pub use connect::{Connection, Connector, Notice, Transaction};
 pub use error::{Error, ServerReport};
-pub use lock::{Holder, LockKey, LockTimeout, Patience, RUN_LOCK, RUN_SESSION_LOCK, RunLock, Waiting, holder};
+pub use lock::{
+    Holder, LockKey, LockTimeout, Patience, RUN_LOCK, RUN_SESSION_LOCK, RunLock, Waiting, holder, table_holder,
+};
 pub use server::ServerFacts;
 
 /// Serializes a duration as seconds.

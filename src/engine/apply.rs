@@ -7,8 +7,8 @@ use tokio_postgres::error::SqlState;
 use super::event::Event;
 use super::invalid_index::{self, Found};
 use super::migration::Mode;
-use super::session::Session;
-use super::{Error, Migration, Migrator, UpOptions, watch};
+use super::session::{Session, With};
+use super::{Error, Migration, Migrator, Obstacle, UpOptions, ledger, watch};
 use crate::db::{self, Connection, LockTimeout};
 
 /// First pause before a migration that gave way tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
@@ -21,18 +21,27 @@ impl Migrator {
         &self,
         connection: &Connection,
         migration: &Migration,
+        with: With<'_>,
         options: &UpOptions,
     ) -> Result<(), Error> {
         let (version, name) = (migration.version(), migration.name().to_owned());
-        self.observer.event(Event::MigrationStarted { version, name: name.clone() });
+        self.observer.event(Event::MigrationStarted { version, name: name.clone(), again: with.again });
         let started = Instant::now();
         let mut pause = FIRST_RETRY_PAUSE;
+        let mut holder = None;
         for attempts in 1.. {
-            match self.apply_watched(connection, migration).await? {
+            match self.apply_watched(connection, migration, with).await? {
                 Ok(()) => break,
                 Err(error) if gives_way(&error) && started.elapsed() + pause < options.lock_wait => {
                     let reason = error.to_string();
-                    self.observer.event(Event::MigrationRetried { version, name: name.clone(), reason, attempts });
+                    holder = db::table_holder(connection, self.set.alters()).await?.or(holder);
+                    self.observer.event(Event::MigrationRetried {
+                        version,
+                        name: name.clone(),
+                        reason,
+                        attempts,
+                        holder: holder.clone(),
+                    });
                     connection.pause(pause).await?;
                     pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
                     // A build that gave way has left its index behind, which the next try would be content with.
@@ -43,7 +52,7 @@ impl Migrator {
                         invalid_index::drop_invalid(connection, &qualified_name).await?;
                     }
                 }
-                Err(error) => return Err(self.migration_error(migration, error, options)),
+                Err(error) => return Err(self.migration_error(migration, error, with, holder, options)),
             }
         }
         let duration = started.elapsed();
@@ -57,8 +66,9 @@ impl Migrator {
         &self,
         connection: &Connection,
         migration: &Migration,
+        with: With<'_>,
     ) -> Result<Result<(), db::Error>, Error> {
-        let mut session = Session::new(connection);
+        let mut session = Session::new(connection, with);
         if *migration.mode() == Mode::Transaction {
             return Ok(session.apply(&self.set, migration).await);
         }
@@ -85,7 +95,14 @@ impl Migrator {
         }
     }
 
-    fn migration_error(&self, migration: &Migration, error: db::Error, options: &UpOptions) -> Error {
+    fn migration_error(
+        &self,
+        migration: &Migration,
+        error: db::Error,
+        with: With<'_>,
+        holder: Option<db::Holder>,
+        options: &UpOptions,
+    ) -> Error {
         let file = migration.file();
         match error {
             db::Error::Interrupted => Error::Interrupted,
@@ -100,7 +117,15 @@ impl Migrator {
                     _ => None,
                 };
                 let line = position.map(|position| line_of(migration.sql(), position));
-                Error::Migration { file, line, source }
+                let obstacle = match (holder, with.ledger) {
+                    (Some(holder), _) if gives_way(&source) => Some(Obstacle::Holder(holder)),
+                    (_, Some(table)) if already_there(&source) => {
+                        let statement = ledger::record(&self.set, migration, table) + ";";
+                        Some(Obstacle::Unrecorded { statement })
+                    }
+                    _ => None,
+                };
+                Error::Migration { file, line, source, obstacle: obstacle.map(Box::new) }
             }
         }
     }
@@ -109,6 +134,13 @@ impl Migrator {
 /// Errors that say "somebody was in the way", after which the same migration may well succeed.
 fn gives_way(error: &db::Error) -> bool {
     error.is(&SqlState::LOCK_NOT_AVAILABLE) || error.is(&SqlState::T_R_DEADLOCK_DETECTED)
+}
+
+/// Something of that name exists.
+fn already_there(error: &db::Error) -> bool {
+    [SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_FUNCTION, SqlState::DUPLICATE_COLUMN]
+        .iter()
+        .any(|state| error.is(state))
 }
 
 /// The line of a character position; both count from 1.

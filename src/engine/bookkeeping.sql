@@ -16,8 +16,21 @@ CREATE TABLE IF NOT EXISTS {history} (
     checksum     text NOT NULL,
     recorded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
     recorded_by  text NOT NULL DEFAULT session_user,
-    tool_version text DEFAULT current_setting('migrate.tool_version', true)
+    tool_version text DEFAULT current_setting('migrate.tool_version', true),
+    -- Applied by an older migrator; then recorded_at is when, by what that one's ledger says.
+    adopted      boolean NOT NULL DEFAULT false
 );
+
+DO $$
+BEGIN
+    -- A table from before there was such a thing.
+    IF NOT EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = '{history}'::regclass AND attname = 'adopted' AND NOT attisdropped
+    ) THEN
+        ALTER TABLE {history} ADD COLUMN adopted boolean NOT NULL DEFAULT false;
+    END IF;
+END
+$$;
 
 CREATE TABLE IF NOT EXISTS migrate.hook_run (
     id             bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,

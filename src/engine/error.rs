@@ -1,5 +1,8 @@
 //! Why a run stopped.
 
+use std::fmt;
+
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::Version;
@@ -39,6 +42,8 @@ pub enum HistoryError {
         divergence(file, recorded_name, *recorded_checksum)
     )]
     Divergent {
+        /// The version.
+        version: Version,
         /// Our file.
         file: String,
         /// The name it was applied under.
@@ -51,11 +56,98 @@ pub enum HistoryError {
     /// A file stands below the current version and was never applied.
     #[error("{file} was never applied, and the database is already at version {current}")]
     OutOfOrder {
+        /// The version.
+        version: Version,
         /// Our file.
         file: String,
         /// Highest version applied.
         current: Version,
     },
+}
+
+impl HistoryError {
+    /// The first version that it is about.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        match self {
+            Self::Newer { unknown, latest } => unknown.first().map_or(*latest, |row| row.version),
+            Self::Missing { version, .. } | Self::Divergent { version, .. } | Self::OutOfOrder { version, .. } => {
+                *version
+            }
+        }
+    }
+}
+
+/// A database that an older migrator has built cannot be taken over as it is. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptionError {
+    /// Of the entries that together stand for one version, some are missing.
+    #[error("{table} records a part of what version {version} stands for: {} is missing", missing.join(", "))]
+    Incomplete {
+        /// The older ledger.
+        table: String,
+        /// The version.
+        version: Version,
+        /// The entries that are missing.
+        missing: Vec<String>,
+    },
+    /// A version was left out, and later ones are recorded.
+    #[error("{table} records {}, but not {}, which comes before it", last.join(", "), missing.join(", "))]
+    Gap {
+        /// The older ledger.
+        table: String,
+        /// The entries that are missing.
+        missing: Vec<String>,
+        /// The last ones that are there.
+        last: Vec<String>,
+    },
+    /// Versions are recorded whose objects are not as they should be.
+    #[error("{table} records versions that are not what is in the database:{}", lines(problems))]
+    Problems {
+        /// The older ledger.
+        table: String,
+        /// What does not check out.
+        problems: Vec<Problem>,
+    },
+}
+
+/// An object that is not as a recorded version should have left it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem {
+    /// The version.
+    pub version: Version,
+    /// How it is recorded.
+    pub recorded_as: String,
+    /// The object: its kind, its name and its table.
+    pub object: String,
+    /// What is wrong with it.
+    pub what: String,
+    /// Its definition as it should be, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// Its definition as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+    /// A statement that mends it, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(version: Version, recorded_as: String, object: &str, what: String) -> Self {
+        Self { version, recorded_as, object: object.to_owned(), what, expected: None, found: None, remedy: None }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} {}", self.recorded_as, self.object, self.what)
+    }
+}
+
+/// One line each, below the first.
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().fold(String::new(), |lines, problem| format!("{lines}\n  {problem}"))
 }
 
 fn list(applied: &[Applied]) -> String {
@@ -71,6 +163,19 @@ fn divergence(file: &str, recorded_name: &str, recorded_checksum: Option<u64>) -
     }
 }
 
+/// What a migration has met.
+#[derive(Clone, Debug)]
+pub enum Obstacle {
+    /// A transaction that has had a lock on one of the tables for longest.
+    Holder(db::Holder),
+    /// Something of that name, in the database of an older migrator. With this statement that one's ledger records the
+    /// migration.
+    Unrecorded {
+        /// The statement.
+        statement: String,
+    },
+}
+
 /// Why a run stopped. Whatever it had completed stays.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -81,6 +186,9 @@ pub enum Error {
     /// History and set contradict each other.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// An older migrator's database does not check out.
+    #[error(transparent)]
+    Adoption(#[from] AdoptionError),
     /// A target beyond the last version.
     #[error("there is no version {target}: the latest is {latest}")]
     NoSuchTarget {
@@ -128,8 +236,18 @@ pub enum Error {
         /// The database.
         database: String,
     },
+    /// Something that must be changed belongs to a role whose rights this one does not have.
+    #[error("{object} belongs to role {owner}, and role {role} is not a member of it")]
+    Ownership {
+        /// The object.
+        object: String,
+        /// Whose it is.
+        owner: String,
+        /// The role that would have to change it.
+        role: String,
+    },
     /// Another program has migrated this database.
-    #[error("database {database} was built by another migrator: it has {ledger}, and no history of ours")]
+    #[error("database {database} was built by another migrator: it has {ledger}, which records nothing known here")]
     ForeignLedger {
         /// The database.
         database: String,
@@ -160,6 +278,8 @@ pub enum Error {
         line: Option<usize>,
         /// Why.
         source: db::Error,
+        /// What was in the way, where that is known.
+        obstacle: Option<Box<Obstacle>>,
     },
     /// A hook failed, and the migration behind it was not begun.
     #[error("hook {hook} before version {before} failed: {source}")]

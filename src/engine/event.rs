@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::Version;
 use super::hook::{Forecast, Outcome, Progress};
-use crate::db::{Notice, ServerFacts, Waiting, as_seconds};
+use super::ledger::Adopted;
+use crate::db::{Holder, Notice, ServerFacts, Waiting, as_seconds};
 
 /// One thing that happened. As JSON, the name of the variant is in the field `event`, durations are in seconds, times
 /// in RFC 3339.
@@ -31,10 +32,19 @@ pub enum Event {
         current: Version,
         /// Version that the run leads to.
         target: Version,
+        /// How many versions of an older migrator are taken over.
+        adopted: usize,
         /// How many migrations are pending up to there.
         migrations: usize,
         /// How many hooks stand before them.
         hooks: usize,
+    },
+    /// What an older migrator had applied is checked, and counts as applied.
+    Adopted {
+        /// The older ledger.
+        ledger: String,
+        /// What it records.
+        versions: Vec<Adopted>,
     },
     /// A hook begins.
     HookStarted {
@@ -85,6 +95,9 @@ pub enum Event {
         version: Version,
         /// Its name.
         name: String,
+        /// Why, although an older migrator has applied it before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        again: Option<&'static str>,
     },
     /// A migration had to give way to the application and is tried again.
     MigrationRetried {
@@ -96,6 +109,9 @@ pub enum Event {
         reason: String,
         /// How many times it has been tried.
         attempts: u32,
+        /// Whose transaction has had a lock on one of the tables for longest.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holder: Option<Holder>,
     },
     /// A migration is applied and recorded.
     MigrationApplied {
@@ -109,6 +125,13 @@ pub enum Event {
     },
     /// The server said something on the side.
     Notice(Notice),
+    /// One step of a preview: what an older migrator has applied, checked.
+    WouldAdopt {
+        /// The older ledger.
+        ledger: String,
+        /// What it records.
+        versions: Vec<Adopted>,
+    },
     /// One step of a preview: a hook.
     WouldRunHook {
         /// Its name.
@@ -129,6 +152,9 @@ pub enum Event {
         name: String,
         /// Whether it runs in a transaction.
         transaction: bool,
+        /// Why, although an older migrator has applied it before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        again: Option<&'static str>,
         /// Its text, when asked for.
         #[serde(skip_serializing_if = "Option::is_none")]
         sql: Option<String>,
@@ -137,6 +163,8 @@ pub enum Event {
     Finished {
         /// Version of the database.
         version: Version,
+        /// Versions of an older migrator taken over by this run.
+        adopted: usize,
         /// Migrations applied by this run.
         migrations: usize,
         /// Hooks run by this run.

@@ -1,7 +1,7 @@
 //! Whether this server, database and role can carry a plan out, asked before anything is written.
 
-use super::{Error, Plan};
-use crate::db::{Connection, ServerFacts};
+use super::Error;
+use crate::db::ServerFacts;
 
 /// The role must be able to create objects, and to keep the books.
 pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
@@ -45,27 +45,18 @@ fn unwritable_books(facts: &ServerFacts) -> Error {
     )
 }
 
+/// What is applied cannot be recorded in the ledger of an older migrator.
+pub(super) fn unwritable_ledger(facts: &ServerFacts, table: &str) -> Error {
+    let (role, database) = (facts.role.clone(), facts.database.clone());
+    let grant = format!("GRANT SELECT, INSERT ON {table} TO \"{role}\"");
+    Error::Privilege { role, what: format!("write to {table}, the older migrator's ledger,"), database, grant }
+}
+
 fn no_books(facts: &ServerFacts, verb: &str, grant: String) -> Error {
     Error::Privilege {
         role: facts.role.clone(),
         what: format!("{verb} the history in the schema migrate"),
         database: facts.database.clone(),
         grant,
-    }
-}
-
-/// A database that another migrator has built must not get our first migrations on top.
-pub(super) async fn refuse_foreign_ledger(
-    connection: &Connection,
-    facts: &ServerFacts,
-    plan: &Plan,
-) -> Result<(), Error> {
-    if plan.current > 0 {
-        return Ok(());
-    }
-    let row = connection.query_one("SELECT to_regclass('public.schema_migrations')::text", &[]).await?;
-    match row.get::<_, Option<String>>(0) {
-        Some(ledger) => Err(Error::ForeignLedger { database: facts.database.clone(), ledger }),
-        None => Ok(()),
     }
 }

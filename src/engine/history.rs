@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::ledger::{self, Adopted};
 use super::{HistoryError, Outcome, Set, Version};
 use crate::db::{Connection, Error};
 
@@ -20,6 +21,8 @@ pub struct Applied {
     /// When, by the database's clock.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
+    /// Whether it was an older migrator that applied it.
+    pub adopted: bool,
 }
 
 /// One run of a hook.
@@ -84,8 +87,24 @@ pub enum Status {
         #[serde(with = "time::serde::rfc3339")]
         at: OffsetDateTime,
     },
+    /// Applied by an older migrator, and taken over by this one.
+    Adopted {
+        /// When, by what the older ledger says.
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+    },
+    /// Applied by an older migrator; the next run checks it and takes it over.
+    Adoptable {
+        /// When, by what the older ledger says.
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+    },
     /// Not applied yet.
-    Pending,
+    Pending {
+        /// Why it is applied although an older migrator has applied it before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        again: Option<&'static str>,
+    },
     /// Never applied, and the database is past it already.
     OutOfOrder,
     /// Applied with another name or text than this program has.
@@ -105,6 +124,12 @@ pub enum Status {
 }
 
 impl Status {
+    /// Whether the next run has something to do about it.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending { .. } | Self::Adoptable { .. })
+    }
+
     /// Whether history and files contradict each other here, so that a run would be refused.
     #[must_use]
     pub fn is_drift(&self) -> bool {
@@ -129,6 +154,7 @@ pub struct StatusEntry {
 /// The history of one set in one database, as read.
 pub(super) struct History {
     pub applied: Vec<Applied>,
+    pub ledger: ledger::Found,
     hook_runs: BTreeMap<(Version, String), HookRun>,
 }
 
@@ -138,7 +164,7 @@ pub(super) fn table(set: &Set) -> String {
 }
 
 /// A time that the driver can represent: a damaged row must not end the program.
-fn plain(column: &str) -> String {
+pub(super) fn plain(column: &str) -> String {
     format!("CASE WHEN {column} < '0001-01-01' OR {column} > '9999-12-31' THEN 'epoch' ELSE {column} END")
 }
 
@@ -159,18 +185,26 @@ impl History {
         let present = connection
             .query_one("SELECT to_regclass($1) IS NOT NULL, to_regclass('migrate.hook_run') IS NOT NULL", &[&table])
             .await?;
-        let mut history = Self { applied: Vec::new(), hook_runs: BTreeMap::new() };
+        let mut history = Self { applied: Vec::new(), ledger: ledger::Found::Nothing, hook_runs: BTreeMap::new() };
         if present.get(0) {
-            let sql = format!("SELECT version, name, checksum, {} FROM {table} ORDER BY version", plain("recorded_at"));
+            // Tables of earlier builds of this program lack the last column.
+            let sql = format!(
+                "SELECT version, name, checksum, {}, coalesce((to_jsonb(h) ->> 'adopted')::boolean, false)
+                 FROM {table} h
+                 ORDER BY version",
+                plain("recorded_at")
+            );
             for row in connection.query(&sql, &[]).await? {
                 history.applied.push(Applied {
                     version: row.get(0),
                     name: row.get(1),
                     checksum: row.get::<_, String>(2).parse().ok(),
                     at: row.get(3),
+                    adopted: row.get(4),
                 });
             }
         }
+        history.ledger = ledger::read(connection, set, &history.versions()).await?;
         if present.get(1) {
             const LAST_RUNS: &str = "
                 SELECT DISTINCT ON (before_version, hook)
@@ -201,9 +235,29 @@ impl History {
         }
     }
 
-    /// The highest version applied; 0 if none is.
+    /// The highest version applied, by us or before us; 0 if none is.
     pub fn current(&self) -> Version {
-        self.applied.last().map_or(0, |applied| applied.version)
+        let applied = self.applied.last().map_or(0, |applied| applied.version);
+        self.adoptable().last().map_or(applied, |adopted| adopted.version.max(applied))
+    }
+
+    /// The versions in our own history.
+    pub fn versions(&self) -> Vec<Version> {
+        self.applied.iter().map(|applied| applied.version).collect()
+    }
+
+    /// What only the ledger of an older migrator records.
+    pub fn adoptable(&self) -> &[Adopted] {
+        self.ledger.ledger().map_or(&[], |recorded| &recorded.adopt)
+    }
+
+    /// How many versions an older migrator has applied.
+    pub fn adopted(&self) -> usize {
+        self.applied.iter().filter(|applied| applied.adopted).count() + self.adoptable().len()
+    }
+
+    fn adopts(&self, version: Version) -> Option<&Adopted> {
+        self.adoptable().iter().find(|adopted| adopted.version == version)
     }
 
     pub fn row(&self, version: Version) -> Option<&Applied> {
@@ -216,41 +270,55 @@ impl History {
     ///
     /// The first of: versions this program does not know, versions with another content, versions left out.
     pub fn check(&self, set: &Set) -> Result<(), HistoryError> {
-        let newer: Vec<_> = self.applied.iter().filter(|row| row.version > set.latest()).cloned().collect();
+        self.problems(set).into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Everything in which history and set contradict each other.
+    pub fn problems(&self, set: &Set) -> Vec<HistoryError> {
+        let mut problems = Vec::new();
+        let (newer, ours): (Vec<_>, Vec<_>) = self.applied.iter().partition(|row| row.version > set.latest());
         if !newer.is_empty() {
-            return Err(HistoryError::Newer { latest: set.latest(), unknown: newer });
+            let unknown = newer.into_iter().cloned().collect();
+            problems.push(HistoryError::Newer { latest: set.latest(), unknown });
         }
-        for row in &self.applied {
-            let Some(migration) = set.migration(row.version) else {
-                return Err(HistoryError::Missing { version: row.version, name: row.name.clone() });
-            };
-            if row.name != migration.name() || row.checksum != Some(migration.checksum()) {
-                return Err(HistoryError::Divergent {
+        problems.extend(ours.into_iter().filter_map(|row| match set.migration(row.version) {
+            None => Some(HistoryError::Missing { version: row.version, name: row.name.clone() }),
+            Some(migration) if row.name != migration.name() || row.checksum != Some(migration.checksum()) => {
+                Some(HistoryError::Divergent {
+                    version: row.version,
                     file: migration.file(),
                     recorded_name: row.name.clone(),
                     recorded_checksum: row.checksum,
                     at: row.at,
-                });
+                })
             }
-        }
+            Some(_) => None,
+        }));
         let current = self.current();
-        let left_out = set.migrations().iter().find(|m| m.version() < current && self.row(m.version()).is_none());
-        match left_out {
-            Some(migration) => Err(HistoryError::OutOfOrder { file: migration.file(), current }),
-            None => Ok(()),
-        }
+        let left_out = set.migrations().iter().filter(|migration| {
+            let version = migration.version();
+            version < current && self.row(version).is_none() && self.adopts(version).is_none()
+        });
+        problems.extend(left_out.map(|migration| HistoryError::OutOfOrder {
+            version: migration.version(),
+            file: migration.file(),
+            current,
+        }));
+        problems
     }
 
     /// Every version of set and history, ascending.
     pub fn status(&self, set: &Set) -> Vec<StatusEntry> {
         let known = set.migrations().iter().map(|migration| {
-            let status = match self.row(migration.version()) {
-                None if migration.version() < self.current() => Status::OutOfOrder,
-                None => Status::Pending,
-                Some(row) if row.name == migration.name() && row.checksum == Some(migration.checksum()) => {
-                    Status::Applied { at: row.at }
+            let again = self.ledger.ledger().and_then(|recorded| recorded.applied_again(migration.version()));
+            let status = match (self.row(migration.version()), self.adopts(migration.version())) {
+                (None, Some(adopted)) => Status::Adoptable { at: adopted.at },
+                (None, None) if migration.version() < self.current() => Status::OutOfOrder,
+                (None, None) => Status::Pending { again },
+                (Some(row), _) if row.name == migration.name() && row.checksum == Some(migration.checksum()) => {
+                    if row.adopted { Status::Adopted { at: row.at } } else { Status::Applied { at: row.at } }
                 }
-                Some(row) => Status::Divergent { at: row.at, recorded_name: row.name.clone() },
+                (Some(row), _) => Status::Divergent { at: row.at, recorded_name: row.name.clone() },
             };
             let hooks = set.hooks_before(migration.version()).iter().map(|hook| {
                 let name = hook.name().to_owned();
@@ -274,6 +342,25 @@ impl History {
         entries.sort_by_key(|entry| entry.version);
         entries
     }
+}
+
+/// Writes down what an older migrator had applied, all of it or nothing.
+pub(super) async fn adopt(connection: &Connection, set: &Set, versions: &[Adopted]) -> Result<(), Error> {
+    let sql = format!(
+        "INSERT INTO {} (version, name, applied_on, checksum, recorded_at, adopted)
+         SELECT a.version, a.name, a.at::text, a.checksum, a.at, true
+         FROM unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[]) AS a (version, name, checksum, at)",
+        table(set)
+    );
+    let numbers: Vec<_> = versions.iter().map(|adopted| adopted.version).collect();
+    let names: Vec<_> = versions.iter().map(|adopted| adopted.name.as_str()).collect();
+    let checksums: Vec<_> = numbers
+        .iter()
+        .map(|version| set.migration(*version).map(|m| m.checksum().to_string()).unwrap_or_default())
+        .collect();
+    let times: Vec<_> = versions.iter().map(|adopted| adopted.at).collect();
+    connection.execute(&sql, &[&numbers, &names, &checksums, &times]).await?;
+    Ok(())
 }
 
 /// Opens the record of a hook run and returns its number.

@@ -10,22 +10,29 @@ mod fitness;
 mod history;
 mod hook;
 mod invalid_index;
+mod ledger;
 mod migration;
+mod objects;
+mod owner;
 mod plan;
 mod run;
 mod session;
 mod set;
 mod sql;
+mod verify;
 mod watch;
 
-pub use error::{Error, HistoryError};
+pub use error::{AdoptionError, Error, HistoryError, Obstacle, Problem};
 pub use event::{Event, Observer};
 pub use history::{Applied, HookRun, HookState, Status, StatusEntry};
 pub use hook::{Forecast, Hook, HookContext, HookError, Outcome, Progress};
+pub use ledger::{Adopted, Ledger, Object};
 pub use migration::{Migration, Mode};
+pub use objects::{Description, Objects, objects};
 pub use plan::{Plan, Step};
 pub use run::{Migrator, Preview, PreviewStep, Summary, UpOptions};
 pub use set::{Set, SetBuilder, SetError};
+pub use verify::{Check, Verified};
 
 /// A migration's version: the number in `V<n>__<name>.sql`.
 pub type Version = i64;

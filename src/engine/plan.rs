@@ -5,11 +5,19 @@ use std::sync::Arc;
 
 use super::history::History;
 use super::hook::Hook;
+use super::ledger::Adopted;
 use super::{Error, Migration, Set, UpOptions, Version};
 
 /// One thing to do.
 #[derive(Clone)]
 pub enum Step {
+    /// Take over what an older migrator has applied. Its objects have been checked.
+    Adopt {
+        /// The older ledger.
+        ledger: String,
+        /// What it records.
+        versions: Vec<Adopted>,
+    },
     /// Run a hook before the migration that follows.
     Hook {
         /// The hook.
@@ -20,7 +28,12 @@ pub enum Step {
         skipped: bool,
     },
     /// Apply a migration.
-    Apply(Migration),
+    Apply {
+        /// The migration.
+        migration: Migration,
+        /// Why, although an older migrator has applied it before.
+        again: Option<&'static str>,
+    },
 }
 
 impl fmt::Debug for Step {
@@ -28,7 +41,8 @@ impl fmt::Debug for Step {
         match self {
             Self::Hook { hook, before, skipped: false } => write!(f, "{} before {before}", hook.name()),
             Self::Hook { hook, before, skipped: true } => write!(f, "skip {} before {before}", hook.name()),
-            Self::Apply(migration) => write!(f, "apply {}", migration.version()),
+            Self::Adopt { versions, .. } => write!(f, "adopt {}", versions.len()),
+            Self::Apply { migration, .. } => write!(f, "apply {}", migration.version()),
         }
     }
 }
@@ -40,23 +54,27 @@ pub struct Plan {
     pub current: Version,
     /// Version that the steps lead to.
     pub target: Version,
+    /// The ledger of an older migrator, in which everything that is applied is recorded too.
+    pub ledger: Option<String>,
     /// The steps.
     pub steps: Vec<Step>,
 }
 
 impl Plan {
-    /// Compares a history with a set.
+    /// Compares a history, which has been checked, with a set.
     ///
     /// # Errors
     ///
-    /// [`Error::History`] if they contradict each other; [`Error::NoSuchTarget`] and [`Error::NoSuchHook`] for options
-    /// that name something else than the set has.
+    /// [`Error::NoSuchTarget`] and [`Error::NoSuchHook`] for options that name something else than the set has.
     pub(super) fn new(set: &Set, history: &History, options: &UpOptions) -> Result<Self, Error> {
         options.check(set)?;
-        history.check(set)?;
         let current = history.current();
         let limit = options.target.unwrap_or(Version::MAX);
         let mut steps = Vec::new();
+        let recorded = history.ledger.ledger();
+        if let Some(recorded) = recorded.filter(|recorded| !recorded.adopt.is_empty()) {
+            steps.push(Step::Adopt { ledger: recorded.table.clone(), versions: recorded.adopt.clone() });
+        }
         let mut target = current;
         for migration in set.migrations() {
             if migration.version() <= current || migration.version() > limit {
@@ -67,9 +85,10 @@ impl Plan {
                 let skipped = options.skip_hooks.iter().any(|name| name == hook.name());
                 steps.push(Step::Hook { hook: Arc::clone(hook), before: target, skipped });
             }
-            steps.push(Step::Apply(migration.clone()));
+            let again = recorded.and_then(|recorded| recorded.applied_again(target));
+            steps.push(Step::Apply { migration: migration.clone(), again });
         }
-        Ok(Self { current, target, steps })
+        Ok(Self { current, target, ledger: recorded.map(|recorded| recorded.table.clone()), steps })
     }
 
     /// Whether there is nothing to do.
@@ -78,10 +97,16 @@ impl Plan {
         self.steps.is_empty()
     }
 
+    /// How many versions of an older migrator there are to take over.
+    #[must_use]
+    pub fn adopted(&self) -> usize {
+        self.steps.iter().map(|step| if let Step::Adopt { versions, .. } = step { versions.len() } else { 0 }).sum()
+    }
+
     /// How many migrations there are to apply.
     #[must_use]
     pub fn migrations(&self) -> usize {
-        self.steps.iter().filter(|step| matches!(step, Step::Apply(_))).count()
+        self.steps.iter().filter(|step| matches!(step, Step::Apply { .. })).count()
     }
 
     /// How many hooks there are to run.

@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::event::{Event, Observer, SharedObserver};
 use super::history::{self, HookState, StatusEntry};
 use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
-use super::{Error, Migration, Plan, Set, Step, Version, fitness};
+use super::ledger::{self, Adopted};
+use super::session::With;
+use super::{Error, Migration, Plan, Set, Step, Version, fitness, owner};
 use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
 
 /// What a run is asked to do.
@@ -50,6 +52,8 @@ impl UpOptions {
 pub struct Summary {
     /// Version of the database now.
     pub version: Version,
+    /// Versions of an older migrator taken over by this run.
+    pub adopted: usize,
     /// Migrations applied by this run.
     pub migrations: usize,
     /// Hooks run by this run.
@@ -59,6 +63,13 @@ pub struct Summary {
 /// One step of a [`Preview`].
 #[derive(Clone, Debug)]
 pub enum PreviewStep {
+    /// What an older migrator has applied. Its objects have been checked.
+    Adopt {
+        /// The older ledger.
+        ledger: String,
+        /// What it records.
+        versions: Vec<Adopted>,
+    },
     /// A hook, with what it expects to do; without, if it is skipped.
     Hook {
         /// Its name.
@@ -69,7 +80,12 @@ pub enum PreviewStep {
         forecast: Option<Forecast>,
     },
     /// A migration.
-    Apply(Migration),
+    Apply {
+        /// The migration.
+        migration: Migration,
+        /// Why, although an older migrator has applied it before.
+        again: Option<&'static str>,
+    },
 }
 
 /// What a run would do.
@@ -120,7 +136,7 @@ impl Migrator {
         let plan = self.plan_on_a_fit_server(&connection, options).await?;
         connection.close().await;
         if plan.is_empty() {
-            return Ok(self.finish(&Summary { version: plan.current, migrations: 0, hooks: 0 }, started));
+            return Ok(self.finish(&Summary { version: plan.current, adopted: 0, migrations: 0, hooks: 0 }, started));
         }
 
         let on_wait = |waiting| self.observer.event(Event::Waiting(waiting));
@@ -140,20 +156,31 @@ impl Migrator {
     ) -> Result<Summary, Error> {
         // Whoever had the lock before us may have done all of it.
         let plan = self.plan(connection, options).await?;
-        let mut summary = Summary { version: plan.current, migrations: 0, hooks: 0 };
+        let mut summary = Summary { version: plan.current, adopted: 0, migrations: 0, hooks: 0 };
         if plan.is_empty() {
             return Ok(self.finish(&summary, started));
+        }
+        let facts = ServerFacts::read(connection).await?;
+        let role = owner::acting_role(connection, &self.set, &facts).await?;
+        if let Some(role) = &role {
+            tracing::debug!("migrations run as {role}, who owns the tables");
         }
         history::prepare(connection, &self.set).await?;
         self.observer.event(Event::Planned {
             current: plan.current,
             target: plan.target,
+            adopted: plan.adopted(),
             migrations: plan.migrations(),
             hooks: plan.hooks(),
         });
         for step in &plan.steps {
             lock.check().await?;
             match step {
+                Step::Adopt { ledger, versions } => {
+                    history::adopt(connection, &self.set, versions).await?;
+                    summary.adopted = versions.len();
+                    self.observer.event(Event::Adopted { ledger: ledger.clone(), versions: versions.clone() });
+                }
                 Step::Hook { hook, before, skipped: true } => {
                     self.skip_hook(connection, hook.as_ref(), *before).await?;
                 }
@@ -161,8 +188,9 @@ impl Migrator {
                     self.run_hook(connection, hook.as_ref(), *before, options).await?;
                     summary.hooks += 1;
                 }
-                Step::Apply(migration) => {
-                    self.apply(connection, migration, options).await?;
+                Step::Apply { migration, again } => {
+                    let with = With { role: role.as_deref(), ledger: plan.ledger.as_deref(), again: *again };
+                    self.apply(connection, migration, with, options).await?;
                     summary.migrations += 1;
                     summary.version = migration.version();
                 }
@@ -174,6 +202,7 @@ impl Migrator {
     fn finish(&self, summary: &Summary, started: Instant) -> Summary {
         self.observer.event(Event::Finished {
             version: summary.version,
+            adopted: summary.adopted,
             migrations: summary.migrations,
             hooks: summary.hooks,
             duration: started.elapsed(),
@@ -195,7 +224,10 @@ impl Migrator {
         let mut steps = Vec::new();
         for step in &plan.steps {
             steps.push(match step {
-                Step::Apply(migration) => PreviewStep::Apply(migration.clone()),
+                Step::Adopt { ledger, versions } => {
+                    PreviewStep::Adopt { ledger: ledger.clone(), versions: versions.clone() }
+                }
+                Step::Apply { migration, again } => PreviewStep::Apply { migration: migration.clone(), again: *again },
                 Step::Hook { hook, before, skipped } => {
                     let forecast = if *skipped {
                         None
@@ -233,17 +265,34 @@ impl Migrator {
         let plan = self.plan(connection, options).await?;
         if !plan.is_empty() {
             fitness::check_rights(&facts)?;
-            fitness::refuse_foreign_ledger(connection, &facts, &plan).await?;
+            owner::acting_role(connection, &self.set, &facts).await?;
         }
         Ok(plan)
     }
 
     async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
         let history = history::History::read(connection, &self.set).await?;
-        Plan::new(&self.set, &history, options)
+        match &history.ledger {
+            ledger::Found::Ledger(recorded) => recorded.check(connection, &self.set, &history.versions()).await?,
+            // A database that somebody else has built must not get our first migrations on top.
+            ledger::Found::Foreign(table) if history.applied.is_empty() => {
+                let database = connection.query_one("SELECT current_database()::text", &[]).await?.get(0);
+                return Err(Error::ForeignLedger { database, ledger: table.clone() });
+            }
+            ledger::Found::Foreign(_) | ledger::Found::Nothing => {}
+        }
+        history.check(&self.set)?;
+        let plan = Plan::new(&self.set, &history, options)?;
+        match history.ledger.ledger() {
+            Some(recorded) if plan.migrations() > 0 && !recorded.writable => {
+                let facts = ServerFacts::read(connection).await?;
+                Err(fitness::unwritable_ledger(&facts, &recorded.table))
+            }
+            _ => Ok(plan),
+        }
     }
 
-    async fn look_at_server(&self, connection: &Connection) -> Result<ServerFacts, Error> {
+    pub(super) async fn look_at_server(&self, connection: &Connection) -> Result<ServerFacts, Error> {
         let facts = ServerFacts::read(connection).await?;
         if facts.major() < self.set.minimum_server() {
             return Err(Error::ServerTooOld { version: facts.version, minimum: self.set.minimum_server() });

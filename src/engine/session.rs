@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use super::invalid_index;
 use super::migration::Mode;
-use super::{Migration, Set, history};
+use super::{Migration, Set, history, ledger};
 use crate::db::{Connection, Error, ServerReport};
 
 /// How long a migration may stand in the queue for a strong lock, with the application queueing behind it, before it
@@ -17,17 +17,34 @@ use crate::db::{Connection, Error, ServerReport};
 /// fails.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '300ms'";
 
+/// Changes the role until the transaction ends.
+const BECOME: &str = "SELECT set_config('role', $1, true)";
+
+/// What goes along with a migration.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct With<'a> {
+    /// The role that it runs as, if not the session's own.
+    pub role: Option<&'a str>,
+    /// The ledger of an older migrator, in which it is recorded too.
+    pub ledger: Option<&'a str>,
+    /// Why it is applied although that migrator has applied it before.
+    pub again: Option<&'static str>,
+}
+
 /// Applies migrations through refinery, which verifies the history and writes its row.
 pub(super) struct Session<'c> {
     connection: &'c Connection,
+    with: With<'c>,
     mode: Mode,
+    /// Records the migration in the older ledger; empty if there is none.
+    also: String,
     /// refinery wraps errors into its own; the one that counts is kept here.
     failure: Option<Error>,
 }
 
 impl<'c> Session<'c> {
-    pub fn new(connection: &'c Connection) -> Self {
-        Self { connection, mode: Mode::Transaction, failure: None }
+    pub fn new(connection: &'c Connection, with: With<'c>) -> Self {
+        Self { connection, with, mode: Mode::Transaction, also: String::new(), failure: None }
     }
 
     /// Applies one migration and records it, both or neither.
@@ -40,6 +57,8 @@ impl<'c> Session<'c> {
             .map(|known| known.inner().clone())
             .collect();
         self.mode = migration.mode().clone();
+        self.also =
+            self.with.ledger.map(|table| ledger::record_unless_there(set, migration, table)).unwrap_or_default();
         self.failure = None;
         let target = refinery::Target::Version(version as SchemaVersion);
         match self.migrate(&known, true, true, false, target, &history::table(set)).await {
@@ -60,19 +79,23 @@ impl<'c> Session<'c> {
                         other => return Err(unusable_index(&index.name, &other)),
                     }
                 }
-                for query in record {
-                    self.connection.batch(query).await?;
-                }
-                Ok(())
+                // One message is one transaction.
+                self.connection.batch(&[record, &[&self.also]].concat().join(";\n")).await
             }
-            (Mode::Transaction, queries) => {
+            (Mode::Transaction, [statements, record @ ..]) => {
                 let transaction = self.connection.begin().await?;
                 let result = async {
                     transaction.batch(LOCK_TIMEOUT).await?;
-                    for query in queries {
-                        transaction.batch(query).await?;
+                    if let Some(role) = self.with.role {
+                        // The books are written as the role that this session had, which may be one it was given.
+                        let ours: String = transaction.query_one("SELECT current_setting('role')", &[]).await?.get(0);
+                        transaction.query(BECOME, &[&role]).await?;
+                        transaction.batch(statements).await?;
+                        transaction.query(BECOME, &[&ours]).await?;
+                    } else {
+                        transaction.batch(statements).await?;
                     }
-                    Ok(())
+                    transaction.batch(&[record, &[&self.also]].concat().join(";\n")).await
                 }
                 .await;
                 match result {

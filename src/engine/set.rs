@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::hook::Hook;
 use super::invalid_index::InvalidIndexCleanup;
+use super::ledger::Ledger;
 use super::migration::Mode;
+use super::objects::Description;
 use super::{Migration, Version};
 
 /// Something is wrong with a set itself; no database was asked.
@@ -68,6 +70,16 @@ pub enum SetError {
         /// The statement's first word.
         statement: String,
     },
+    /// The description of the objects cannot be read.
+    #[error(
+        "line {line} of the description of the objects is neither V<n>, + <object> = <definition> nor - <object>: {text}"
+    )]
+    Description {
+        /// The line, from 1.
+        line: usize,
+        /// What it says.
+        text: String,
+    },
     /// A hook is registered before a version that does not exist.
     #[error("hook {hook} is registered before version {version}, which the set does not have")]
     NoBoundary {
@@ -85,13 +97,24 @@ pub struct Set {
     minimum_server: i32,
     migrations: Vec<Migration>,
     hooks: BTreeMap<Version, Vec<Arc<dyn Hook>>>,
+    ledger: Option<Ledger>,
+    alters: Vec<&'static str>,
+    description: Description,
 }
 
 impl Set {
     /// Starts a set. Its history is kept under `name`.
     #[must_use]
     pub fn builder(name: &str) -> SetBuilder {
-        SetBuilder { name: name.to_owned(), minimum_server: 13, migrations: Vec::new(), hooks: Vec::new() }
+        SetBuilder {
+            name: name.to_owned(),
+            minimum_server: 13,
+            migrations: Vec::new(),
+            hooks: Vec::new(),
+            ledger: None,
+            alters: Vec::new(),
+            description: String::new(),
+        }
     }
 
     /// The name.
@@ -124,6 +147,24 @@ impl Set {
         self.hooks.get(&version).map_or(&[], Vec::as_slice)
     }
 
+    /// The ledger of an older migrator whose databases are taken over, if there is one.
+    #[must_use]
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.as_ref()
+    }
+
+    /// The tables that the migrations change, the one whose owner owns everything first.
+    #[must_use]
+    pub fn alters(&self) -> &[&'static str] {
+        &self.alters
+    }
+
+    /// What each version leaves behind; empty if nobody has described it.
+    #[must_use]
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
     /// The names of all hooks, each once.
     #[must_use]
     pub fn hook_names(&self) -> Vec<&str> {
@@ -146,6 +187,9 @@ pub struct SetBuilder {
     minimum_server: i32,
     migrations: Vec<Result<Migration, SetError>>,
     hooks: Vec<(Version, Arc<dyn Hook>)>,
+    ledger: Option<Ledger>,
+    alters: Vec<&'static str>,
+    description: String,
 }
 
 impl SetBuilder {
@@ -174,6 +218,28 @@ impl SetBuilder {
     #[must_use]
     pub fn minimum_server(mut self, major: i32) -> Self {
         self.minimum_server = major;
+        self
+    }
+
+    /// Takes over databases whose versions are recorded in the ledger of an older migrator, and keeps that up to date.
+    #[must_use]
+    pub fn adopts(mut self, ledger: Ledger) -> Self {
+        self.ledger = Some(ledger);
+        self
+    }
+
+    /// The tables that the migrations change. What the migrations make belongs to the owner of the first one, also when
+    /// another role runs them.
+    #[must_use]
+    pub fn alters(mut self, tables: &[&'static str]) -> Self {
+        self.alters = tables.to_vec();
+        self
+    }
+
+    /// Knows what each version leaves behind, from the text of a [`Description`].
+    #[must_use]
+    pub fn described_by(mut self, description: &str) -> Self {
+        description.clone_into(&mut self.description);
         self
     }
 
@@ -212,7 +278,15 @@ impl SetBuilder {
             }
             hooks.entry(version).or_default().push(hook);
         }
-        Ok(Set { name: self.name, minimum_server: self.minimum_server, migrations, hooks })
+        Ok(Set {
+            name: self.name,
+            minimum_server: self.minimum_server,
+            migrations,
+            hooks,
+            ledger: self.ledger,
+            alters: self.alters,
+            description: Description::parse(&self.description)?,
+        })
     }
 }
 

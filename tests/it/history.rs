@@ -96,7 +96,7 @@ async fn up_refuses_a_database_that_another_migrator_built() {
     let database = TestDatabase::empty().await;
     database.batch("CREATE TABLE public.schema_migrations (version text PRIMARY KEY)").await;
     let up = database.program().args(["up"]).run().expect(7);
-    assert!(up.stderr.contains("was built by another migrator: it has schema_migrations"), "{}", up.stderr);
+    assert!(up.stderr.contains("was built by another migrator: it has public.schema_migrations"), "{}", up.stderr);
     let written: bool = database.value("SELECT to_regnamespace('migrate') IS NOT NULL").await;
     assert!(!written);
 }

@@ -113,8 +113,9 @@ async fn a_preview_names_exactly_the_steps_that_a_run_takes() {
         .steps
         .iter()
         .map(|step| match step {
+            PreviewStep::Adopt { versions, .. } => format!("adopt {}", versions.len()),
             PreviewStep::Hook { hook, before, .. } => format!("{hook} before {before}"),
-            PreviewStep::Apply(migration) => format!("V{}", migration.version()),
+            PreviewStep::Apply { migration, .. } => format!("V{}", migration.version()),
         })
         .collect();
     migrator.up(&UpOptions::default()).await.unwrap();
@@ -123,6 +124,7 @@ async fn a_preview_names_exactly_the_steps_that_a_run_takes() {
         .unwrap()
         .iter()
         .filter_map(|event| match event {
+            Event::Adopted { versions, .. } => Some(format!("adopt {}", versions.len())),
             Event::HookFinished { hook, before, .. } => Some(format!("{hook} before {before}")),
             Event::MigrationApplied { version, .. } => Some(format!("V{version}")),
             _ => None,

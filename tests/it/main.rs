@@ -1,6 +1,7 @@
 //! Tests of the whole program on a real PostgreSQL server. `harness` gets the server; each other module is one
 //! behaviour.
 
+mod adoption;
 mod chain;
 mod connection;
 mod exactness;
@@ -16,5 +17,7 @@ mod output;
 mod rollup;
 mod rollup_commands;
 mod upgrade;
+mod upgrade_matrix;
 mod usage_queries;
 mod verify_rollup;
+mod verify_schema;

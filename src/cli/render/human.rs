@@ -10,7 +10,7 @@ use time::{OffsetDateTime, UtcOffset};
 
 use super::super::failure::Failure;
 use super::human_rollup;
-use crate::engine::{Event, HookRun, Mode, Preview, PreviewStep, Progress, Status, StatusEntry, Version};
+use crate::engine::{Adopted, Event, HookRun, Mode, Preview, PreviewStep, Progress, Status, StatusEntry};
 use crate::usage::{Comparison, Difference, Pass, grouped};
 
 /// How often progress is told where no bar can be drawn.
@@ -63,11 +63,16 @@ impl Human {
                 let holder = waiting.holder.map(|holder| format!(", held by {holder}")).unwrap_or_default();
                 self.aside(&format!("waiting for {}{holder}", waiting.what));
             }
-            Event::Planned { current, target, migrations, hooks } => self.aside(&format!(
-                "from version {current} to {target}: {}, {}",
-                count(migrations, "migration"),
-                count(hooks, "hook")
-            )),
+            Event::Planned { current, target, adopted, migrations, hooks } => {
+                let adopted =
+                    if adopted > 0 { format!("{} to adopt, ", count(adopted, "version")) } else { String::new() };
+                self.aside(&format!(
+                    "from version {current} to {target}: {adopted}{}, {}",
+                    count(migrations, "migration"),
+                    count(hooks, "hook")
+                ));
+            }
+            Event::Adopted { ledger, versions } => self.adopted(&ledger, &versions),
             Event::HookStarted { hook, before } if self.verbose > 0 => {
                 self.aside(&format!("running hook {hook} before V{before}"));
             }
@@ -78,11 +83,17 @@ impl Human {
                 step("hook", &hook, Some(duration), &outcome.summary);
             }
             Event::HookSkipped { hook, .. } => step("skip", &hook, None, "left out by --skip-hook"),
-            Event::MigrationStarted { version, name } if self.verbose > 0 => {
+            Event::MigrationStarted { version, name, again: Some(reason) } => {
+                self.aside(&format!("V{version} {name} is applied again: {reason}"));
+            }
+            Event::MigrationStarted { version, name, .. } if self.verbose > 0 => {
                 self.aside(&format!("applying V{version}__{name}.sql"));
             }
-            Event::MigrationRetried { version, name, reason, attempts } => {
-                self.aside(&format!("V{version} {name} gave way after try {attempts} ({reason}); it is tried again"));
+            Event::MigrationRetried { version, name, reason, attempts, holder } => {
+                let holder = holder.map(|holder| format!(", in the way: {holder}")).unwrap_or_default();
+                self.aside(&format!(
+                    "V{version} {name} gave way after try {attempts} ({reason}{holder}); it is tried again"
+                ));
             }
             Event::MigrationApplied { version, name, duration } => {
                 step(&format!("V{version}"), &name, Some(duration), "");
@@ -96,10 +107,10 @@ impl Human {
                     }
                 }
             }
-            Event::Finished { version, migrations: 0, hooks: 0, .. } => {
+            Event::Finished { version, adopted: 0, migrations: 0, hooks: 0, .. } => {
                 out(&format!("nothing to do: the database is at version {version}"));
             }
-            Event::Finished { version, migrations, hooks, duration } => out(&format!(
+            Event::Finished { version, migrations, hooks, duration, .. } => out(&format!(
                 "done: the database is at version {version} ({}, {}, {})",
                 count(migrations, "migration"),
                 count(hooks, "hook"),
@@ -194,6 +205,25 @@ impl Human {
         }
     }
 
+    /// What an older migrator has applied, and has been checked.
+    fn adopted(&self, ledger: &str, versions: &[Adopted]) {
+        let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return };
+        let range = if first.version == last.version {
+            format!("V{}", first.version)
+        } else {
+            format!("V{} to V{}", first.version, last.version)
+        };
+        let note = format!("{} recorded in {ledger}, and all there", count(versions.len(), "version"));
+        step("adopt", &range, None, &note);
+        if self.verbose > 0 {
+            for adopted in versions {
+                let Adopted { version, name, recorded_as, at } = adopted;
+                let line = format!("V{version} {name}: {}, {}", recorded_as.join(", "), utc(*at));
+                out(&format!("        {DIM}{line}{RESET}"));
+            }
+        }
+    }
+
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }
@@ -207,7 +237,11 @@ impl Human {
             out(&format!("nothing to do: the database is at version {}", preview.current));
             return;
         }
-        out(&format!("would go from version {} to {}:", preview.current, preview.target));
+        if preview.current == preview.target {
+            out(&format!("would stay at version {}:", preview.current));
+        } else {
+            out(&format!("would go from version {} to {}:", preview.current, preview.target));
+        }
         for planned in &preview.steps {
             match planned {
                 PreviewStep::Hook { hook, forecast: None, .. } => {
@@ -221,9 +255,14 @@ impl Human {
                     };
                     step("hook", hook, None, &text);
                 }
-                PreviewStep::Apply(migration) => {
-                    let note = if *migration.mode() == Mode::Transaction { "" } else { "outside a transaction" };
-                    step(&format!("V{}", migration.version()), migration.name(), None, note);
+                PreviewStep::Adopt { ledger, versions } => self.adopted(ledger, versions),
+                PreviewStep::Apply { migration, again } => {
+                    let note = match (again, migration.mode()) {
+                        (Some(reason), _) => format!("again: {reason}"),
+                        (None, Mode::Transaction) => String::new(),
+                        (None, Mode::NoTransaction { .. }) => "outside a transaction".to_owned(),
+                    };
+                    step(&format!("V{}", migration.version()), migration.name(), None, &note);
                     if self.verbose > 0 {
                         for line in migration.sql().lines() {
                             out(&format!("        {DIM}{line}{RESET}"));
@@ -250,7 +289,10 @@ pub(super) fn status(entries: &[StatusEntry]) {
     for entry in entries {
         let (state, at, note) = match &entry.status {
             Status::Applied { at } => ("applied", utc(*at), String::new()),
-            Status::Pending => ("pending", String::new(), String::new()),
+            Status::Adopted { at } => ("adopted", utc(*at), String::new()),
+            Status::Adoptable { at } => ("to adopt", utc(*at), "  by an older migrator".to_owned()),
+            Status::Pending { again: Some(_) } => ("pending", String::new(), "again".to_owned()),
+            Status::Pending { again: None } => ("pending", String::new(), String::new()),
             Status::OutOfOrder => ("left out", String::new(), String::new()),
             Status::Divergent { at, recorded_name } if *recorded_name != entry.name => {
                 ("divergent", utc(*at), format!("  applied as {recorded_name}"))
@@ -259,26 +301,29 @@ pub(super) fn status(entries: &[StatusEntry]) {
             Status::Unknown { at } => ("unknown", utc(*at), "  this program has no such migration".to_owned()),
         };
         let color = match entry.status {
-            Status::Applied { .. } => "",
-            Status::Pending => YELLOW,
+            Status::Applied { .. } | Status::Adopted { .. } => "",
+            Status::Pending { .. } | Status::Adoptable { .. } => YELLOW,
             _ => RED,
         };
         let when = if at.is_empty() { at } else { format!("{:indent$}{at}{note}", "", indent = 11 - state.len()) };
         out(&format!("{:>7}  {:<width$}  {color}{state}{RESET}{when}", entry.version, entry.name));
-        for (hook, run) in &entry.hooks {
+        let adopted = matches!(entry.status, Status::Adopted { .. } | Status::Adoptable { .. });
+        for (hook, run) in entry.hooks.iter().filter(|(_, run)| !adopted || run.is_some()) {
             out(&format!("         {DIM}hook {hook}: {}{RESET}", last_run(run.as_ref())));
         }
     }
-    let pending: Vec<Version> =
-        entries.iter().filter(|entry| matches!(entry.status, Status::Pending)).map(|entry| entry.version).collect();
+    let how_many = |wanted: fn(&Status) -> bool| entries.iter().filter(|entry| wanted(&entry.status)).count();
+    let pending = how_many(|status| matches!(status, Status::Pending { .. }));
+    let adoptable = how_many(|status| matches!(status, Status::Adoptable { .. }));
     let drift = entries.iter().filter(|entry| entry.status.is_drift()).count();
-    match pending.as_slice() {
+    match (pending, adoptable) {
         _ if drift > 0 => {
             let differ = if drift == 1 { "differs" } else { "differ" };
             out(&format!("{} {differ} from what this program has; migrate up will say how", count(drift, "version")));
         }
-        [] => out("nothing is pending"),
-        _ => out(&format!("{} pending; run migrate up", count(pending.len(), "version"))),
+        (0, 0) => out("nothing is pending"),
+        (_, 0) => out(&format!("{} pending; run migrate up", count(pending, "version"))),
+        _ => out(&format!("{} to adopt, {pending} pending; run migrate up", count(adoptable, "version"))),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::super::failure::Failure;
 use crate::db::Database;
-use crate::engine::{Event, Mode, Preview, PreviewStep, Status, StatusEntry};
+use crate::engine::{Event, Mode, Preview, PreviewStep, StatusEntry, Verified};
 use crate::usage::{Comparison, Difference, Standing, Tick, Way};
 
 pub(super) fn line(value: &impl Serialize) {
@@ -19,7 +19,7 @@ pub(super) fn line(value: &impl Serialize) {
 }
 
 pub(super) fn preview(preview: &Preview, with_sql: bool) {
-    let (mut migrations, mut hooks) = (0, 0);
+    let (mut adopted, mut migrations, mut hooks) = (0, 0, 0);
     for step in &preview.steps {
         match step {
             PreviewStep::Hook { hook, before, forecast } => {
@@ -31,18 +31,23 @@ pub(super) fn preview(preview: &Preview, with_sql: bool) {
                     forecast: forecast.clone(),
                 });
             }
-            PreviewStep::Apply(migration) => {
+            PreviewStep::Adopt { ledger, versions } => {
+                adopted += versions.len();
+                line(&Event::WouldAdopt { ledger: ledger.clone(), versions: versions.clone() });
+            }
+            PreviewStep::Apply { migration, again } => {
                 migrations += 1;
                 line(&Event::WouldApply {
                     version: migration.version(),
                     name: migration.name().to_owned(),
                     transaction: *migration.mode() == Mode::Transaction,
+                    again: *again,
                     sql: with_sql.then(|| migration.sql().to_owned()),
                 });
             }
         }
     }
-    line(&Event::Planned { current: preview.current, target: preview.target, migrations, hooks });
+    line(&Event::Planned { current: preview.current, target: preview.target, adopted, migrations, hooks });
 }
 
 pub(super) fn status(entries: &[StatusEntry]) {
@@ -59,7 +64,7 @@ pub(super) fn status(entries: &[StatusEntry]) {
         object.insert("hooks".to_owned(), json!(hooks));
         line(&object);
     }
-    let pending = entries.iter().filter(|entry| matches!(entry.status, Status::Pending)).count();
+    let pending = entries.iter().filter(|entry| entry.status.is_pending()).count();
     line(&json!({ "event": "status", "versions": entries.len(), "pending": pending }));
 }
 
@@ -101,6 +106,23 @@ pub(super) fn difference(difference: &Difference) {
 
 pub(super) fn compared(found: &Comparison) {
     named("rollup_compared", found);
+}
+
+pub(super) fn verified(found: &Verified) {
+    for problem in &found.problems {
+        if let Ok(serde_json::Value::Object(mut object)) = serde_json::to_value(problem) {
+            object.insert("check".to_owned(), json!(found.check));
+            named("problem", &object);
+        }
+    }
+    if let Ok(serde_json::Value::Object(mut object)) = serde_json::to_value(found) {
+        object.insert("problems".to_owned(), json!(found.problems.len()));
+        named("verified", &object);
+    }
+}
+
+pub(super) fn no_rollup() {
+    line(&json!({ "event": "no_rollup" }));
 }
 
 pub(super) fn failure(failure: &Failure) {

@@ -5,6 +5,7 @@
 
 mod human;
 mod human_rollup;
+mod human_verify;
 mod json;
 
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use super::failure::Failure;
 use crate::db::Database;
-use crate::engine::{Event, Preview, StatusEntry};
+use crate::engine::{Event, Preview, StatusEntry, Verified};
 use crate::usage::{Comparison, Difference, Standing, Tick, Way};
 
 /// One of the two ways to look.
@@ -131,6 +132,22 @@ impl Renderer {
             kind if kind.is_quiet() => {}
             Kind::Human(_) => human_rollup::nobody_schedules(ways),
             Kind::Json { .. } => json::nobody_schedules(ways),
+        }
+    }
+
+    /// What a comparison of history or schema found.
+    pub fn verified(&self, found: &Verified) {
+        match &self.0 {
+            Kind::Human(_) => human_verify::verified(found, self.0.is_verbose()),
+            Kind::Json { .. } => json::verified(found),
+        }
+    }
+
+    /// There is no hourly rollup to compare.
+    pub fn no_rollup(&self) {
+        match &self.0 {
+            Kind::Human(_) => human::out("rollup: there is none yet"),
+            Kind::Json { .. } => json::no_rollup(),
         }
     }
 

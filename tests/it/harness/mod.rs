@@ -2,6 +2,7 @@
 
 mod dice;
 mod program;
+pub mod release;
 mod server;
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,0 +1,46 @@
+//! What `migrate verify history` and `migrate verify schema` say to a person.
+
+use super::human::{DIM, RED, RESET, count, out};
+use crate::engine::{Check, Problem, Verified};
+
+pub(super) fn verified(found: &Verified, verbose: bool) {
+    for problem in &found.problems {
+        out(&said_of(problem, found.check));
+        for (label, text) in [("expected", &problem.expected), ("found", &problem.found)] {
+            if let Some(text) = text.as_ref().filter(|_| verbose) {
+                out(&format!("        {DIM}{label}: {text}{RESET}"));
+            }
+        }
+        if let Some(remedy) = &problem.remedy {
+            out(&format!("        next: {remedy}"));
+        }
+    }
+    let problems = count(found.problems.len(), "problem");
+    out(&match found.check {
+        Check::History => {
+            let versions = count(found.checked, "version");
+            let adopted = match found.adopted {
+                0 => String::new(),
+                adopted => format!(", {adopted} of them adopted"),
+            };
+            if found.problems.is_empty() {
+                format!("history: {versions}{adopted}, as they were applied")
+            } else {
+                format!("history: {problems} in {versions}{adopted}")
+            }
+        }
+        Check::Schema if found.problems.is_empty() => {
+            format!("schema: {}, as they should be", count(found.checked, "object"))
+        }
+        Check::Schema => format!("schema: {problems} in {}", count(found.checked, "object")),
+    });
+}
+
+fn said_of(problem: &Problem, check: Check) -> String {
+    let Problem { object, what, recorded_as, .. } = problem;
+    match check {
+        Check::History => format!("{RED}history:{RESET} {what}"),
+        Check::Schema if recorded_as.is_empty() => format!("{RED}schema:{RESET} {object} {what}"),
+        Check::Schema => format!("{RED}schema:{RESET} {object} {what} {DIM}({recorded_as}){RESET}"),
+    }
+}

@@ -1,0 +1,89 @@
+-- What is not as expected: the number of the line, what is wrong with it, and its name for a statement that mends it.
+-- Names are found along the search path, as the older program found them.
+-- Looked up once each: inlined, the plan would hold every look-up several times.
+WITH expected AS MATERIALIZED (
+    SELECT e.n, e.kind, e.owner, e.name, e.of_type, e.present, to_regclass(quote_ident(nullif(e.owner, ''))) AS owner_oid
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[])
+        WITH ORDINALITY AS e (kind, owner, name, of_type, present, n)
+    -- Where a whole table is missing, one line says so.
+    WHERE e.kind IN ('table', 'function') OR to_regclass(quote_ident(nullif(e.owner, ''))) IS NOT NULL
+),
+found AS MATERIALIZED (
+    SELECT
+        e.*,
+        CASE e.kind
+            WHEN 'table' THEN e.owner_oid::oid
+            WHEN 'column' THEN (
+                SELECT a.atttypid FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid = e.owner_oid AND a.attname = e.name AND a.attnum > 0 AND NOT a.attisdropped
+            )
+            WHEN 'constraint' THEN (
+                SELECT c.oid FROM pg_catalog.pg_constraint c WHERE c.conrelid = e.owner_oid AND c.conname = e.name
+            )
+            WHEN 'index' THEN (
+                SELECT c.oid FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+                WHERE i.indrelid = e.owner_oid AND c.relname = e.name
+            )
+            WHEN 'trigger' THEN (
+                SELECT t.oid FROM pg_catalog.pg_trigger t
+                WHERE t.tgrelid = e.owner_oid AND t.tgname = e.name AND NOT t.tgisinternal
+            )
+            WHEN 'function' THEN to_regprocedure(e.name)::oid
+        END AS oid
+    FROM expected e
+),
+judged AS MATERIALIZED (
+    SELECT
+        f.n,
+        f.kind,
+        f.oid,
+        f.owner_oid,
+        CASE
+            WHEN NOT f.present THEN CASE WHEN f.oid IS NOT NULL THEN 'is still there' END
+            WHEN f.oid IS NULL AND f.kind = 'table' THEN coalesce(
+                (SELECT format('is in schema %s, which is not in the search path', n.nspname)
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                 WHERE c.relname = f.name AND c.relkind IN ('r', 'p')
+                 ORDER BY n.nspname
+                 LIMIT 1),
+                'does not exist')
+            WHEN f.oid IS NULL THEN 'does not exist'
+            WHEN f.kind = 'table' THEN (
+                SELECT 'is not a table' FROM pg_catalog.pg_class c WHERE c.oid = f.oid AND c.relkind NOT IN ('r', 'p')
+            )
+            WHEN f.kind = 'column' THEN (
+                SELECT format('has type %s instead of %s', format_type(a.oid, NULL), f.of_type)
+                FROM pg_catalog.pg_type a, pg_catalog.pg_type w
+                WHERE a.oid = f.oid
+                  AND w.oid = to_regtype(nullif(f.of_type, ''))
+                  AND a.oid <> w.oid
+                  AND NOT (w.typcategory = 'S' AND a.typcategory IN ('S', 'E'))
+                  AND NOT (f.of_type IN ('int', 'smallint') AND a.typcategory = 'N')
+            )
+            WHEN f.kind = 'index' THEN (
+                SELECT 'is invalid: its build was interrupted'
+                FROM pg_catalog.pg_index i
+                WHERE i.indexrelid = f.oid AND NOT (i.indisvalid AND i.indisready)
+            )
+            WHEN f.kind = 'trigger' THEN (
+                SELECT 'is disabled' FROM pg_catalog.pg_trigger t WHERE t.oid = f.oid AND t.tgenabled IN ('D', 'R')
+            )
+            WHEN f.kind = 'function' THEN (
+                SELECT format('returns %s instead of %s', format_type(p.prorettype, NULL), f.of_type)
+                FROM pg_catalog.pg_proc p
+                WHERE p.oid = f.oid AND p.prorettype <> to_regtype(nullif(f.of_type, ''))
+            )
+        END AS problem
+    FROM found f
+)
+SELECT
+    j.n,
+    j.problem,
+    CASE
+        WHEN j.oid IS NULL THEN NULL
+        WHEN j.kind = 'index' THEN j.oid::regclass::text
+        WHEN j.kind = 'trigger' THEN j.owner_oid::text
+    END
+FROM judged j
+WHERE j.problem IS NOT NULL
+ORDER BY j.n

@@ -1,0 +1,148 @@
+//! What is in a schema, object by object, and what a set's versions should have left there.
+//!
+//! A set may come with a [`Description`]: for each version, the objects that it makes, changes and removes, each with its
+//! definition. It is generated from a fresh database (`script/objects`), and a test keeps it up to date.
+
+use std::collections::BTreeMap;
+
+use super::set::SetError;
+use super::{Set, Version};
+use crate::db::{Connection, Error};
+
+/// Objects by name, `index idx_task_usage_updated_at on task_usage`, each with its definition. Names are without their
+/// schema.
+pub type Objects = BTreeMap<String, String>;
+
+/// Lists the objects of the schema that a set lives in.
+///
+/// # Errors
+///
+/// What the server says.
+pub async fn objects(connection: &Connection, set: &Set) -> Result<Objects, Error> {
+    const SCHEMA: &str = "
+        SELECT coalesce(
+            (SELECT relnamespace::regnamespace::text FROM pg_catalog.pg_class WHERE oid = to_regclass(quote_ident($1))),
+            quote_ident(current_schema()), 'public'), current_setting('search_path')";
+    let row = connection.query_one(SCHEMA, &[&set.alters().first().copied().unwrap_or_default()]).await?;
+    let (schema, path): (String, String) = (row.get(0), row.get(1));
+    // Names in other schemas are then written in full.
+    connection.query("SELECT set_config('search_path', $1, false)", &[&schema]).await?;
+    let rows = connection.query(include_str!("objects.sql"), &[&schema]).await;
+    connection.query("SELECT set_config('search_path', $1, false)", &[&path]).await?;
+    Ok(rows?.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// For each version, the objects that it leaves, with their definitions, and those that it removes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description(BTreeMap<Version, BTreeMap<String, Option<String>>>);
+
+impl Description {
+    /// Reads what [`Self::to_string`] has written.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError::Description`] names the first line that is of no use.
+    pub fn parse(text: &str) -> Result<Self, SetError> {
+        let mut versions: BTreeMap<Version, BTreeMap<String, Option<String>>> = BTreeMap::new();
+        let mut current = None;
+        for (number, line) in text.lines().enumerate() {
+            let unreadable = || SetError::Description { line: number + 1, text: line.to_owned() };
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if let Some(version) = line.strip_prefix('V') {
+                current = Some(versions.entry(version.parse().map_err(|_| unreadable())?).or_default());
+                continue;
+            }
+            let objects = current.as_mut().ok_or_else(unreadable)?;
+            if let Some(object) = line.strip_prefix("- ") {
+                objects.insert(object.to_owned(), None);
+            } else if let Some((object, definition)) = line.strip_prefix("+ ").and_then(|line| line.split_once(" = ")) {
+                objects.insert(object.to_owned(), Some(definition.to_owned()));
+            } else {
+                return Err(unreadable());
+            }
+        }
+        Ok(Self(versions))
+    }
+
+    /// Whether nothing is described.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds what a version has changed: the objects before and after it.
+    pub fn add(&mut self, version: Version, before: &Objects, after: &Objects) {
+        let changes = self.0.entry(version).or_default();
+        for (object, definition) in after {
+            if before.get(object) != Some(definition) {
+                changes.insert(object.clone(), Some(definition.clone()));
+            }
+        }
+        for object in before.keys().filter(|object| !after.contains_key(*object)) {
+            changes.insert(object.clone(), None);
+        }
+    }
+
+    /// What these versions leave together: for each object the version that touched it last, and its definition, or none
+    /// where it is to be gone.
+    #[must_use]
+    pub fn after(&self, versions: &[Version]) -> BTreeMap<&str, (Version, Option<&str>)> {
+        let mut expected = BTreeMap::new();
+        for (version, objects) in self.0.iter().filter(|(version, _)| versions.contains(version)) {
+            for (object, definition) in objects {
+                expected.insert(object.as_str(), (*version, definition.as_deref()));
+            }
+        }
+        expected
+    }
+}
+
+impl std::fmt::Display for Description {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(
+            f,
+            "# What each version leaves in a fresh database (+) and removes from it (-). Written by script/objects."
+        )?;
+        for (version, objects) in &self.0 {
+            writeln!(f, "\nV{version}")?;
+            for (object, definition) in objects {
+                match definition {
+                    Some(definition) => writeln!(f, "+ {object} = {definition}")?,
+                    None => writeln!(f, "- {object}")?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_is_read_as_it_was_written() {
+        let objects = |pairs: &[(&str, &str)]| -> Objects {
+            pairs.iter().map(|(object, definition)| ((*object).to_owned(), (*definition).to_owned())).collect()
+        };
+        let mut description = Description::default();
+        let first = objects(&[("table t", "permanent"), ("column t.a", "int DEFAULT '='::text")]);
+        description.add(1, &Objects::new(), &first);
+        let second = objects(&[("column t.a", "bigint"), ("table t", "permanent")]);
+        description.add(2, &first, &second);
+        description.add(3, &second, &objects(&[("table t", "permanent")]));
+        let text = description.to_string();
+        assert!(text.ends_with("V2\n+ column t.a = bigint\n\nV3\n- column t.a\n"), "{text}");
+        assert_eq!(Description::parse(&text).unwrap(), description);
+        assert_eq!(description.after(&[1, 2])["column t.a"], (2, Some("bigint")));
+        assert_eq!(description.after(&[1, 2, 3])["column t.a"], (3, None));
+    }
+
+    #[test]
+    fn a_line_of_no_use_is_named() {
+        let error = Description::parse("V1\n+ table t\n").unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("+ table t"), "{error}");
+    }
+}

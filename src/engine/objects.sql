@@ -1,0 +1,85 @@
+-- Every object of one schema ($1) with a definition that reads the same wherever the schema is called: relations, columns,
+-- constraints, indexes, triggers, functions, with their comments. The search path is that schema alone.
+WITH relations AS (
+    SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relrowsecurity
+    FROM pg_catalog.pg_class c
+    WHERE c.relnamespace = $1::text::regnamespace
+      AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+),
+objects AS (
+    SELECT
+        format('%s %s',
+            CASE r.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' ELSE 'table' END,
+            r.relname) AS object,
+        CASE WHEN r.relkind IN ('v', 'm') THEN pg_get_viewdef(r.oid) ELSE
+            concat_ws(', ',
+                CASE r.relpersistence WHEN 'u' THEN 'unlogged' WHEN 't' THEN 'temporary' ELSE 'permanent' END,
+                CASE r.relkind WHEN 'p' THEN 'partitioned' END,
+                CASE WHEN r.relrowsecurity THEN 'row level security' END)
+        END AS definition,
+        pg_catalog.obj_description(r.oid, 'pg_class') AS comment
+    FROM relations r
+    UNION ALL
+    SELECT
+        format('column %s.%s', r.relname, a.attname),
+        concat_ws(' ',
+            format_type(a.atttypid, a.atttypmod),
+            CASE WHEN a.attnotnull THEN 'NOT NULL' END,
+            CASE WHEN a.attidentity <> '' THEN 'IDENTITY' WHEN a.attgenerated <> '' THEN 'GENERATED' END,
+            'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid)),
+        pg_catalog.col_description(r.oid, a.attnum)
+    FROM relations r
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    WHERE r.relkind IN ('r', 'p')
+    UNION ALL
+    SELECT
+        format('constraint %s on %s', c.conname, r.relname),
+        pg_get_constraintdef(c.oid) || CASE WHEN c.convalidated THEN '' ELSE ' UNCHECKED' END,
+        pg_catalog.obj_description(c.oid, 'pg_constraint')
+    FROM relations r
+    JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
+    -- NOT NULL is told with its column.
+    WHERE c.contype IN ('c', 'f', 'p', 'u', 'x')
+    UNION ALL
+    SELECT
+        format('index %s on %s', x.relname, r.relname),
+        replace(pg_get_indexdef(i.indexrelid), format(' ON %I.', $1), ' ON ')
+            || CASE WHEN i.indisvalid AND i.indisready THEN '' ELSE ' INVALID' END,
+        pg_catalog.obj_description(i.indexrelid, 'pg_class')
+    FROM relations r
+    JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
+    JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
+    UNION ALL
+    SELECT
+        format('trigger %s on %s', t.tgname, r.relname),
+        replace(pg_get_triggerdef(t.oid), format('%I.', $1), '')
+            || CASE WHEN t.tgenabled IN ('O', 'A') THEN '' ELSE ' DISABLED' END,
+        pg_catalog.obj_description(t.oid, 'pg_trigger')
+    FROM relations r
+    JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
+    UNION ALL
+    SELECT
+        format('function %s', replace(p.oid::regprocedure::text, format('%I.', $1), '')),
+        format('returns %s, %s%s, body %s',
+            pg_get_function_result(p.oid),
+            CASE WHEN p.prosecdef THEN 'as its owner' ELSE 'as its caller' END,
+            CASE WHEN has_function_privilege('public', p.oid, 'EXECUTE') THEN '' ELSE ', not for everybody' END,
+            left(encode(sha256(convert_to(
+                replace(
+                    replace(pg_get_functiondef(p.oid), format('%I.', $1), ''),
+                    format('SET search_path TO %L', $1), 'SET search_path TO here'),
+                'UTF8')), 'hex'), 16)),
+        pg_catalog.obj_description(p.oid, 'pg_proc')
+    FROM pg_catalog.pg_proc p
+    WHERE p.pronamespace = $1::text::regnamespace
+      AND p.prokind = 'f'
+      -- What belongs to an extension is the extension's.
+      AND NOT EXISTS (
+          SELECT FROM pg_catalog.pg_depend e
+          WHERE e.classid = 'pg_catalog.pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
+      )
+)
+SELECT o.object, regexp_replace(o.definition || coalesce(' -- ' || o.comment, ''), '\s+', ' ', 'g')
+FROM objects o
+ORDER BY o.object COLLATE "C"

@@ -1,0 +1,29 @@
+-- Who owns the first table ($1), whether this session may act as that role, and the first object that it, or we, could
+-- not change. $2: tables, $3: functions, as far as they exist.
+WITH anchor AS (
+    SELECT c.relowner AS owner, c.relnamespace AS schema
+    FROM pg_catalog.pg_class c
+    WHERE c.oid = to_regclass(quote_ident($1))
+),
+objects AS (
+    SELECT n.at, format('table %s', c.relname) AS object, c.relowner AS owner
+    FROM unnest($2::text[]) WITH ORDINALITY AS n (name, at)
+    JOIN pg_catalog.pg_class c ON c.oid = to_regclass(quote_ident(n.name))
+    UNION ALL
+    SELECT 1000 + n.at, format('function %s', p.oid::regprocedure), p.proowner
+    FROM unnest($3::text[]) WITH ORDINALITY AS n (signature, at)
+    JOIN pg_catalog.pg_proc p ON p.oid = to_regprocedure(n.signature)
+)
+SELECT
+    pg_catalog.pg_get_userbyid(a.owner)::text,
+    a.owner = current_user::regrole,
+    -- To inherit a role's rights is one thing, to become it is another.
+    pg_has_role(a.owner, 'USAGE')
+        AND pg_has_role(a.owner, CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END),
+    a.schema::regnamespace::text,
+    has_schema_privilege(a.owner, a.schema, 'CREATE'),
+    (SELECT ARRAY[o.object, pg_catalog.pg_get_userbyid(o.owner)::text]
+     FROM objects o WHERE NOT pg_has_role(a.owner, o.owner, 'USAGE') ORDER BY o.at LIMIT 1),
+    (SELECT ARRAY[o.object, pg_catalog.pg_get_userbyid(o.owner)::text]
+     FROM objects o WHERE NOT pg_has_role(o.owner, 'USAGE') ORDER BY o.at LIMIT 1)
+FROM anchor a

@@ -1,0 +1,178 @@
+//! Comparing what a database records with the files, and with what is really there. Nothing is written.
+
+use serde::Serialize;
+use tokio_postgres::Row;
+
+use super::history::History;
+use super::migration::Mode;
+use super::objects::objects;
+use super::{Error, HistoryError, Migrator, Problem, Version, invalid_index, ledger};
+use crate::db::Connection;
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    /// The recorded versions with the files.
+    History,
+    /// The objects that the recorded versions should have left with those that are there.
+    Schema,
+}
+
+/// What a comparison found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verified {
+    /// What was compared.
+    pub check: Check,
+    /// How many versions, or objects, were looked at.
+    pub checked: usize,
+    /// How many of the recorded versions an older migrator has applied.
+    pub adopted: usize,
+    /// What is not as it should be.
+    #[serde(skip)]
+    pub problems: Vec<Problem>,
+}
+
+impl Migrator {
+    /// Compares the recorded versions with the files, and with the ledger of an older migrator where there is one.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be asked.
+    pub async fn verify_history(&self) -> Result<Verified, Error> {
+        let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
+        self.look_at_server(&connection).await?;
+        let history = History::read(&connection, &self.set).await?;
+        connection.close().await;
+        let mut problems: Vec<_> = history.problems(&self.set).iter().map(|problem| self.of_history(problem)).collect();
+        if let Some(recorded) = history.ledger.ledger() {
+            problems.extend(history.versions().iter().filter_map(|version| {
+                let migration = self.set.migration(*version)?;
+                let missing = recorded.missing(&self.set, migration);
+                (!missing.is_empty()).then(|| Problem {
+                    remedy: Some(ledger::insert(&recorded.table, &missing) + ";"),
+                    ..Problem::new(
+                        *version,
+                        migration.file(),
+                        "version",
+                        format!("{} is not recorded in {}", migration.file(), recorded.table),
+                    )
+                })
+            }));
+        }
+        Ok(Verified {
+            check: Check::History,
+            checked: history.applied.len() + history.adoptable().len(),
+            adopted: history.adopted(),
+            problems,
+        })
+    }
+
+    fn of_history(&self, problem: &HistoryError) -> Problem {
+        let version = problem.version();
+        let recorded_as = self.set.migration(version).map_or_else(|| format!("V{version}"), super::Migration::file);
+        Problem::new(version, recorded_as, "version", problem.to_string())
+    }
+
+    /// Compares the objects that the recorded versions should have left with those that are there: definitions for what
+    /// this program has applied, what other programs rely on for what an older one has. Invalid indexes and disabled
+    /// triggers count as wrong.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be asked.
+    pub async fn verify_schema(&self) -> Result<Verified, Error> {
+        let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
+        self.look_at_server(&connection).await?;
+        let history = History::read(&connection, &self.set).await?;
+        let (adopted, applied): (Vec<_>, Vec<_>) = history.applied.iter().partition(|row| row.adopted);
+        let applied: Vec<_> = applied.iter().map(|row| row.version).collect();
+        let adopted: Vec<_> = adopted
+            .iter()
+            .map(|row| row.version)
+            .chain(history.adoptable().iter().map(|adopted| adopted.version))
+            .collect();
+        let found = objects(&connection, &self.set).await?;
+        let expected = self.set.description().after(&applied);
+        let mut problems = Vec::new();
+        for (object, (version, definition)) in &expected {
+            let what = match (definition, found.get(*object)) {
+                (Some(definition), Some(found)) if definition == found => continue,
+                (None, None) => continue,
+                (Some(_), None) => "does not exist",
+                (None, Some(_)) => "is still there",
+                (Some(_), Some(found)) if found.contains(" INVALID") => "is invalid: its build was interrupted",
+                (Some(_), Some(found)) if found.contains(" DISABLED") => "is disabled",
+                (Some(_), Some(_)) => "is not as it was made",
+            };
+            problems.push(Problem {
+                expected: definition.map(str::to_owned),
+                found: found.get(*object).cloned(),
+                remedy: remedy(object, what),
+                ..Problem::new(*version, self.file(*version), object, what.to_owned())
+            });
+        }
+        let recorded: Vec<_> = applied.iter().chain(&adopted).copied().collect();
+        let (older, demanded) = ledger::problems(&connection, &self.set, recorded).await?;
+        problems.extend(older.into_iter().filter(|problem| adopted.contains(&problem.version)));
+        if self.set.description().is_empty() {
+            problems.extend(self.broken_indexes(&connection, &applied).await?);
+        }
+        let checked = expected.len() + demanded.iter().filter(|version| adopted.contains(version)).count();
+        problems.extend(self.stray_invalid_indexes(&connection, &problems).await?);
+        connection.close().await;
+        Ok(Verified { check: Check::Schema, checked, adopted: adopted.len(), problems })
+    }
+
+    fn file(&self, version: Version) -> String {
+        self.set.migration(version).map(super::Migration::file).unwrap_or_default()
+    }
+
+    /// The concurrent indexes of a set that nobody has described.
+    async fn broken_indexes(&self, connection: &Connection, applied: &[Version]) -> Result<Vec<Problem>, Error> {
+        let mut problems = Vec::new();
+        for migration in self.set.migrations().iter().filter(|m| applied.contains(&m.version())) {
+            let Mode::NoTransaction { index: Some(index) } = migration.mode() else { continue };
+            let found = invalid_index::look_up(connection, index).await?;
+            if !matches!(found, invalid_index::Found::ValidIndex | invalid_index::Found::Nothing) {
+                let object = format!("index {} on {}", index.name, index.table);
+                problems.push(Problem {
+                    remedy: remedy(&object, "is invalid"),
+                    ..Problem::new(migration.version(), migration.file(), &object, found.to_string())
+                });
+            }
+        }
+        Ok(problems)
+    }
+
+    /// Invalid indexes on the tables that this set alters which no version accounts for.
+    async fn stray_invalid_indexes(&self, connection: &Connection, known: &[Problem]) -> Result<Vec<Problem>, Error> {
+        const STRAY: &str = "
+            SELECT format('index %s on %s', c.relname, t.relname)
+            FROM unnest($1::text[]) AS n (name)
+            JOIN pg_catalog.pg_class t ON t.oid = to_regclass(quote_ident(n.name))
+            JOIN pg_catalog.pg_index i ON i.indrelid = t.oid AND NOT i.indisvalid
+            JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+            ORDER BY 1";
+        let rows = connection.query(STRAY, &[&self.set.alters()]).await?;
+        let stray = rows.iter().map(|row: &Row| row.get::<_, String>(0));
+        Ok(stray
+            .filter(|object| !known.iter().any(|problem| problem.object == *object))
+            .map(|object| Problem {
+                remedy: remedy(&object, "is invalid"),
+                ..Problem::new(0, String::new(), &object, "is invalid, and no version has made it".to_owned())
+            })
+            .collect())
+    }
+}
+
+/// The statement that puts an object right, where one does.
+fn remedy(object: &str, what: &str) -> Option<String> {
+    let (kind, rest) = object.split_once(' ')?;
+    let (name, table) = rest.split_once(" on ").unwrap_or((rest, ""));
+    match kind {
+        "index" if what.starts_with("is invalid") => Some(format!("REINDEX INDEX CONCURRENTLY {name};")),
+        "trigger" if what == "is disabled" => Some(format!("ALTER TABLE {table} ENABLE TRIGGER {name};")),
+        _ => None,
+    }
+}

@@ -1,0 +1,274 @@
+//! Databases as the platform's own migrator left them, brought up: every release, with usage that has seen life and
+//! without, and the states people were stuck in. `script/test --all-servers` plays this on every major version.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use migrate::db::{Connector, Database};
+use migrate::engine::{Description, Objects, objects};
+use migrate::{CancellationToken, catalog};
+
+use crate::harness::{TestDatabase, all_versions, latest, release};
+
+/// Whether a cell of the matrix has usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Usage {
+    Lived,
+    None,
+}
+
+async fn objects_of(database: &TestDatabase) -> Objects {
+    let set = catalog::platform().expect("the set is sound");
+    let connector =
+        Connector::new(Database::from_url(&database.url).expect("a URL"), CancellationToken::new()).read_only();
+    let connection = connector.connect("test").await.expect("a session");
+    let objects = objects(&connection, &set).await.expect("they can be listed");
+    connection.close().await;
+    objects
+}
+
+/// A checksum over every row of every table that is there before and after, where it lies and which transaction wrote it
+/// included; without the columns that the chain adds and drops, and without the tables of the pipeline.
+async fn contents(database: &TestDatabase) -> BTreeMap<String, String> {
+    let tables = database
+        .rows(
+            "SELECT c.oid::regclass::text FROM pg_class c
+             WHERE c.relkind = 'r' AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'task_usage'::regclass)
+               AND c.relname !~ '^(task_usage_.*|schema_migrations)$'",
+            &[],
+        )
+        .await;
+    let mut contents = BTreeMap::new();
+    for row in tables {
+        let table: String = row.get(0);
+        let sum: String = database
+            .value(&format!(
+                "SELECT count(*) || ' ' || coalesce(md5(string_agg(
+                     format('%s %s %s', t.ctid, t.xmin, to_jsonb(t) - 'updated_at' - 'timezone'), ',' ORDER BY t.ctid)), '')
+                 FROM {table} t"
+            ))
+            .await;
+        contents.insert(table, sum);
+    }
+    contents
+}
+
+/// The versions that the older migrator's ledger records, of ours.
+async fn recorded(database: &TestDatabase) -> Vec<String> {
+    let rows = database.rows("SELECT version FROM public.schema_migrations ORDER BY 1", &[]).await;
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Brings a database up and checks everything that must hold afterwards.
+async fn upgrade(name: &str, database: &TestDatabase, usage: Usage) {
+    let set = catalog::platform().expect("the set is sound");
+    let before = objects_of(database).await;
+    let contents_before = contents(database).await;
+    let had_updated_at = before.contains_key("column task_usage.updated_at");
+    let ledger_before = recorded(database).await;
+
+    let preview = database.program().args(["up", "--dry-run"]).run().expect(0);
+    assert!(preview.stdout.contains("adopt V1 to V"), "{name}: {}", preview.stdout);
+    assert_eq!(recorded(database).await, ledger_before, "{name}: a dry run writes nothing");
+    assert!(!database.value::<bool>("SELECT to_regnamespace('migrate') IS NOT NULL").await, "{name}");
+
+    let started = Instant::now();
+    let up = database.program().args(["up", "--format", "json"]).run().expect(0);
+    println!("{name}, {usage:?}: {:.2} s", started.elapsed().as_secs_f64());
+
+    // Everything is recorded, by us and in the older ledger.
+    assert_eq!(database.versions().await, all_versions(), "{name}");
+    let adopted: Vec<i64> = up.events("adopted")[0]["versions"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|version| version["version"].as_i64().expect("a number"))
+        .collect();
+    let ledger = recorded(database).await;
+    for migration in set.migrations().iter().filter(|migration| migration.version() > 1) {
+        let entry = format!("{:03}_{}", migration.version(), migration.name());
+        assert!(ledger.contains(&entry), "{name}: {entry} is not recorded");
+    }
+    assert!(ledger_before.iter().all(|entry| ledger.contains(entry)), "{name}: entries are gone");
+
+    // What we applied is what a fresh database has; everything else is as it was.
+    let fresh = fresh().await;
+    let after = objects_of(database).await;
+    let description = Description::parse(include_str!("../../migrations/platform.objects")).expect("it can be read");
+    let applied: Vec<_> = all_versions().into_iter().filter(|version| !adopted.contains(version)).collect();
+    let ours = description.after(&applied);
+    for (object, (version, _)) in &ours {
+        assert_eq!(after.get(*object), fresh.get(*object), "{name}: {object} of V{version}");
+    }
+    // Indexes and columns that an older program has made in the same way are the same, too.
+    for (object, (version, definition)) in description.after(&all_versions()) {
+        if (72..101).contains(&version) && definition.is_some() {
+            assert_eq!(after.get(object), fresh.get(object), "{name}: {object} of V{version}");
+        }
+    }
+    let legacy = |object: &str| {
+        let of_legacy = [
+            "task_usage_daily",
+            "task_usage_dashboard",
+            "task_usage_rollup_state",
+            "_dirty_rollup",
+            "_dirty_dashboard",
+        ];
+        applied.contains(&103) && of_legacy.iter().any(|part| object.contains(part))
+            || applied.contains(&103) && object.contains("task_usage_rollup_lag_seconds")
+    };
+    for object in before.keys().chain(after.keys()).filter(|object| !ours.contains_key(object.as_str())) {
+        if legacy(object) {
+            assert!(!after.contains_key(object), "{name}: {object} is still there");
+        } else {
+            assert_eq!(before.get(object), after.get(object), "{name}: {object} is not ours to touch");
+        }
+    }
+    assert_eq!(contents(database).await, contents_before, "{name}: rows that nobody should have touched");
+    if !had_updated_at {
+        let stamped: i64 = database.value("SELECT count(*) FROM task_usage WHERE updated_at IS NOT NULL").await;
+        assert_eq!(stamped, 0, "{name}: old rows keep updated_at NULL");
+    }
+
+    // The hours are what the raw rows add up to: all that is not younger than five minutes, or will be with the next tick.
+    if !adopted.contains(&103) {
+        caught_up(database).await;
+        database.assert_parity().await;
+        let verified = database.program().args(["verify"]).run().expect(0);
+        assert!(verified.stdout.contains("as they should be"), "{}", verified.stdout);
+    } else {
+        database.program().args(["verify", "history"]).run().expect(0);
+        database.program().args(["verify", "schema"]).run().expect(0);
+    }
+
+    // And that is all.
+    let ledger_after = recorded(database).await;
+    let again = database.program().args(["up"]).run().expect(0);
+    assert!(again.stdout.starts_with("nothing to do"), "{name}: {}", again.stdout);
+    assert_eq!(objects_of(database).await, after, "{name}");
+    assert_eq!(recorded(database).await, ledger_after, "{name}");
+    database.program().args(["status", "--check"]).run().expect(0);
+}
+
+/// Rolls up what is younger than the watermark, as the next ticks would.
+async fn caught_up(database: &TestDatabase) {
+    database
+        .batch("SELECT rollup_task_usage_hourly_window(watermark_at, now() + interval '10 years') FROM task_usage_hourly_rollup_state")
+        .await;
+}
+
+async fn fresh() -> Objects {
+    objects_of(&TestDatabase::at_version(latest(), 0, 0).await).await
+}
+
+/// A release, with usage or without.
+async fn old(release_name: &str, usage: Usage) -> TestDatabase {
+    let database = TestDatabase::empty().await;
+    release::build(&database, release_name, usage == Usage::Lived).await;
+    database
+}
+
+#[tokio::test]
+async fn from_v0_2_13() {
+    for usage in [Usage::Lived, Usage::None] {
+        upgrade("v0.2.13", &old("v0.2.13", usage).await, usage).await;
+    }
+}
+
+#[tokio::test]
+async fn from_v0_2_30() {
+    for usage in [Usage::Lived, Usage::None] {
+        upgrade("v0.2.30", &old("v0.2.30", usage).await, usage).await;
+    }
+}
+
+#[tokio::test]
+async fn from_v0_3_4() {
+    for usage in [Usage::Lived, Usage::None] {
+        upgrade("v0.3.4", &old("v0.3.4", usage).await, usage).await;
+    }
+}
+
+#[tokio::test]
+async fn from_v0_3_5() {
+    for usage in [Usage::Lived, Usage::None] {
+        let database = old("v0.3.5", usage).await;
+        upgrade("v0.3.5", &database, usage).await;
+        // The platform's own functions were left alone, and nothing was walked: what they had rolled up is still right.
+        caught_up(&database).await;
+        database.assert_parity().await;
+    }
+}
+
+#[tokio::test]
+async fn from_a_refused_103() {
+    for usage in [Usage::Lived, Usage::None] {
+        upgrade("103 refused", &old("v0.3.8-stuck", usage).await, usage).await;
+    }
+}
+
+#[tokio::test]
+async fn from_an_older_programs_half_finished_walk() {
+    for usage in [Usage::Lived, Usage::None] {
+        let database = old("v0.3.8-stuck", usage).await;
+        database.batch("SELECT rollup_task_usage_hourly_window('epoch', now() - interval '120 days')").await;
+        upgrade("half-finished walk", &database, usage).await;
+    }
+}
+
+#[tokio::test]
+async fn from_an_interrupted_concurrent_index() {
+    for usage in [Usage::Lived, Usage::None] {
+        let database = TestDatabase::empty().await;
+        release::build_until_074(&database, usage == Usage::Lived).await;
+        release::interrupt_index(&database, "idx_task_usage_updated_at", "updated_at").await;
+        upgrade("interrupted index", &database, usage).await;
+    }
+}
+
+#[tokio::test]
+async fn dashboards_that_stayed_at_zero_are_told_of_and_filled() {
+    // An empty database passed the guard, and nobody has ever called the rollup.
+    let database = old("v0.3.5", Usage::None).await;
+    release::live_on(&database).await;
+    database.batch("TRUNCATE task_usage_hourly; UPDATE task_usage_hourly_rollup_state SET watermark_at = 'epoch', last_run_finished_at = NULL, last_run_started_at = NULL").await;
+    let up = database.program().args(["up"]).run().expect(0);
+    assert!(up.stderr.contains("migrate rollup watch"), "{}", up.stderr);
+    assert_eq!(database.versions().await, all_versions());
+    let verified = database.program().args(["verify"]).run().expect(4);
+    assert!(verified.stdout.contains("history: 16 versions, 16 of them adopted"), "{}", verified.stdout);
+    // The platform's own functions are left alone; what is called is theirs.
+    for _ in 0..400 {
+        let tick = database.program().args(["rollup", "tick", "--format", "json"]).run().expect(0);
+        if tick.events("tick")[0]["buckets"] == 0 {
+            break;
+        }
+    }
+    caught_up(&database).await;
+    database.assert_parity().await;
+    database.program().args(["verify"]).run().expect(0);
+}
+
+#[tokio::test]
+async fn the_description_is_what_a_fresh_chain_leaves() {
+    let database = TestDatabase::empty().await;
+    let mut description = Description::default();
+    let mut before = Objects::new();
+    for version in all_versions() {
+        database.program().args(["up", "--target", &version.to_string()]).run().expect(0);
+        let after = objects_of(&database).await;
+        description.add(version, &before, &after);
+        before = after;
+    }
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations/platform.objects");
+    let (written, made) = (std::fs::read_to_string(&file).expect("it can be read"), description.to_string());
+    if std::env::var_os("WRITE_OBJECTS").is_some() {
+        std::fs::write(&file, made).expect("it can be written");
+    } else {
+        let differing = written.lines().zip(made.lines()).find(|(written, made)| written != made);
+        assert!(
+            written == made,
+            "run script/objects: migrations/platform.objects is out of date, first at {differing:?}"
+        );
+    }
+}
