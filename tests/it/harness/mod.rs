@@ -13,7 +13,7 @@ use tokio_postgres::{Client, NoTls, Row};
 
 pub use dice::Dice;
 pub use program::{Finished, Program, Running};
-pub use server::{server_url, special_server};
+pub use server::{server_url, special_server, start_special_server_again, stop_special_server};
 
 /// A database of its own, dropped at the end of the test.
 pub struct TestDatabase {
@@ -46,6 +46,12 @@ impl TestDatabase {
             }
         }
         Self { url: with_database(&server_url(), &name), name }
+    }
+
+    /// A new database on another server than that of the run, which goes away with it.
+    pub async fn on_server(url: &str, name: &str) -> Self {
+        session(url).await.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a database");
+        Self { name: name.to_owned(), url: with_database(url, name) }
     }
 
     /// A database at `version`, with `rows` usage rows over `days` days if any are asked for.

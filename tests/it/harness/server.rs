@@ -45,6 +45,29 @@ fn start(script: &Path, name: &str, options: &[&str]) -> (String, PathBuf) {
     (String::from_utf8(started.stdout).expect("a URL").trim().to_owned(), folder)
 }
 
+/// Stops a special server as a signal to its first process does: `INT` ends all sessions at once (fast), `QUIT` is a crash
+/// (immediate).
+pub async fn stop_special_server(url: &str, signal: &str) {
+    let admin = super::session(url).await;
+    let row = admin.query_one("SELECT pg_read_file('postmaster.pid')", &[]).await.expect("a superuser");
+    let text: String = row.get(0);
+    drop(admin);
+    let pid = text.lines().next().expect("a process id").to_owned();
+    let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]).status();
+    assert!(sent.expect("a shell").success());
+    while Path::new("/proc").join(&pid).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// Starts it again, on the same port. Whoever watches over it still does.
+pub fn start_special_server_again(folder: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("script/server");
+    let started = Command::new(script).arg("start").arg(folder).arg("--throwaway").stdin(Stdio::null()).output();
+    let started = started.expect("script/server can be run");
+    assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
+}
+
 /// The container is removed by a shell that outlives this process: a static is never dropped, and a test run can be
 /// killed.
 fn from_docker() -> String {
