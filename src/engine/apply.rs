@@ -8,7 +8,7 @@ use super::event::Event;
 use super::invalid_index::{self, Found};
 use super::migration::Mode;
 use super::session::{Session, With};
-use super::{Error, Migration, Migrator, Obstacle, UpOptions, ledger, watch};
+use super::{Error, Migration, Migrator, Obstacle, UpOptions, adopt, watch};
 use crate::db::{self, Connection, LockTimeout};
 
 /// First pause before a migration that gave way tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
@@ -120,7 +120,7 @@ impl Migrator {
                 let obstacle = match (holder, with.ledger) {
                     (Some(holder), _) if gives_way(&source) => Some(Obstacle::Holder(holder)),
                     (_, Some(table)) if already_there(&source) => {
-                        let statement = ledger::record(&self.set, migration, table) + ";";
+                        let statement = adopt::record(&self.set, migration, table) + ";";
                         Some(Obstacle::Unrecorded { statement })
                     }
                     _ => None,

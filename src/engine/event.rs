@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Version;
+use super::adopt::Adopted;
 use super::hook::{Forecast, Outcome, Progress};
-use super::ledger::Adopted;
 use crate::db::{Holder, Notice, ServerFacts, Waiting, as_seconds};
 
 /// One thing that happened. As JSON, the name of the variant is in the field `event`, durations are in seconds, times

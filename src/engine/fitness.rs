@@ -45,11 +45,11 @@ fn unwritable_books(facts: &ServerFacts) -> Error {
     )
 }
 
-/// What is applied cannot be recorded in the ledger of an older migrator.
-pub(super) fn unwritable_ledger(facts: &ServerFacts, table: &str) -> Error {
+/// The ledger of an older migrator is closed to this role.
+pub(super) fn closed_ledger(facts: &ServerFacts, verb: &str, table: &str) -> Error {
     let (role, database) = (facts.role.clone(), facts.database.clone());
     let grant = format!("GRANT SELECT, INSERT ON {table} TO \"{role}\"");
-    Error::Privilege { role, what: format!("write to {table}, the older migrator's ledger,"), database, grant }
+    Error::Privilege { role, what: format!("{verb} {table}, the older migrator's ledger,"), database, grant }
 }
 
 fn no_books(facts: &ServerFacts, verb: &str, grant: String) -> Error {

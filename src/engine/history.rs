@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::ledger::{self, Adopted};
+use super::adopt::{self, Adopted};
 use super::{HistoryError, Outcome, Set, Version};
 use crate::db::{Connection, Error};
 
@@ -154,7 +154,7 @@ pub struct StatusEntry {
 /// The history of one set in one database, as read.
 pub(super) struct History {
     pub applied: Vec<Applied>,
-    pub ledger: ledger::Found,
+    pub ledger: adopt::Found,
     hook_runs: BTreeMap<(Version, String), HookRun>,
 }
 
@@ -185,7 +185,7 @@ impl History {
         let present = connection
             .query_one("SELECT to_regclass($1) IS NOT NULL, to_regclass('migrate.hook_run') IS NOT NULL", &[&table])
             .await?;
-        let mut history = Self { applied: Vec::new(), ledger: ledger::Found::Nothing, hook_runs: BTreeMap::new() };
+        let mut history = Self { applied: Vec::new(), ledger: adopt::Found::Nothing, hook_runs: BTreeMap::new() };
         if present.get(0) {
             // Tables of earlier builds of this program lack the last column.
             let sql = format!(
@@ -204,7 +204,7 @@ impl History {
                 });
             }
         }
-        history.ledger = ledger::read(connection, set, &history.versions()).await?;
+        history.ledger = adopt::read(connection, set, &history.versions()).await?;
         if present.get(1) {
             const LAST_RUNS: &str = "
                 SELECT DISTINCT ON (before_version, hook)

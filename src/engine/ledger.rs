@@ -1,23 +1,19 @@
 //! Databases that another migrator has built: its ledger, and what each of its versions should have left behind.
 //!
 //! A [`Ledger`] is content: where an older program wrote down what it had applied, under which names, and which objects
-//! that means. [`read`] compares it with a database; [`Recorded::check`] makes sure that what is written down is there.
+//! that means. `adopt.rs` compares it with a database.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use time::OffsetDateTime;
-
-use super::{AdoptionError, Problem, Set, Version, history};
-use crate::db::{Connection, Error};
+use super::Version;
 
 /// The ledger of an older migrator: a table with the columns `version text` and `applied_at timestamptz`.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    table: &'static str,
+    pub(super) table: &'static str,
     recorded_as: BTreeMap<Version, Vec<String>>,
     changes: BTreeMap<Version, Changes>,
-    again: BTreeMap<Version, Again>,
+    pub(super) again: BTreeMap<Version, Again>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -28,9 +24,11 @@ struct Changes {
 
 /// A version that is applied once more, over what the older program left, unless a later one is there already.
 #[derive(Clone, Debug)]
-struct Again {
-    unless: Version,
-    reason: &'static str,
+pub(super) struct Again {
+    /// The later version.
+    pub unless: Version,
+    /// Why it is applied again without that.
+    pub reason: &'static str,
 }
 
 /// An object that a version leaves behind or removes. Unqualified: the search path finds it.
@@ -101,7 +99,7 @@ impl Ledger {
     }
 
     /// What must be there, and what must not, when these versions have been applied.
-    fn expected(&self, versions: impl Iterator<Item = Version>) -> Vec<Expected> {
+    pub(super) fn expected(&self, versions: impl Iterator<Item = Version>) -> Vec<Expected> {
         let mut expected: BTreeMap<(&str, &str, &str), Expected> = BTreeMap::new();
         for version in versions {
             let Some(changes) = self.changes.get(&version) else { continue };
@@ -131,15 +129,15 @@ impl Ledger {
 
 /// One thing to look up.
 #[derive(Clone, Debug)]
-struct Expected {
-    version: Version,
-    present: bool,
-    kind: &'static str,
+pub(super) struct Expected {
+    pub version: Version,
+    pub present: bool,
+    pub kind: &'static str,
     /// The table it belongs to; empty for a function.
-    table: &'static str,
-    name: &'static str,
+    pub table: &'static str,
+    pub name: &'static str,
     /// A type; empty where none is demanded.
-    of_type: &'static str,
+    pub of_type: &'static str,
 }
 
 impl Expected {
@@ -147,7 +145,7 @@ impl Expected {
         (self.kind, self.table, self.name)
     }
 
-    fn named(&self) -> String {
+    pub fn named(&self) -> String {
         match self.kind {
             "table" | "function" => format!("{} {}", self.kind, self.name),
             "column" => format!("column {}.{}", self.table, self.name),
@@ -174,249 +172,6 @@ impl Object {
             Self::Trigger(table, name) => vec![part("trigger", table, name, "")],
             Self::Function(signature, returns) => vec![part("function", "", signature, returns)],
         }
-    }
-}
-
-/// A version that the older migrator has applied.
-#[derive(Clone, Debug, Serialize)]
-pub struct Adopted {
-    /// The version.
-    pub version: Version,
-    /// Its name.
-    pub name: String,
-    /// The entries of the older ledger that stand for it.
-    pub recorded_as: Vec<String>,
-    /// When it was applied, by what the older ledger says.
-    #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
-}
-
-/// The ledger of an older migrator as found in a database, compared with a set.
-#[derive(Clone, Debug)]
-pub(super) struct Recorded {
-    /// The table, qualified and quoted.
-    pub table: String,
-    /// What it records, and our own history does not.
-    pub adopt: Vec<Adopted>,
-    /// What it records and is applied once more all the same.
-    again: Vec<(Version, &'static str)>,
-    /// Versions whose every entry is there.
-    versions: Vec<Version>,
-    /// Entries missing of versions of which others are there.
-    partial: Vec<(Version, Vec<String>)>,
-    /// Whether this session may add to it.
-    pub writable: bool,
-}
-
-/// What bears the ledger's name.
-#[derive(Clone, Debug)]
-pub(super) enum Found {
-    /// Nothing.
-    Nothing,
-    /// A table that the older migrator of this set keeps, or kept.
-    Ledger(Recorded),
-    /// A table of somebody else.
-    Foreign(String),
-}
-
-impl Found {
-    pub fn ledger(&self) -> Option<&Recorded> {
-        match self {
-            Self::Ledger(recorded) => Some(recorded),
-            Self::Nothing | Self::Foreign(_) => None,
-        }
-    }
-}
-
-/// Looks for the ledger and compares it with the set. `applied` are the versions in our own history.
-pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]) -> Result<Found, Error> {
-    const LOOK_UP: &str = "
-        SELECT format('%I.%I', n.nspname, c.relname),
-               has_table_privilege(c.oid, 'INSERT'),
-               (SELECT count(*) = 2 FROM pg_catalog.pg_attribute a
-                WHERE a.attrelid = c.oid AND NOT a.attisdropped
-                  AND (a.attname = 'version' AND a.atttypid IN ('text'::regtype, 'varchar'::regtype)
-                       OR a.attname = 'applied_at' AND a.atttypid = 'timestamptz'::regtype))
-        FROM pg_catalog.pg_class c
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid = coalesce(to_regclass($1), to_regclass('public.' || $1))";
-    let Some(ledger) = set.ledger() else { return Ok(Found::Nothing) };
-    let Some(row) = connection.query_opt(LOOK_UP, &[&ledger.table]).await? else { return Ok(Found::Nothing) };
-    let (table, writable, familiar): (String, bool, bool) = (row.get(0), row.get(1), row.get(2));
-    if !familiar {
-        return Ok(Found::Foreign(table));
-    }
-    let sql = format!("SELECT version::text, {} FROM {table}", history::plain("applied_at"));
-    let rows = connection.query(&sql, &[]).await?;
-    let entries: BTreeMap<String, OffsetDateTime> =
-        rows.iter().map(|row| (row.get(0), row.get::<_, Option<_>>(1).unwrap_or(OffsetDateTime::UNIX_EPOCH))).collect();
-
-    let mut found =
-        Recorded { table, adopt: Vec::new(), again: Vec::new(), versions: Vec::new(), partial: Vec::new(), writable };
-    for migration in set.migrations() {
-        let version = migration.version();
-        let recorded_as = ledger.entries(version, migration.name());
-        let missing: Vec<_> = recorded_as.iter().filter(|entry| !entries.contains_key(*entry)).cloned().collect();
-        if missing.is_empty() {
-            found.versions.push(version);
-        } else if missing.len() < recorded_as.len() {
-            found.partial.push((version, missing));
-        }
-    }
-    if !entries.is_empty() && found.versions.is_empty() && found.partial.is_empty() {
-        return Ok(Found::Foreign(found.table));
-    }
-    for migration in set.migrations() {
-        let version = migration.version();
-        if applied.contains(&version) || !found.versions.contains(&version) {
-            continue;
-        }
-        let recorded_as = ledger.entries(version, migration.name());
-        match ledger.again.get(&version) {
-            Some(again) if !found.versions.contains(&again.unless) && !applied.contains(&again.unless) => {
-                found.again.push((version, again.reason));
-            }
-            _ => {
-                let at = recorded_as.iter().map(|entry| entries[entry]).max().unwrap_or(OffsetDateTime::UNIX_EPOCH);
-                found.adopt.push(Adopted { version, name: migration.name().to_owned(), recorded_as, at });
-            }
-        }
-    }
-    Ok(Found::Ledger(found))
-}
-
-impl Recorded {
-    /// Makes sure that what is to be adopted is whole and without gaps, and that its objects are there.
-    pub async fn check(&self, connection: &Connection, set: &Set, applied: &[Version]) -> Result<(), super::Error> {
-        let Some(ledger) = set.ledger() else { return Ok(()) };
-        let Some(last) = self.adopt.last().map(|adopted| adopted.version) else { return Ok(()) };
-        let table = self.table.clone();
-        if let Some((version, missing)) = self.partial.iter().find(|(version, _)| !applied.contains(version)) {
-            let missing = missing.clone();
-            return Err(AdoptionError::Incomplete { table, version: *version, missing }.into());
-        }
-        let left_out = set.migrations().iter().find(|migration| {
-            let version = migration.version();
-            version < last
-                && !applied.contains(&version)
-                && (!self.versions.contains(&version) || self.applied_again(version).is_some())
-        });
-        if let Some(migration) = left_out {
-            let missing = ledger.entries(migration.version(), migration.name());
-            return Err(
-                AdoptionError::Gap { table, missing, last: ledger.entries(last, &self.adopt_name(last)) }.into()
-            );
-        }
-        let versions = applied.iter().copied().chain(self.adopt.iter().map(|adopted| adopted.version));
-        let (problems, _) = problems(connection, set, versions.collect()).await?;
-        let problems: Vec<_> =
-            problems.into_iter().filter(|problem| self.adopt.iter().any(|a| a.version == problem.version)).collect();
-        if problems.is_empty() { Ok(()) } else { Err(AdoptionError::Problems { table, problems }.into()) }
-    }
-
-    /// Why a version that is recorded is applied once more, if it is.
-    pub fn applied_again(&self, version: Version) -> Option<&'static str> {
-        self.again.iter().find(|(again, _)| *again == version).map(|(_, reason)| *reason)
-    }
-
-    /// The entries of a version that are not there.
-    pub fn missing(&self, set: &Set, migration: &super::Migration) -> Vec<String> {
-        let version = migration.version();
-        if self.versions.contains(&version) {
-            return Vec::new();
-        }
-        match self.partial.iter().find(|(partial, _)| *partial == version) {
-            Some((_, missing)) => missing.clone(),
-            None => set.ledger().map(|ledger| ledger.entries(version, migration.name())).unwrap_or_default(),
-        }
-    }
-
-    fn adopt_name(&self, version: Version) -> String {
-        self.adopt.iter().find(|adopted| adopted.version == version).map(|a| a.name.clone()).unwrap_or_default()
-    }
-}
-
-/// The statement that records a migration in the ledger `table`.
-pub(super) fn record(set: &Set, migration: &super::Migration, table: &str) -> String {
-    let entries = set.ledger().map(|ledger| ledger.entries(migration.version(), migration.name())).unwrap_or_default();
-    insert(table, &entries)
-}
-
-/// The same for a migration that may be recorded there already.
-pub(super) fn record_unless_there(set: &Set, migration: &super::Migration, table: &str) -> String {
-    let entries = set.ledger().map(|ledger| ledger.entries(migration.version(), migration.name())).unwrap_or_default();
-    format!(
-        "INSERT INTO {table} (version) SELECT e FROM unnest(ARRAY[{}]) e \
-         WHERE NOT EXISTS (SELECT FROM {table} l WHERE l.version = e)",
-        entries.iter().map(|entry| quoted(entry)).collect::<Vec<_>>().join(", ")
-    )
-}
-
-/// The statement that adds entries to a ledger.
-pub(super) fn insert(table: &str, entries: &[String]) -> String {
-    let values: Vec<_> = entries.iter().map(|entry| format!("({})", quoted(entry))).collect();
-    format!("INSERT INTO {table} (version) VALUES {}", values.join(", "))
-}
-
-fn quoted(entry: &str) -> String {
-    format!("'{}'", entry.replace('\'', "''"))
-}
-
-/// What differs from what the older program's form of these versions leaves behind; and for each thing that was looked
-/// up, the version that it is of.
-pub(super) async fn problems(
-    connection: &Connection,
-    set: &Set,
-    mut versions: Vec<Version>,
-) -> Result<(Vec<Problem>, Vec<Version>), Error> {
-    let Some(ledger) = set.ledger() else { return Ok((Vec::new(), Vec::new())) };
-    versions.sort_unstable();
-    let expected = ledger.expected(versions.into_iter());
-    let column = |part: fn(&Expected) -> &'static str| expected.iter().map(part).collect::<Vec<_>>();
-    let present: Vec<bool> = expected.iter().map(|expected| expected.present).collect();
-    let rows = connection
-        .query(
-            include_str!("ledger_check.sql"),
-            &[
-                &column(|expected| expected.kind),
-                &column(|expected| expected.table),
-                &column(|expected| expected.name),
-                &column(|expected| expected.of_type),
-                &present,
-            ],
-        )
-        .await?;
-    let problem = |row: &tokio_postgres::Row| {
-        let index = usize::try_from(row.get::<_, i64>(0) - 1).ok()?;
-        let expected = expected.get(index)?;
-        let name = set.migration(expected.version).map(|m| m.name().to_owned()).unwrap_or_default();
-        let recorded_as = ledger.entries(expected.version, &name).join(", ");
-        Some(Problem {
-            remedy: remedy(set, expected, row.get(1), row.get(2)),
-            ..Problem::new(expected.version, recorded_as, &expected.named(), row.get(1))
-        })
-    };
-    let versions = expected.iter().map(|expected| expected.version).collect();
-    Ok((rows.iter().filter_map(problem).collect(), versions))
-}
-
-/// The statement that puts it right, where one does.
-fn remedy(set: &Set, expected: &Expected, what: &str, qualified_name: Option<String>) -> Option<String> {
-    match (expected.kind, qualified_name) {
-        ("index", Some(index)) if what.contains("invalid") => Some(format!("REINDEX INDEX CONCURRENTLY {index};")),
-        ("trigger", Some(table)) => Some(format!("ALTER TABLE {table} ENABLE TRIGGER {};", expected.name)),
-        ("index", None) => {
-            let migration = set.migration(expected.version)?;
-            match migration.mode() {
-                super::Mode::NoTransaction { index: Some(index) } if index.name == expected.name => {
-                    let statements = super::sql::statements(migration.sql());
-                    let words = statements.first()?.split_whitespace().collect::<Vec<_>>();
-                    Some(format!("{};", words.join(" ")))
-                }
-                _ => None,
-            }
-        }
-        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`Set`] is content: migrations, and hooks at their version boundaries. [`Plan`] is what a database still needs of
 //! it, a plain value. [`Migrator`] executes the plan or shows it, and tells what happens as [`Event`]s; it never prints.
 
+mod adopt;
 mod apply;
 mod error;
 pub mod event;
@@ -22,11 +23,12 @@ mod sql;
 mod verify;
 mod watch;
 
+pub use adopt::Adopted;
 pub use error::{AdoptionError, Error, HistoryError, Obstacle, Problem};
 pub use event::{Event, Observer};
 pub use history::{Applied, HookRun, HookState, Status, StatusEntry};
 pub use hook::{Forecast, Hook, HookContext, HookError, Outcome, Progress};
-pub use ledger::{Adopted, Ledger, Object};
+pub use ledger::{Ledger, Object};
 pub use migration::{Migration, Mode};
 pub use objects::{Description, Objects, objects};
 pub use plan::{Plan, Step};

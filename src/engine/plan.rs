@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::adopt::Adopted;
 use super::history::History;
 use super::hook::Hook;
-use super::ledger::Adopted;
 use super::{Error, Migration, Set, UpOptions, Version};
 
 /// One thing to do.

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use super::adopt::{self, Adopted};
 use super::event::{Event, Observer, SharedObserver};
 use super::history::{self, HookState, StatusEntry};
 use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
-use super::ledger::{self, Adopted};
 use super::session::With;
 use super::{Error, Migration, Plan, Set, Step, Version, fitness, owner};
 use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
@@ -251,7 +251,7 @@ impl Migrator {
     pub async fn status(&self) -> Result<Vec<StatusEntry>, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: status").await?;
         self.look_at_server(&connection).await?;
-        let mut history = history::History::read(&connection, &self.set).await?;
+        let mut history = self.history(&connection).await?;
         if db::holder(&connection, db::RUN_SESSION_LOCK).await?.is_none() {
             history.nobody_is_running();
         }
@@ -270,23 +270,34 @@ impl Migrator {
         Ok(plan)
     }
 
-    async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
+    /// Reads our history and the ledger of an older migrator.
+    pub(super) async fn history(&self, connection: &Connection) -> Result<history::History, Error> {
         let history = history::History::read(connection, &self.set).await?;
         match &history.ledger {
-            ledger::Found::Ledger(recorded) => recorded.check(connection, &self.set, &history.versions()).await?,
+            adopt::Found::Unreadable(table) => {
+                Err(fitness::closed_ledger(&ServerFacts::read(connection).await?, "read", table))
+            }
+            _ => Ok(history),
+        }
+    }
+
+    async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
+        let history = self.history(connection).await?;
+        match &history.ledger {
+            adopt::Found::Ledger(recorded) => recorded.check(connection, &self.set, &history.versions()).await?,
             // A database that somebody else has built must not get our first migrations on top.
-            ledger::Found::Foreign(table) if history.applied.is_empty() => {
+            adopt::Found::Foreign(table) if history.applied.is_empty() => {
                 let database = connection.query_one("SELECT current_database()::text", &[]).await?.get(0);
                 return Err(Error::ForeignLedger { database, ledger: table.clone() });
             }
-            ledger::Found::Foreign(_) | ledger::Found::Nothing => {}
+            adopt::Found::Foreign(_) | adopt::Found::Unreadable(_) | adopt::Found::Nothing => {}
         }
         history.check(&self.set)?;
         let plan = Plan::new(&self.set, &history, options)?;
         match history.ledger.ledger() {
             Some(recorded) if plan.migrations() > 0 && !recorded.writable => {
                 let facts = ServerFacts::read(connection).await?;
-                Err(fitness::unwritable_ledger(&facts, &recorded.table))
+                Err(fitness::closed_ledger(&facts, "write to", &recorded.table))
             }
             _ => Ok(plan),
         }

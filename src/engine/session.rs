@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use super::invalid_index;
 use super::migration::Mode;
-use super::{Migration, Set, history, ledger};
+use super::{Migration, Set, adopt, history};
 use crate::db::{Connection, Error, ServerReport};
 
 /// How long a migration may stand in the queue for a strong lock, with the application queueing behind it, before it
@@ -57,8 +57,7 @@ impl<'c> Session<'c> {
             .map(|known| known.inner().clone())
             .collect();
         self.mode = migration.mode().clone();
-        self.also =
-            self.with.ledger.map(|table| ledger::record_unless_there(set, migration, table)).unwrap_or_default();
+        self.also = self.with.ledger.map(|table| adopt::record_unless_there(set, migration, table)).unwrap_or_default();
         self.failure = None;
         let target = refinery::Target::Version(version as SchemaVersion);
         match self.migrate(&known, true, true, false, target, &history::table(set)).await {

@@ -3,10 +3,9 @@
 use serde::Serialize;
 use tokio_postgres::Row;
 
-use super::history::History;
 use super::migration::Mode;
 use super::objects::objects;
-use super::{Error, HistoryError, Migrator, Problem, Version, invalid_index, ledger};
+use super::{Error, HistoryError, Migrator, Problem, Version, adopt, invalid_index};
 use crate::db::Connection;
 
 /// What was compared.
@@ -42,7 +41,7 @@ impl Migrator {
     pub async fn verify_history(&self) -> Result<Verified, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
         self.look_at_server(&connection).await?;
-        let history = History::read(&connection, &self.set).await?;
+        let history = self.history(&connection).await?;
         connection.close().await;
         let mut problems: Vec<_> = history.problems(&self.set).iter().map(|problem| self.of_history(problem)).collect();
         if let Some(recorded) = history.ledger.ledger() {
@@ -50,7 +49,7 @@ impl Migrator {
                 let migration = self.set.migration(*version)?;
                 let missing = recorded.missing(&self.set, migration);
                 (!missing.is_empty()).then(|| Problem {
-                    remedy: Some(ledger::insert(&recorded.table, &missing) + ";"),
+                    remedy: Some(adopt::insert(&recorded.table, &missing) + ";"),
                     ..Problem::new(
                         *version,
                         migration.file(),
@@ -84,7 +83,7 @@ impl Migrator {
     pub async fn verify_schema(&self) -> Result<Verified, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
         self.look_at_server(&connection).await?;
-        let history = History::read(&connection, &self.set).await?;
+        let history = self.history(&connection).await?;
         let (adopted, applied): (Vec<_>, Vec<_>) = history.applied.iter().partition(|row| row.adopted);
         let applied: Vec<_> = applied.iter().map(|row| row.version).collect();
         let adopted: Vec<_> = adopted
@@ -113,7 +112,7 @@ impl Migrator {
             });
         }
         let recorded: Vec<_> = applied.iter().chain(&adopted).copied().collect();
-        let (older, demanded) = ledger::problems(&connection, &self.set, recorded).await?;
+        let (older, demanded) = adopt::problems(&connection, &self.set, recorded).await?;
         problems.extend(older.into_iter().filter(|problem| adopted.contains(&problem.version)));
         if self.set.description().is_empty() {
             problems.extend(self.broken_indexes(&connection, &applied).await?);

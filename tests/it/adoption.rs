@@ -173,7 +173,10 @@ async fn what_is_made_belongs_to_the_owner_of_the_tables_whoever_runs_it() {
 
         if run_by == "a member" {
             // Not a member yet: that is found out before anything is written.
-            database.batch(&format!("GRANT SELECT, INSERT ON public.schema_migrations TO {runner}")).await;
+            let up = database.program().env("DATABASE_URL", &as_role(&runner)).args(["up"]).run().expect(7);
+            let grant = format!("GRANT SELECT, INSERT ON public.schema_migrations TO \"{runner}\"");
+            assert!(up.stderr.contains(&grant), "{}", up.stderr);
+            database.batch(&grant).await;
             database.batch(&format!("GRANT CREATE ON SCHEMA public TO {runner}")).await;
             let up = database.program().env("DATABASE_URL", &as_role(&runner)).args(["up"]).run().expect(7);
             assert!(

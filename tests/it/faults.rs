@@ -6,26 +6,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::{
-    Running, TestDatabase, all_versions, release, special_server, start_special_server_again, stop_special_server,
+    TestDatabase, all_versions, release, special_server, start_special_server_again, stop_special_server,
 };
 
 /// Makes every bucket that is written take its time, for a database at version 101 or later.
 const SLOW: &str = "
     CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.02); RETURN NEW; END $$;
     CREATE TRIGGER slow BEFORE INSERT ON task_usage_hourly FOR EACH ROW EXECUTE FUNCTION slow()";
-
-/// A run in the middle of its walk.
-async fn in_the_walk(database: &TestDatabase) -> Running {
-    let runner = database.program().args(["up"]).start();
-    database
-        .wait_until(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
-                            AND query LIKE '%rollup_task_usage_hourly_window(%' AND pid <> pg_backend_pid()
-                            AND query_start < clock_timestamp() - interval '100 ms')",
-        )
-        .await;
-    runner
-}
 
 /// Whatever has happened, the next run brings it to its end.
 async fn completes(database: &TestDatabase) {
@@ -50,7 +37,7 @@ async fn stuck_on_its_own_server(name: &str) -> (String, std::path::PathBuf, Tes
 async fn a_server_that_is_restarted_in_the_middle() {
     let (url, folder, database) = stuck_on_its_own_server("restarted").await;
     for signal in ["INT", "QUIT"] {
-        let runner = in_the_walk(&database).await;
+        let runner = database.in_the_walk().await;
         stop_special_server(&url, signal).await;
         let ended = runner.wait().expect(6);
         assert!(ended.stderr.contains("the connection to the server was lost"), "{signal}: {}", ended.stderr);
@@ -72,7 +59,7 @@ async fn sessions_that_an_administrator_ends() {
         let database = TestDatabase::empty().await;
         release::build(&database, "v0.3.8-stuck", true).await;
         database.batch(SLOW).await;
-        let runner = in_the_walk(&database).await;
+        let runner = database.in_the_walk().await;
         let ended: i64 = database
             .value(&format!(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

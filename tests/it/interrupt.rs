@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::harness::{Running, TestDatabase, with_authority};
+use crate::harness::{TestDatabase, with_authority};
 
 const LEFT: &str = "
     SELECT (SELECT count(*) FROM pg_stat_activity
@@ -30,22 +30,10 @@ async fn slow_walk() -> TestDatabase {
     database
 }
 
-async fn in_a_slice(database: &TestDatabase) -> Running {
-    let runner = database.program().args(["up"]).start();
-    database
-        .wait_until(
-            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
-                            AND query LIKE '%rollup_task_usage_hourly_window(%' AND pid <> pg_backend_pid()
-                            AND query_start < clock_timestamp() - interval '100 ms')",
-        )
-        .await;
-    runner
-}
-
 #[tokio::test]
 async fn sigterm_in_the_middle_of_a_slice_ends_it_on_the_server() {
     let database = slow_walk().await;
-    let runner = in_a_slice(&database).await;
+    let runner = database.in_the_walk().await;
     let asked = Instant::now();
     runner.signal("TERM");
     let ended = runner.wait().expect(143);
@@ -64,7 +52,7 @@ async fn sigterm_in_the_middle_of_a_slice_ends_it_on_the_server() {
 #[tokio::test]
 async fn ctrl_c_exits_with_130() {
     let database = slow_walk().await;
-    let runner = in_a_slice(&database).await;
+    let runner = database.in_the_walk().await;
     runner.signal("INT");
     runner.wait().expect(130);
     database.wait_until(LEFT).await;
@@ -73,7 +61,7 @@ async fn ctrl_c_exits_with_130() {
 #[tokio::test]
 async fn a_killed_run_leaves_the_server_within_seconds() {
     let database = slow_walk().await;
-    let runner = in_a_slice(&database).await;
+    let runner = database.in_the_walk().await;
     runner.signal("KILL");
     let _ = runner.wait();
     let killed = Instant::now();

@@ -1,18 +1,14 @@
 //! `kill -9` at random moments of an upgrade, again and again.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crate::harness::{Dice, TestDatabase, all_versions};
+use crate::harness::{Dice, TestDatabase, all_versions, seed};
 
 const ROUNDS: u32 = 32;
 
 #[tokio::test]
 async fn an_upgrade_killed_at_any_moment_completes_exactly_on_the_next_run() {
-    let seed = std::env::var("KILL_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap());
-    println!("KILL_SEED={seed}");
+    let seed = seed("KILL_SEED");
     let mut dice = Dice::new(seed);
 
     let template = TestDatabase::at_version(72, 0, 0).await;

@@ -1,8 +1,8 @@
 //! Many replicas of a service whose entrypoint runs `migrate up`, all at the same moment.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use crate::harness::{Dice, Finished, TestDatabase, all_versions, release};
+use crate::harness::{Dice, Finished, TestDatabase, all_versions, release, seed};
 
 const REPLICAS: usize = 16;
 
@@ -45,11 +45,7 @@ async fn sixteen_at_once_and_one_does_the_work() {
 
 #[tokio::test]
 async fn sixteen_at_once_of_which_some_are_killed() {
-    let seed = std::env::var("KILL_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(|| u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap());
-    println!("KILL_SEED={seed}");
+    let seed = seed("KILL_SEED");
     let mut dice = Dice::new(seed);
     let database = busy().await;
     let mut replicas: Vec<_> = (0..REPLICAS).map(|_| database.program().args(["up"]).start()).collect();

@@ -1,7 +1,20 @@
 //! Random numbers that a seed repeats.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 /// A small generator (xorshift).
 pub struct Dice(u64);
+
+/// The seed that an environment variable gives, or one of the moment. It is printed, so that a failure can be repeated.
+pub fn seed(variable: &str) -> u64 {
+    let given = std::env::var(variable).ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| {
+        u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_micros())
+            .expect("a while yet")
+    });
+    println!("{variable}={seed}");
+    seed
+}
 
 impl Dice {
     /// Neighbouring seeds give unrelated numbers.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row};
 
-pub use dice::Dice;
+pub use dice::{Dice, seed};
 pub use program::{Finished, Program, Running};
 pub use server::{server_url, special_server, start_special_server_again, stop_special_server};
 
@@ -140,6 +140,18 @@ impl TestDatabase {
     pub async fn versions(&self) -> Vec<i64> {
         let rows = self.rows("SELECT version FROM migrate.history_platform ORDER BY version", &[]).await;
         rows.iter().map(|row| row.get(0)).collect()
+    }
+
+    /// A run in the middle of its walk, inside a slice that takes its time.
+    pub async fn in_the_walk(&self) -> Running {
+        let runner = self.program().args(["up"]).start();
+        self.wait_until(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+                            AND query LIKE '%rollup_task_usage_hourly_window(%' AND pid <> pg_backend_pid()
+                            AND query_start < clock_timestamp() - interval '100 ms')",
+        )
+        .await;
+        runner
     }
 
     /// Waits until a query returns true.
