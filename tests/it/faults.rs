@@ -148,7 +148,7 @@ async fn a_disk_that_is_full() {
     // Where the server's own user may go.
     let admin = crate::harness::session(&url).await;
     let data: String = admin.query_one("SELECT current_setting('data_directory')", &[]).await.unwrap().get(0);
-    admin.batch_execute("COPY (SELECT) TO PROGRAM 'mkdir -p \"$PWD/../small\"'").await.unwrap();
+    admin.batch_execute("COPY (SELECT) TO PROGRAM 'cat >/dev/null; mkdir -p \"$PWD/../small\"'").await.unwrap();
     let folder = Path::new(&data).join("../small").canonicalize().unwrap();
     let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&folder).unwrap());
     let Some(volume) = Volume::new(&folder, "56m", owner) else {
