@@ -46,7 +46,7 @@ impl Hook for HourlyBackfill {
 
     async fn run(&self, cx: &HookContext) -> Result<Outcome, HookError> {
         let connection = cx.connect().await?;
-        let result = usage::walk(&connection, self.options(cx), &Host(cx)).await;
+        let result = Box::pin(usage::walk(&connection, self.options(cx), &Host(cx))).await;
         connection.close().await;
         result.map(outcome).map_err(explain)
     }
@@ -103,6 +103,10 @@ struct Host<'a>(&'a HookContext);
 
 #[async_trait]
 impl WalkHost for Host<'_> {
+    fn role(&self) -> Option<&str> {
+        self.0.role()
+    }
+
     fn progress(&self, done: u64, total: u64, buckets: u64) {
         self.0.progress(Progress { unit: "months", done, total, written: buckets, written_unit: "buckets" });
     }

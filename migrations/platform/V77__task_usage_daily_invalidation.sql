@@ -176,8 +176,11 @@ CREATE OR REPLACE TRIGGER trg_atq_dirty_rollup
     WHEN (OLD.agent_id IS DISTINCT FROM NEW.agent_id OR OLD.runtime_id IS DISTINCT FROM NEW.runtime_id)
     EXECUTE FUNCTION enqueue_task_usage_daily_dirty_for_atq();
 
--- 6. The window drains the queue by the statement that reads it: what is removed is what is rebuilt.
-CREATE OR REPLACE FUNCTION rollup_task_usage_daily_window(p_from timestamptz, p_to timestamptz)
+-- 6. The window drains the queue by the statement that reads it: what is removed is what is rebuilt. Made anew, because an
+--    older program's may return another type.
+DROP FUNCTION rollup_task_usage_daily_window(timestamptz, timestamptz);
+
+CREATE FUNCTION rollup_task_usage_daily_window(p_from timestamptz, p_to timestamptz)
 RETURNS bigint
 LANGUAGE plpgsql
 VOLATILE

@@ -3,6 +3,8 @@
 -- Why      See V81: a day on a runtime's page is the day of the people who look at it.
 -- After    Dates that are rebuilt from now on are cut in the runtime's zone. History is not rebuilt: older buckets
 --          stay UTC days until something in them changes.
+--          Where an older program has applied V77, its window does not call these functions, and its days stay as it
+--          cuts them; V103 drops all of it.
 -- Cost     Two functions are replaced.
 -- Retry    One transaction.
 

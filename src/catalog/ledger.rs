@@ -13,6 +13,7 @@ const STATE: &str = "id smallint, watermark_at timestamptz, last_run_started_at 
 pub(super) fn ledger() -> Ledger {
     let ledger = Ledger::new("schema_migrations")
         .recorded_as(1, &["001_init", "004_agent_runtime_loop", "034_projects"])
+        .shared_until(32)
         .again_unless(102, 103, "the older window function would take hours, it costs keys times tasks");
     hourly(dashboard(daily(tables(ledger))))
         .removes(
@@ -152,7 +153,13 @@ fn hourly(ledger: Ledger) -> Ledger {
                      provider text, model text, input_tokens bigint, output_tokens bigint, cache_read_tokens bigint, \
                      cache_write_tokens bigint, task_count bigint, event_count bigint, updated_at timestamptz",
                 ),
-                Constraint("task_usage_hourly", "uq_task_usage_hourly_key"),
+                // Without it, buckets outside any project could be there twice.
+                Constraint(
+                    "task_usage_hourly",
+                    "uq_task_usage_hourly_key",
+                    "UNIQUE NULLS NOT DISTINCT (bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, \
+                     model)",
+                ),
                 Index("task_usage_hourly", "idx_task_usage_hourly_workspace_time"),
                 Index("task_usage_hourly", "idx_task_usage_hourly_runtime_time"),
                 Index("task_usage_hourly", "idx_task_usage_hourly_workspace_agent_time"),
@@ -163,7 +170,7 @@ fn hourly(ledger: Ledger) -> Ledger {
                     "bucket_hour timestamptz, workspace_id uuid, runtime_id uuid, agent_id uuid, project_id uuid, \
                      provider text, model text, enqueued_at timestamptz",
                 ),
-                Constraint("task_usage_hourly_dirty", "uq_task_usage_hourly_dirty_key"),
+                Constraint("task_usage_hourly_dirty", "uq_task_usage_hourly_dirty_key", ""),
                 Index("task_usage_hourly_dirty", "idx_task_usage_hourly_dirty_enqueued_at"),
             ],
         )

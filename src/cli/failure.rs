@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use super::exit;
 use crate::db::{self, ServerReport};
-use crate::engine::{AdoptionError, Error, HistoryError, HookError, Obstacle};
+use crate::engine::{AdoptionError, Error, HistoryError, HookError, Lacks, Obstacle, Problem};
 use crate::usage::{CompareError, SurveyError, TickError};
 
 /// Why a command did not do what it was asked to.
@@ -16,6 +16,9 @@ pub(super) struct Failure {
     pub exit: u8,
     /// What happened, to what.
     pub message: String,
+    /// What does not check out, one by one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
     /// What the server said about it.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub server: Option<Box<ReportedByServer>>,
@@ -32,7 +35,7 @@ pub(super) struct ReportedByServer {
 
 impl Failure {
     pub fn new(exit: u8, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), server: None, hint: None }
+        Self { exit, message: message.into(), problems: Vec::new(), server: None, hint: None }
     }
 
     pub fn usage(message: impl Into<String>) -> Self {
@@ -58,6 +61,10 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = exit_code(&error);
         let hint = hint(&error);
+        let problems = match &error {
+            Error::Adoption(AdoptionError::Problems { problems, .. }) => problems.clone(),
+            _ => Vec::new(),
+        };
         let (message, server) = match error {
             Error::Refused { file, report, .. } => {
                 (format!("{file} refused to run, and changed nothing"), Some(*report))
@@ -75,7 +82,7 @@ impl From<Error> for Failure {
             Error::Database(db::Error::Server(report)) => ("the server refused a statement".to_owned(), Some(*report)),
             other => (other.to_string(), None),
         };
-        Self { exit, message, server: server.map(|server| Box::new(ReportedByServer { server })), hint }
+        Self { exit, message, problems, server: server.map(|server| Box::new(ReportedByServer { server })), hint }
     }
 }
 
@@ -129,6 +136,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::NoSchema { .. }
         | Error::ForeignLedger { .. }
         | Error::Ownership { .. }
+        | Error::Dependent { .. }
         | Error::Adoption(_)
         | Error::Refused { .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
@@ -177,12 +185,29 @@ fn hint(error: &Error) -> Option<String> {
         Error::ServerTooOld { minimum, .. } => format!("upgrade the server to PostgreSQL {minimum} or newer first"),
         Error::Standby => "connect to the primary server".to_owned(),
         Error::Privilege { grant, .. } => format!("as the owner, run: {grant}"),
-        Error::NoSchema { role, .. } => format!("for example: ALTER ROLE \"{role}\" SET search_path TO public"),
+        Error::NoSchema { role, .. } => {
+            format!("for example: ALTER ROLE {} SET search_path TO public", db::ident(role))
+        }
         Error::ForeignLedger { ledger, .. } => format!(
             "if this is the right database and {ledger} has nothing to do with it, rename that table; else check the URL"
         ),
-        Error::Ownership { owner, role, .. } => {
-            format!("connect as {owner}, or as a superuser run: GRANT \"{owner}\" TO \"{role}\"")
+        Error::Ownership { owner, role, lacks: Lacks::Rights, .. } => {
+            let (grant, heir) = (format!("GRANT {} TO {}", db::ident(owner), db::ident(role)), db::ident(role));
+            format!(
+                "connect as {owner}, or as a superuser run: {grant}; if it is a member already: ALTER ROLE {heir} INHERIT, \
+                 and from PostgreSQL 16 on {grant} WITH INHERIT TRUE"
+            )
+        }
+        Error::Ownership { owner, role, lacks: Lacks::Becoming, .. } => format!(
+            "connect as {owner}, or as a superuser run: GRANT {0} TO {1}; from PostgreSQL 16 on: GRANT {0} TO {1} WITH SET TRUE",
+            db::ident(owner),
+            db::ident(role)
+        ),
+        Error::Ownership { object, role, lacks: Lacks::Object, .. } => {
+            format!("as a superuser, run: ALTER {object} OWNER TO {}", db::ident(role))
+        }
+        Error::Dependent { dependent, .. } => {
+            format!("drop it or let it do without first, for example: {}", drop_statement(dependent))
         }
         Error::Adoption(error) => adoption_hint(error),
         Error::Lock(_) | Error::Hook { source: HookError::Lock(_), .. } => {
@@ -223,6 +248,17 @@ fn hint(error: &Error) -> Option<String> {
     Some(hint)
 }
 
+/// The statement that drops `view x` or `constraint c on table t`.
+fn drop_statement(dependent: &str) -> String {
+    match dependent.strip_prefix("constraint ").and_then(|rest| rest.split_once(" on table ")) {
+        Some((constraint, table)) => format!("ALTER TABLE {table} DROP CONSTRAINT {constraint}"),
+        None => format!(
+            "DROP {}",
+            dependent.replacen("materialized view", "MATERIALIZED VIEW", 1).replacen("view", "VIEW", 1)
+        ),
+    }
+}
+
 fn obstacle_hint(obstacle: &Obstacle) -> String {
     match obstacle {
         Obstacle::Holder(holder) => format!(
@@ -249,16 +285,30 @@ fn adoption_hint(error: &AdoptionError) -> String {
                  ('{entry}'); what it stands for is then checked"
             )
         }
+        AdoptionError::Unexplained { .. } => {
+            "nothing was written; is this the right database, and search path? If it is the platform's, restore \
+             public.schema_migrations from a backup first"
+                .to_owned()
+        }
         AdoptionError::Problems { problems, .. } => {
             let remedies: Vec<_> = problems.iter().filter_map(|problem| problem.remedy.as_deref()).collect();
-            if problems.iter().any(|problem| problem.what.contains("not in the search path")) {
-                "nothing was written; add that schema to the search path: ?options=-csearch_path%3D<schema>".to_owned()
+            if let Some(schema) = problems.iter().find_map(|problem| problem.elsewhere.as_deref()) {
+                let plain = schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+                let name = if plain { schema.to_owned() } else { db::ident(schema) };
+                let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC);
+                format!(
+                    "nothing was written; add that schema to the search path, in the URL: ?options=-csearch_path%3D{encoded}"
+                )
             } else if remedies.is_empty() {
                 "nothing was written; restore these objects from a backup, or finish with the migrator that recorded \
                  them, then run migrate up again"
                     .to_owned()
             } else {
-                format!("nothing was written; run this, then migrate up again: {}", remedies.join(" "))
+                let rest = match problems.len() - remedies.len() {
+                    0 => "",
+                    _ => ", restore the others from a backup",
+                };
+                format!("nothing was written; run this{rest}, then migrate up again:\n  {}", remedies.join("\n  "))
             }
         }
     }

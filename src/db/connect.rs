@@ -413,6 +413,34 @@ impl Transaction<'_> {
     }
 }
 
+impl Transaction<'_> {
+    /// Does something as another role, if one is given, and as the session's own again afterwards. Names are found where
+    /// they were found before: `"$user"` in a search path must not suddenly mean the other role's schema.
+    ///
+    /// # Errors
+    ///
+    /// What the server says. Then the transaction has failed, and the role goes with it.
+    pub async fn as_role<T>(
+        &self,
+        role: Option<&str>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        const BEFORE: &str = "
+            SELECT current_setting('role'),
+                   (SELECT coalesce(string_agg(quote_ident(s.name), ', ' ORDER BY s.at), '')
+                    FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, at))";
+        const BECOME: &str = "SELECT set_config('role', $1, true)";
+        let Some(role) = role else { return work.await };
+        let before = self.query_one(BEFORE, &[]).await?;
+        let (ours, path): (String, String) = (before.get(0), before.get(1));
+        self.query("SELECT set_config('search_path', $1, true)", &[&path]).await?;
+        self.query(BECOME, &[&role]).await?;
+        let done = work.await?;
+        self.query(BECOME, &[&ours]).await?;
+        Ok(done)
+    }
+}
+
 impl std::ops::Deref for Transaction<'_> {
     type Target = Connection;
 

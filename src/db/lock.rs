@@ -77,7 +77,8 @@ pub struct Holder {
 }
 
 impl Holder {
-    fn from_row(row: &Row) -> Self {
+    /// From the columns process id, application, client, and since when.
+    pub(crate) fn from_row(row: &Row) -> Self {
         Self { pid: row.get(0), application: row.get(1), client: row.get(2), since: row.get(3) }
     }
 }
@@ -198,27 +199,6 @@ pub async fn holder(connection: &Connection, lock: LockKey) -> Result<Option<Hol
         ORDER BY l.pid
         LIMIT 1";
     let row = connection.query_opt(HOLDER, &[&lock.key, &lock.second]).await?;
-    Ok(row.map(|row| Holder::from_row(&row)))
-}
-
-/// Whose transaction has held a lock on one of these tables for longest, other than this session's. Names are found along
-/// the search path.
-///
-/// # Errors
-///
-/// What the server says.
-pub async fn table_holder(connection: &Connection, tables: &[&str]) -> Result<Option<Holder>, Error> {
-    const HOLDER: &str = "
-        SELECT a.pid, a.application_name, host(a.client_addr), a.xact_start
-        FROM unnest($1::text[]) AS n (name)
-        JOIN pg_catalog.pg_locks l ON l.locktype = 'relation' AND l.relation = to_regclass(quote_ident(n.name))
-        JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-        WHERE l.granted
-          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-          AND l.pid <> pg_catalog.pg_backend_pid()
-        ORDER BY a.xact_start NULLS LAST
-        LIMIT 1";
-    let row = connection.query_opt(HOLDER, &[&tables]).await?;
     Ok(row.map(|row| Holder::from_row(&row)))
 }
 

@@ -12,10 +12,8 @@ use std::time::Duration;
 pub use config::Database;
 pub use connect::{Connection, Connector, Notice, Transaction};
 pub use error::{Error, ServerReport};
-pub use lock::{
-    Holder, LockKey, LockTimeout, Patience, RUN_LOCK, RUN_SESSION_LOCK, RunLock, Waiting, holder, table_holder,
-};
-pub use server::ServerFacts;
+pub use lock::{Holder, LockKey, LockTimeout, Patience, RUN_LOCK, RUN_SESSION_LOCK, RunLock, Waiting, holder};
+pub use server::{ServerFacts, ident};
 
 /// Serializes a duration as seconds.
 pub(crate) fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -28,6 +28,12 @@ pub struct ServerFacts {
     pub may_read_books: bool,
 }
 
+/// A name as it stands in SQL.
+#[must_use]
+pub fn ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 impl ServerFacts {
     /// Asks the server.
     ///

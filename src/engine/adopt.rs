@@ -73,21 +73,29 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
                (SELECT count(*) = 2 FROM pg_catalog.pg_attribute a
                 WHERE a.attrelid = c.oid AND NOT a.attisdropped
                   AND (a.attname = 'version' AND a.atttypid IN ('text'::regtype, 'varchar'::regtype)
-                       OR a.attname = 'applied_at' AND a.atttypid = 'timestamptz'::regtype))
+                       OR a.attname = 'applied_at' AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype))),
+               p.at IS NOT NULL
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid = coalesce(to_regclass($1), to_regclass('public.' || $1))";
+        LEFT JOIN unnest(current_schemas(false)) WITH ORDINALITY AS p (name, at) ON p.name = n.nspname
+        WHERE c.relname = $1
+          AND c.relkind IN ('r', 'p', 'v')
+          AND (p.at IS NOT NULL OR n.nspname = 'public' AND has_schema_privilege(n.oid, 'USAGE'))
+        ORDER BY p.at NULLS LAST
+        LIMIT 1";
     let Some(ledger) = set.ledger() else { return Ok(Found::Nothing) };
     let Some(row) = connection.query_opt(LOOK_UP, &[&ledger.table]).await? else { return Ok(Found::Nothing) };
     let (table, readable, writable, familiar): (String, bool, bool, bool) =
         (row.get(0), row.get(1), row.get(2), row.get(3));
+    // What is not in the search path may well have nothing to do with us.
+    let foreign = |table| if row.get(4) { Found::Foreign(table) } else { Found::Nothing };
     if !familiar {
-        return Ok(Found::Foreign(table));
+        return Ok(foreign(table));
     }
     if !readable {
         return Ok(Found::Unreadable(table));
     }
-    let sql = format!("SELECT version::text, {} FROM {table}", history::plain("applied_at"));
+    let sql = format!("SELECT version::text, {} FROM {table}", history::plain("applied_at::timestamptz"));
     let rows = connection.query(&sql, &[]).await?;
     let entries: BTreeMap<String, OffsetDateTime> =
         rows.iter().map(|row| (row.get(0), row.get::<_, Option<_>>(1).unwrap_or(OffsetDateTime::UNIX_EPOCH))).collect();
@@ -105,7 +113,7 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
         }
     }
     if !entries.is_empty() && found.versions.is_empty() && found.partial.is_empty() {
-        return Ok(Found::Foreign(found.table));
+        return Ok(foreign(found.table));
     }
     for migration in set.migrations() {
         let version = migration.version();
@@ -130,17 +138,15 @@ impl Recorded {
     /// Makes sure that what is to be adopted is whole and without gaps, and that its objects are there.
     pub async fn check(&self, connection: &Connection, set: &Set, applied: &[Version]) -> Result<(), super::Error> {
         let Some(ledger) = set.ledger() else { return Ok(()) };
-        let Some(last) = self.adopt.last().map(|adopted| adopted.version) else { return Ok(()) };
         let table = self.table.clone();
         if let Some((version, missing)) = self.partial.iter().find(|(version, _)| !applied.contains(version)) {
             let missing = missing.clone();
             return Err(AdoptionError::Incomplete { table, version: *version, missing }.into());
         }
+        let Some(last) = self.adopt.last().map(|adopted| adopted.version) else { return Ok(()) };
         let left_out = set.migrations().iter().find(|migration| {
             let version = migration.version();
-            version < last
-                && !applied.contains(&version)
-                && (!self.versions.contains(&version) || self.applied_again(version).is_some())
+            version < last && !applied.contains(&version) && !self.versions.contains(&version)
         });
         if let Some(migration) = left_out {
             let missing = ledger.entries(migration.version(), migration.name());
@@ -160,6 +166,11 @@ impl Recorded {
         self.again.iter().find(|(again, _)| *again == version).map(|(_, reason)| *reason)
     }
 
+    /// The entries that are missing of versions that were begun.
+    pub fn partial(&self) -> impl Iterator<Item = &(Version, Vec<String>)> {
+        self.partial.iter()
+    }
+
     /// The entries of a version that are not there.
     pub fn missing(&self, set: &Set, migration: &Migration) -> Vec<String> {
         let version = migration.version();
@@ -175,6 +186,33 @@ impl Recorded {
     fn adopt_name(&self, version: Version) -> String {
         self.adopt.iter().find(|adopted| adopted.version == version).map(|a| a.name.clone()).unwrap_or_default()
     }
+}
+
+/// A table of the first version in a database that nothing accounts for: what has built it is not known.
+pub(super) async fn unexplained(connection: &Connection, set: &Set) -> Result<Option<String>, Error> {
+    const FIRST: &str = "SELECT n FROM unnest($1::text[]) n WHERE to_regclass(quote_ident(n)) IS NOT NULL LIMIT 1";
+    let Some(ledger) = set.ledger() else { return Ok(None) };
+    Ok(connection.query_opt(FIRST, &[&ledger.first_tables()]).await?.map(|row| row.get(0)))
+}
+
+/// What would be left without a table or column that these versions drop, and would keep them from it: for each, the
+/// version, what it drops, and what depends on that.
+pub(super) async fn dependents(
+    connection: &Connection,
+    set: &Set,
+    versions: &[Version],
+) -> Result<Vec<(Version, String, String)>, Error> {
+    let Some(ledger) = set.ledger() else { return Ok(Vec::new()) };
+    let removed = ledger.removed_by(versions);
+    let tables: Vec<_> = removed.iter().map(|(_, table, _)| *table).collect();
+    let columns: Vec<_> = removed.iter().map(|(_, _, column)| *column).collect();
+    let rows = connection.query(include_str!("adopt_dependents.sql"), &[&tables, &columns]).await?;
+    let found = rows.iter().filter_map(|row| {
+        let (version, table, column) = removed.get(usize::try_from(row.get::<_, i64>(0) - 1).ok()?)?;
+        let what = if column.is_empty() { format!("table {table}") } else { format!("column {table}.{column}") };
+        Some((*version, what, row.get(1)))
+    });
+    Ok(found.collect())
 }
 
 /// The statement that records a migration in the ledger `table`.
@@ -232,7 +270,9 @@ pub(super) async fn problems(
         let expected = expected.get(index)?;
         let name = set.migration(expected.version).map(|m| m.name().to_owned()).unwrap_or_default();
         let recorded_as = ledger.entries(expected.version, &name).join(", ");
+        let elsewhere = if expected.kind == "table" { row.get(2) } else { None };
         Some(Problem {
+            elsewhere,
             remedy: remedy(set, expected, row.get(1), row.get(2)),
             ..Problem::new(expected.version, recorded_as, &expected.named(), row.get(1))
         })

@@ -1,4 +1,4 @@
--- What is not as expected: the number of the line, what is wrong with it, and its name for a statement that mends it.
+-- What is not as expected: the number of the line, what is wrong with it, and where it is.
 -- Names are found along the search path, as the older program found them.
 -- Looked up once each: inlined, the plan would hold every look-up several times.
 WITH expected AS MATERIALIZED (
@@ -36,6 +36,7 @@ judged AS MATERIALIZED (
     SELECT
         f.n,
         f.kind,
+        f.name,
         f.oid,
         f.owner_oid,
         CASE
@@ -60,6 +61,11 @@ judged AS MATERIALIZED (
                   AND NOT (w.typcategory = 'S' AND a.typcategory IN ('S', 'E'))
                   AND NOT (f.of_type IN ('int', 'smallint') AND a.typcategory = 'N')
             )
+            WHEN f.kind = 'constraint' THEN (
+                SELECT format('is %s instead of %s', pg_get_constraintdef(c.oid), f.of_type)
+                FROM pg_catalog.pg_constraint c
+                WHERE c.oid = f.oid AND pg_get_constraintdef(c.oid) <> nullif(f.of_type, '')
+            )
             WHEN f.kind = 'index' THEN (
                 SELECT 'is invalid: its build was interrupted'
                 FROM pg_catalog.pg_index i
@@ -79,7 +85,15 @@ judged AS MATERIALIZED (
 SELECT
     j.n,
     j.problem,
+    -- The schema it is found in, or its name for a statement.
     CASE
+        WHEN j.oid IS NULL AND j.kind = 'table' THEN (
+            SELECT n.nspname
+            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relname = j.name AND c.relkind IN ('r', 'p')
+            ORDER BY n.nspname
+            LIMIT 1
+        )
         WHEN j.oid IS NULL THEN NULL
         WHEN j.kind = 'index' THEN j.oid::regclass::text
         WHEN j.kind = 'trigger' THEN j.owner_oid::text

@@ -1,5 +1,6 @@
 //! Applying one migration: given way where it must, watched where it waits, and its errors told apart.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
@@ -28,19 +29,21 @@ impl Migrator {
         self.observer.event(Event::MigrationStarted { version, name: name.clone(), again: with.again });
         let started = Instant::now();
         let mut pause = FIRST_RETRY_PAUSE;
-        let mut holder = None;
+        let blocker = Mutex::new(None);
         for attempts in 1.. {
-            match self.apply_watched(connection, migration, with).await? {
+            // Whoever was in the way once may be gone; from the second try on it is worth a look.
+            let noted = (attempts > 1).then_some(&blocker);
+            match Box::pin(self.apply_watched(connection, migration, with, noted)).await? {
                 Ok(()) => break,
                 Err(error) if gives_way(&error) && started.elapsed() + pause < options.lock_wait => {
                     let reason = error.to_string();
-                    holder = db::table_holder(connection, self.set.alters()).await?.or(holder);
+                    let holder = blocker.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     self.observer.event(Event::MigrationRetried {
                         version,
                         name: name.clone(),
                         reason,
                         attempts,
-                        holder: holder.clone(),
+                        holder,
                     });
                     connection.pause(pause).await?;
                     pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
@@ -52,7 +55,15 @@ impl Migrator {
                         invalid_index::drop_invalid(connection, &qualified_name).await?;
                     }
                 }
-                Err(error) => return Err(self.migration_error(migration, error, with, holder, options)),
+                Err(error) => {
+                    return Err(self.migration_error(
+                        migration,
+                        error,
+                        with,
+                        blocker.into_inner().ok().flatten(),
+                        options,
+                    ));
+                }
             }
         }
         let duration = started.elapsed();
@@ -67,12 +78,18 @@ impl Migrator {
         connection: &Connection,
         migration: &Migration,
         with: With<'_>,
+        noted: Option<&Mutex<Option<db::Holder>>>,
     ) -> Result<Result<(), db::Error>, Error> {
         let mut session = Session::new(connection, with);
-        if *migration.mode() == Mode::Transaction {
-            return Ok(session.apply(&self.set, migration).await);
-        }
         let pid: i32 = connection.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
+        if *migration.mode() == Mode::Transaction {
+            let applying = session.apply(&self.set, migration);
+            let Some(noted) = noted else { return Ok(applying.await) };
+            return tokio::select! {
+                result = applying => Ok(result),
+                () = watch::note_blocker(&self.connector, pid, noted) => Err(Error::Interrupted),
+            };
+        }
         let started = Instant::now();
         let applying = session.apply(&self.set, migration);
         tokio::pin!(applying);

@@ -101,6 +101,12 @@ pub enum AdoptionError {
         /// The last ones that are there.
         last: Vec<String>,
     },
+    /// Nothing records how the tables have come to be that the first version would make.
+    #[error("there is a table {object}, and nothing records how it came to be: no history of ours, no older ledger")]
+    Unexplained {
+        /// The table.
+        object: String,
+    },
     /// Versions are recorded whose objects are not as they should be.
     #[error("{table} records versions that are not what is in the database:{}", lines(problems))]
     Problems {
@@ -128,6 +134,9 @@ pub struct Problem {
     /// Its definition as it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
+    /// The schema that it was found in, outside the search path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<String>,
     /// A statement that mends it, where one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
@@ -135,7 +144,16 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(version: Version, recorded_as: String, object: &str, what: String) -> Self {
-        Self { version, recorded_as, object: object.to_owned(), what, expected: None, found: None, remedy: None }
+        Self {
+            version,
+            recorded_as,
+            object: object.to_owned(),
+            what,
+            expected: None,
+            found: None,
+            elsewhere: None,
+            remedy: None,
+        }
     }
 }
 
@@ -160,6 +178,27 @@ fn divergence(file: &str, recorded_name: &str, recorded_checksum: Option<u64>) -
         _ if !file.ends_with(&format!("__{recorded_name}.sql")) => format!("it was called {recorded_name}"),
         Some(_) => "its text has changed since".to_owned(),
         None => "the checksum recorded for it is not a number".to_owned(),
+    }
+}
+
+/// What a role lacks to change what belongs to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacks {
+    /// The connected role is not a member of the owner, or does not inherit its rights.
+    Rights,
+    /// The session's role may not become the owner; what it makes could not be used by the application.
+    Becoming,
+    /// One object belongs to somebody else than all the others.
+    Object,
+}
+
+impl fmt::Display for Lacks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rights => "does not have its rights",
+            Self::Becoming => "may not become it",
+            Self::Object => "owns the tables it goes with",
+        })
     }
 }
 
@@ -237,7 +276,7 @@ pub enum Error {
         database: String,
     },
     /// Something that must be changed belongs to a role whose rights this one does not have.
-    #[error("{object} belongs to role {owner}, and role {role} is not a member of it")]
+    #[error("{object} belongs to role {owner}, and role {role} {lacks}")]
     Ownership {
         /// The object.
         object: String,
@@ -245,6 +284,18 @@ pub enum Error {
         owner: String,
         /// The role that would have to change it.
         role: String,
+        /// What it lacks.
+        lacks: Lacks,
+    },
+    /// Something that does not belong to the chain depends on what a pending version drops.
+    #[error("V{version} drops {object}, and {dependent} depends on it")]
+    Dependent {
+        /// The version.
+        version: Version,
+        /// What it drops.
+        object: String,
+        /// What depends on that.
+        dependent: String,
     },
     /// Another program has migrated this database.
     #[error("database {database} was built by another migrator: it has {ledger}, which records nothing known here")]

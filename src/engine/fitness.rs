@@ -1,7 +1,7 @@
 //! Whether this server, database and role can carry a plan out, asked before anything is written.
 
 use super::Error;
-use crate::db::ServerFacts;
+use crate::db::{ServerFacts, ident};
 
 /// The role must be able to create objects, and to keep the books.
 pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
@@ -14,7 +14,7 @@ pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
     };
     if !facts.may_create_objects {
         let what = format!("create objects in schema {schema}");
-        let grant = format!("GRANT CREATE ON SCHEMA \"{schema}\" TO \"{role}\"");
+        let grant = format!("GRANT CREATE ON SCHEMA {} TO {}", ident(schema), ident(&role));
         return Err(Error::Privilege { role, what, database, grant });
     }
     if facts.may_keep_books { Ok(()) } else { Err(unwritable_books(facts)) }
@@ -22,25 +22,23 @@ pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
 
 /// The books cannot be read.
 pub(super) fn unreadable_books(facts: &ServerFacts) -> Error {
-    let role = &facts.role;
+    let role = ident(&facts.role);
     no_books(
         facts,
         "read",
-        format!(
-            "GRANT USAGE ON SCHEMA migrate TO \"{role}\"; GRANT SELECT ON ALL TABLES IN SCHEMA migrate TO \"{role}\""
-        ),
+        format!("GRANT USAGE ON SCHEMA migrate TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA migrate TO {role}"),
     )
 }
 
 /// The books cannot be made, or not be written to.
 fn unwritable_books(facts: &ServerFacts) -> Error {
-    let (role, database) = (&facts.role, &facts.database);
+    let (role, database) = (ident(&facts.role), ident(&facts.database));
     no_books(
         facts,
         "write",
         format!(
-            "GRANT CREATE ON DATABASE \"{database}\" TO \"{role}\"; if the schema is there already, GRANT ALL ON SCHEMA \
-             migrate TO \"{role}\" and GRANT ALL ON ALL TABLES IN SCHEMA migrate TO \"{role}\""
+            "GRANT CREATE ON DATABASE {database} TO {role}; if the schema is there already, GRANT ALL ON SCHEMA \
+             migrate TO {role} and GRANT ALL ON ALL TABLES IN SCHEMA migrate TO {role}"
         ),
     )
 }
@@ -48,7 +46,7 @@ fn unwritable_books(facts: &ServerFacts) -> Error {
 /// The ledger of an older migrator is closed to this role.
 pub(super) fn closed_ledger(facts: &ServerFacts, verb: &str, table: &str) -> Error {
     let (role, database) = (facts.role.clone(), facts.database.clone());
-    let grant = format!("GRANT SELECT, INSERT ON {table} TO \"{role}\"");
+    let grant = format!("GRANT SELECT, INSERT ON {table} TO {}", ident(&role));
     Error::Privilege { role, what: format!("{verb} {table}, the older migrator's ledger,"), database, grant }
 }
 

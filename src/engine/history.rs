@@ -251,11 +251,6 @@ impl History {
         self.ledger.ledger().map_or(&[], |recorded| &recorded.adopt)
     }
 
-    /// How many versions an older migrator has applied.
-    pub fn adopted(&self) -> usize {
-        self.applied.iter().filter(|applied| applied.adopted).count() + self.adoptable().len()
-    }
-
     fn adopts(&self, version: Version) -> Option<&Adopted> {
         self.adoptable().iter().find(|adopted| adopted.version == version)
     }

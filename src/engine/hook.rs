@@ -140,6 +140,7 @@ pub struct HookContext {
     connector: Connector,
     observer: SharedObserver,
     lock_wait: Duration,
+    role: Option<String>,
     started: Instant,
     /// Units that earlier runs had done; they say nothing about the speed of this one.
     done_before: Mutex<Option<u64>>,
@@ -153,6 +154,7 @@ impl HookContext {
         connector: Connector,
         observer: SharedObserver,
         lock_wait: Duration,
+        role: Option<String>,
     ) -> Self {
         Self {
             set: set.to_owned(),
@@ -161,6 +163,7 @@ impl HookContext {
             connector,
             observer,
             lock_wait,
+            role,
             started: Instant::now(),
             done_before: Mutex::new(None),
         }
@@ -170,6 +173,13 @@ impl HookContext {
     #[must_use]
     pub fn before(&self) -> Version {
         self.before
+    }
+
+    /// The role that owns the tables, if that is not the session's own. What fires their triggers should run as this role:
+    /// [`crate::db::Transaction::as_role`].
+    #[must_use]
+    pub fn role(&self) -> Option<&str> {
+        self.role.as_deref()
     }
 
     /// How long the operator is willing to wait for a lock.

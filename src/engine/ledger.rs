@@ -14,6 +14,7 @@ pub struct Ledger {
     recorded_as: BTreeMap<Version, Vec<String>>,
     changes: BTreeMap<Version, Changes>,
     pub(super) again: BTreeMap<Version, Again>,
+    pub(super) shared_until: Version,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -39,8 +40,8 @@ pub enum Object {
     Table(&'static str, &'static str),
     /// A column of a table, with its type.
     Column(&'static str, &'static str, &'static str),
-    /// A constraint of a table.
-    Constraint(&'static str, &'static str),
+    /// A constraint of a table, with its definition as the server writes it; any if that is empty.
+    Constraint(&'static str, &'static str, &'static str),
     /// An index of a table, valid.
     Index(&'static str, &'static str),
     /// A trigger of a table, enabled.
@@ -53,7 +54,7 @@ impl Ledger {
     /// The table's name; it is looked for along the search path, then in `public`.
     #[must_use]
     pub fn new(table: &'static str) -> Self {
-        Self { table, recorded_as: BTreeMap::new(), changes: BTreeMap::new(), again: BTreeMap::new() }
+        Self { table, recorded_as: BTreeMap::new(), changes: BTreeMap::new(), again: BTreeMap::new(), shared_until: 0 }
     }
 
     /// The entries that together stand for a version, where that is not `<three digits>_<name>` alone.
@@ -84,10 +85,42 @@ impl Ledger {
         self
     }
 
+    /// The application goes on changing what was made up to this version: it is only held to what is listed here.
+    #[must_use]
+    pub fn shared_until(mut self, version: Version) -> Self {
+        self.shared_until = version;
+        self
+    }
+
     /// Under which entries a version is recorded.
     #[must_use]
     pub fn entries(&self, version: Version, name: &str) -> Vec<String> {
         self.recorded_as.get(&version).cloned().unwrap_or_else(|| vec![format!("{version:03}_{name}")])
+    }
+
+    /// The tables that the first version leaves behind.
+    pub(super) fn first_tables(&self) -> Vec<&'static str> {
+        let objects = self.changes.values().take(1).flat_map(|changes| &changes.leaves);
+        objects.filter_map(|object| if let Object::Table(name, _) = object { Some(*name) } else { None }).collect()
+    }
+
+    /// The tables and columns that these versions remove: version, table, and column, empty for the whole table.
+    pub(super) fn removed_by(&self, versions: &[Version]) -> Vec<(Version, &'static str, &'static str)> {
+        let changes = self.changes.iter().filter(|(version, _)| versions.contains(version));
+        changes
+            .flat_map(|(version, changes)| changes.removes.iter().map(move |object| (*version, *object)))
+            .filter_map(|(version, object)| match object {
+                Object::Table(table, _) => Some((version, table, "")),
+                Object::Column(table, column, _) => Some((version, table, column)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The tables that all but the first version leave behind. Later ones change or drop them.
+    pub(super) fn tables(&self) -> Vec<&'static str> {
+        let objects = self.changes.values().skip(1).flat_map(|changes| &changes.leaves);
+        objects.filter_map(|object| if let Object::Table(name, _) = object { Some(*name) } else { None }).collect()
     }
 
     /// The functions that some version leaves behind. Later ones replace or drop them.
@@ -136,7 +169,7 @@ pub(super) struct Expected {
     /// The table it belongs to; empty for a function.
     pub table: &'static str,
     pub name: &'static str,
-    /// A type; empty where none is demanded.
+    /// A type, or a definition; empty where none is demanded.
     pub of_type: &'static str,
 }
 
@@ -167,7 +200,7 @@ impl Object {
                 parts
             }
             Self::Column(table, name, of_type) => vec![part("column", table, name, of_type)],
-            Self::Constraint(table, name) => vec![part("constraint", table, name, "")],
+            Self::Constraint(table, name, definition) => vec![part("constraint", table, name, definition)],
             Self::Index(table, name) => vec![part("index", table, name, "")],
             Self::Trigger(table, name) => vec![part("trigger", table, name, "")],
             Self::Function(signature, returns) => vec![part("function", "", signature, returns)],

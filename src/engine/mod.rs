@@ -24,7 +24,7 @@ mod verify;
 mod watch;
 
 pub use adopt::Adopted;
-pub use error::{AdoptionError, Error, HistoryError, Obstacle, Problem};
+pub use error::{AdoptionError, Error, HistoryError, Lacks, Obstacle, Problem};
 pub use event::{Event, Observer};
 pub use history::{Applied, HookRun, HookState, Status, StatusEntry};
 pub use hook::{Forecast, Hook, HookContext, HookError, Outcome, Progress};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::set::SetError;
 use super::{Set, Version};
-use crate::db::{Connection, Error};
+use crate::db::{Connection, Error, ident};
 
 /// Objects by name, `index idx_task_usage_updated_at on task_usage`, each with its definition. Names are without their
 /// schema.
@@ -21,14 +21,21 @@ pub type Objects = BTreeMap<String, String>;
 pub async fn objects(connection: &Connection, set: &Set) -> Result<Objects, Error> {
     const SCHEMA: &str = "
         SELECT coalesce(
-            (SELECT relnamespace::regnamespace::text FROM pg_catalog.pg_class WHERE oid = to_regclass(quote_ident($1))),
-            quote_ident(current_schema()), 'public'), current_setting('search_path')";
-    let row = connection.query_one(SCHEMA, &[&set.alters().first().copied().unwrap_or_default()]).await?;
-    let (schema, path): (String, String) = (row.get(0), row.get(1));
+            (SELECT n.nspname
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid = to_regclass(quote_ident($1))),
+            current_schema()), current_setting('search_path')";
+    const SET_PATH: &str = "SELECT set_config('search_path', $1, false)";
+    // A set that says nothing of its tables lives where new ones would go.
+    let first = set.alters().first().copied().unwrap_or("-");
+    let row = connection.query_one(SCHEMA, &[&first]).await?;
+    let (Some(schema), path) = (row.get::<_, Option<String>>(0), row.get::<_, String>(1)) else {
+        return Ok(Objects::new());
+    };
     // Names in other schemas are then written in full.
-    connection.query("SELECT set_config('search_path', $1, false)", &[&schema]).await?;
+    connection.query(SET_PATH, &[&ident(&schema)]).await?;
     let rows = connection.query(include_str!("objects.sql"), &[&schema]).await;
-    connection.query("SELECT set_config('search_path', $1, false)", &[&path]).await?;
+    connection.query(SET_PATH, &[&path]).await?;
     Ok(rows?.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 

@@ -1,9 +1,12 @@
--- Every object of one schema ($1) with a definition that reads the same wherever the schema is called: relations, columns,
--- constraints, indexes, triggers, functions, with their comments. The search path is that schema alone.
-WITH relations AS (
+-- Every object of one schema ($1) with a definition that reads the same whatever the schema is called: relations, columns,
+-- constraints, indexes, triggers, functions, and their comments. The search path is that schema alone.
+WITH here AS (
+    SELECT n.oid, quote_ident(n.nspname) AS name FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text
+),
+relations AS (
     SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relrowsecurity
     FROM pg_catalog.pg_class c
-    WHERE c.relnamespace = $1::text::regnamespace
+    WHERE c.relnamespace = (SELECT h.oid FROM here h)
       AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
 ),
 objects AS (
@@ -44,7 +47,9 @@ objects AS (
     UNION ALL
     SELECT
         format('index %s on %s', x.relname, r.relname),
-        replace(pg_get_indexdef(i.indexrelid), format(' ON %I.', $1), ' ON ')
+        regexp_replace(
+            replace(pg_get_indexdef(i.indexrelid), format(' ON %s.', (SELECT h.name FROM here h)), ' ON '),
+            ' WITH \([^)]*\)', '')
             || CASE WHEN i.indisvalid AND i.indisready THEN '' ELSE ' INVALID' END,
         pg_catalog.obj_description(i.indexrelid, 'pg_class')
     FROM relations r
@@ -53,26 +58,33 @@ objects AS (
     UNION ALL
     SELECT
         format('trigger %s on %s', t.tgname, r.relname),
-        replace(pg_get_triggerdef(t.oid), format('%I.', $1), '')
+        replace(pg_get_triggerdef(t.oid), format(' %s.', (SELECT h.name FROM here h)), ' ')
             || CASE WHEN t.tgenabled IN ('O', 'A') THEN '' ELSE ' DISABLED' END,
         pg_catalog.obj_description(t.oid, 'pg_trigger')
     FROM relations r
     JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
     UNION ALL
     SELECT
-        format('function %s', replace(p.oid::regprocedure::text, format('%I.', $1), '')),
-        format('returns %s, %s%s, body %s',
+        format('function %s', p.oid::regprocedure),
+        format('returns %s, %s%s, %s',
             pg_get_function_result(p.oid),
             CASE WHEN p.prosecdef THEN 'as its owner' ELSE 'as its caller' END,
-            CASE WHEN has_function_privilege('public', p.oid, 'EXECUTE') THEN '' ELSE ', not for everybody' END,
+            -- Only too much of a right is a fault.
+            CASE WHEN p.prosecdef AND has_function_privilege('public', p.oid, 'EXECUTE') THEN ', for everybody' ELSE '' END,
             left(encode(sha256(convert_to(
-                replace(
-                    replace(pg_get_functiondef(p.oid), format('%I.', $1), ''),
-                    format('SET search_path TO %L', $1), 'SET search_path TO here'),
+                concat_ws(' ',
+                    p.provolatile, p.proisstrict, p.proparallel, pg_get_function_arguments(p.oid),
+                    -- A function that cannot look the schema up names it.
+                    replace(p.prosrc, (SELECT h.name FROM here h) || '.task_usage', 'task_usage'),
+                    array_to_string(ARRAY(
+                        SELECT CASE WHEN setting LIKE 'search\_path=%' THEN 'search_path' ELSE setting END
+                        FROM unnest(p.proconfig) AS setting
+                        ORDER BY 1
+                    ), ' ')),
                 'UTF8')), 'hex'), 16)),
         pg_catalog.obj_description(p.oid, 'pg_proc')
     FROM pg_catalog.pg_proc p
-    WHERE p.pronamespace = $1::text::regnamespace
+    WHERE p.pronamespace = (SELECT h.oid FROM here h)
       AND p.prokind = 'f'
       -- What belongs to an extension is the extension's.
       AND NOT EXISTS (

@@ -4,14 +4,15 @@
 //! What it makes must belong to whoever owns the tables, or the application could not read it; and what it changes must
 //! be its own to change, which is asked before anything is written.
 
-use super::{Error, Ledger, Set};
-use crate::db::{Connection, ServerFacts};
+use super::{Error, Lacks, Ledger, Set};
+use crate::db::{self, Connection, ServerFacts};
 
 /// The role that migrations run as, if it is another one than the session's.
 ///
 /// # Errors
 ///
-/// [`Error::Ownership`] and [`Error::Privilege`] if neither the owner nor the connected role could do it.
+/// [`Error::Ownership`] and [`Error::Privilege`] if they could not do it, or would leave objects that the owner of the
+/// tables could not use.
 pub(super) async fn acting_role(
     connection: &Connection,
     set: &Set,
@@ -19,19 +20,28 @@ pub(super) async fn acting_role(
 ) -> Result<Option<String>, Error> {
     let Some(first) = set.alters().first() else { return Ok(None) };
     let functions = set.ledger().map(Ledger::functions).unwrap_or_default();
-    let tables = set.alters().to_vec();
+    let mut tables = set.alters().to_vec();
+    tables.extend(set.ledger().map(Ledger::tables).unwrap_or_default());
     let sql = include_str!("owner.sql");
     let Some(row) = connection.query_opt(sql, &[first, &tables, &functions]).await? else { return Ok(None) };
-    let (owner, is_ours, may_act): (String, bool, bool) = (row.get(0), row.get(1), row.get(2));
-    let (schema, may_create): (String, bool) = (row.get(3), row.get(4));
-    let beyond_owner: Option<Vec<String>> = row.get(5);
-    let beyond_us: Option<Vec<String>> = row.get(6);
-    if let Some([object, owner]) = beyond_us.as_deref() {
-        let (object, owner) = (object.clone(), owner.clone());
-        return Err(Error::Ownership { object, owner, role: facts.role.clone() });
+    let (owner, is_ours, inherits, may_become): (String, bool, bool, bool) =
+        (row.get(0), row.get(1), row.get(2), row.get(3));
+    let (session, schema, may_create): (String, String, bool) = (row.get(4), row.get(5), row.get(6));
+    let beyond: Option<Vec<String>> = row.get(7);
+
+    let object = format!("table {first}");
+    let role = facts.role.clone();
+    if !is_ours && !inherits {
+        return Err(Error::Ownership { object, owner, role, lacks: Lacks::Rights });
     }
-    // Where the tables have several owners, only the connected role may touch them all.
-    if is_ours || !may_act || beyond_owner.is_some() {
+    if !is_ours && !may_become {
+        return Err(Error::Ownership { object, owner, role: session, lacks: Lacks::Becoming });
+    }
+    if let Some([object, other]) = beyond.as_deref() {
+        let (object, other) = (object.clone(), other.clone());
+        return Err(Error::Ownership { object, owner: other, role: owner, lacks: Lacks::Object });
+    }
+    if is_ours {
         return Ok(None);
     }
     if may_create {
@@ -40,7 +50,7 @@ pub(super) async fn acting_role(
     Err(Error::Privilege {
         what: format!("create objects in schema {schema}"),
         database: facts.database.clone(),
-        grant: format!("GRANT CREATE ON SCHEMA \"{schema}\" TO \"{owner}\""),
+        grant: format!("GRANT CREATE ON SCHEMA {} TO {}", db::ident(&schema), db::ident(&owner)),
         role: format!("{owner}, who owns table {first},"),
     })
 }

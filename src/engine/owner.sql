@@ -1,12 +1,13 @@
--- Who owns the first table ($1), whether this session may act as that role, and the first object that it, or we, could
--- not change. $2: tables, $3: functions, as far as they exist.
+-- Who owns the first table ($1), what this session may do in that role's name, and the first object that it, or we, could not
+-- change. $2: tables, $3: functions, as far as they exist.
 WITH anchor AS (
-    SELECT c.relowner AS owner, c.relnamespace AS schema
+    SELECT c.relowner AS owner, n.nspname AS schema
     FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = to_regclass(quote_ident($1))
 ),
 objects AS (
-    SELECT n.at, format('table %s', c.relname) AS object, c.relowner AS owner
+    SELECT n.at, format('table %s', c.oid::regclass) AS object, c.relowner AS owner
     FROM unnest($2::text[]) WITH ORDINALITY AS n (name, at)
     JOIN pg_catalog.pg_class c ON c.oid = to_regclass(quote_ident(n.name))
     UNION ALL
@@ -17,13 +18,14 @@ objects AS (
 SELECT
     pg_catalog.pg_get_userbyid(a.owner)::text,
     a.owner = current_user::regrole,
-    -- To inherit a role's rights is one thing, to become it is another.
-    pg_has_role(a.owner, 'USAGE')
-        AND pg_has_role(a.owner, CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END),
-    a.schema::regnamespace::text,
+    -- To inherit a role's rights is one thing, to become it is another, and it is the session's role that must be able to.
+    pg_has_role(current_user, a.owner, 'USAGE'),
+    pg_has_role(
+        session_user, a.owner,
+        CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END),
+    session_user::text,
+    a.schema::text,
     has_schema_privilege(a.owner, a.schema, 'CREATE'),
     (SELECT ARRAY[o.object, pg_catalog.pg_get_userbyid(o.owner)::text]
-     FROM objects o WHERE NOT pg_has_role(a.owner, o.owner, 'USAGE') ORDER BY o.at LIMIT 1),
-    (SELECT ARRAY[o.object, pg_catalog.pg_get_userbyid(o.owner)::text]
-     FROM objects o WHERE NOT pg_has_role(o.owner, 'USAGE') ORDER BY o.at LIMIT 1)
+     FROM objects o WHERE NOT pg_has_role(a.owner, o.owner, 'USAGE') ORDER BY o.at LIMIT 1)
 FROM anchor a

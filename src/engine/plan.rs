@@ -103,6 +103,16 @@ impl Plan {
         self.steps.iter().map(|step| if let Step::Adopt { versions, .. } = step { versions.len() } else { 0 }).sum()
     }
 
+    /// The versions that there are to apply.
+    #[must_use]
+    pub fn versions(&self) -> Vec<Version> {
+        let applied = self.steps.iter().filter_map(|step| match step {
+            Step::Apply { migration, .. } => Some(migration.version()),
+            Step::Adopt { .. } | Step::Hook { .. } => None,
+        });
+        applied.collect()
+    }
+
     /// How many migrations there are to apply.
     #[must_use]
     pub fn migrations(&self) -> usize {

@@ -10,7 +10,7 @@ use super::event::{Event, Observer, SharedObserver};
 use super::history::{self, HookState, StatusEntry};
 use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
 use super::session::With;
-use super::{Error, Migration, Plan, Set, Step, Version, fitness, owner};
+use super::{AdoptionError, Error, Migration, Plan, Set, Step, Version, fitness, owner};
 use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
 
 /// What a run is asked to do.
@@ -185,7 +185,7 @@ impl Migrator {
                     self.skip_hook(connection, hook.as_ref(), *before).await?;
                 }
                 Step::Hook { hook, before, skipped: false } => {
-                    self.run_hook(connection, hook.as_ref(), *before, options).await?;
+                    self.run_hook(connection, hook.as_ref(), *before, role.as_deref(), options).await?;
                     summary.hooks += 1;
                 }
                 Step::Apply { migration, again } => {
@@ -232,7 +232,7 @@ impl Migrator {
                     let forecast = if *skipped {
                         None
                     } else {
-                        let cx = self.hook_context(hook.as_ref(), *before, connector.clone(), options);
+                        let cx = self.hook_context(hook.as_ref(), *before, connector.clone(), None, options);
                         Some(hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), *before, source))?)
                     };
                     PreviewStep::Hook { hook: hook.name().to_owned(), before: *before, forecast }
@@ -293,7 +293,16 @@ impl Migrator {
             adopt::Found::Foreign(_) | adopt::Found::Unreadable(_) | adopt::Found::Nothing => {}
         }
         history.check(&self.set)?;
+        if history.current() == 0
+            && let Some(object) = adopt::unexplained(connection, &self.set).await?
+        {
+            return Err(AdoptionError::Unexplained { object }.into());
+        }
         let plan = Plan::new(&self.set, &history, options)?;
+        let dependents = adopt::dependents(connection, &self.set, &plan.versions()).await?;
+        if let Some((version, object, dependent)) = dependents.into_iter().next() {
+            return Err(Error::Dependent { version, object, dependent });
+        }
         match history.ledger.ledger() {
             Some(recorded) if plan.migrations() > 0 && !recorded.writable => {
                 let facts = ServerFacts::read(connection).await?;
@@ -315,9 +324,17 @@ impl Migrator {
         Ok(facts)
     }
 
-    fn hook_context(&self, hook: &dyn Hook, before: Version, connector: Connector, options: &UpOptions) -> HookContext {
+    fn hook_context(
+        &self,
+        hook: &dyn Hook,
+        before: Version,
+        connector: Connector,
+        role: Option<&str>,
+        options: &UpOptions,
+    ) -> HookContext {
         let observer = Arc::clone(&self.observer);
-        HookContext::new(self.set.name(), hook.name(), before, connector, observer, options.lock_wait)
+        let role = role.map(str::to_owned);
+        HookContext::new(self.set.name(), hook.name(), before, connector, observer, options.lock_wait, role)
     }
 
     async fn run_hook(
@@ -325,13 +342,14 @@ impl Migrator {
         connection: &Connection,
         hook: &dyn Hook,
         before: Version,
+        role: Option<&str>,
         options: &UpOptions,
     ) -> Result<(), Error> {
         let name = hook.name().to_owned();
         self.observer.event(Event::HookStarted { hook: name.clone(), before });
         let started = Instant::now();
         let run = history::hook_started(connection, &self.set, &name, before).await?;
-        let cx = self.hook_context(hook, before, self.connector.clone(), options);
+        let cx = self.hook_context(hook, before, self.connector.clone(), role, options);
         match hook.run(&cx).await {
             Ok(outcome) => {
                 history::hook_ended(connection, run, HookState::Done, &outcome).await?;

@@ -17,9 +17,6 @@ use crate::db::{Connection, Error, ServerReport};
 /// fails.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '300ms'";
 
-/// Changes the role until the transaction ends.
-const BECOME: &str = "SELECT set_config('role', $1, true)";
-
 /// What goes along with a migration.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct With<'a> {
@@ -85,15 +82,7 @@ impl<'c> Session<'c> {
                 let transaction = self.connection.begin().await?;
                 let result = async {
                     transaction.batch(LOCK_TIMEOUT).await?;
-                    if let Some(role) = self.with.role {
-                        // The books are written as the role that this session had, which may be one it was given.
-                        let ours: String = transaction.query_one("SELECT current_setting('role')", &[]).await?.get(0);
-                        transaction.query(BECOME, &[&role]).await?;
-                        transaction.batch(statements).await?;
-                        transaction.query(BECOME, &[&ours]).await?;
-                    } else {
-                        transaction.batch(statements).await?;
-                    }
+                    transaction.as_role(self.with.role, transaction.batch(statements)).await?;
                     transaction.batch(&[record, &[&self.also]].concat().join(";\n")).await
                 }
                 .await;

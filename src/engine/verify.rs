@@ -5,7 +5,7 @@ use tokio_postgres::Row;
 
 use super::migration::Mode;
 use super::objects::objects;
-use super::{Error, HistoryError, Migrator, Problem, Version, adopt, invalid_index};
+use super::{AdoptionError, Error, HistoryError, Migrator, Problem, Version, adopt, invalid_index};
 use crate::db::Connection;
 
 /// What was compared.
@@ -27,6 +27,8 @@ pub struct Verified {
     pub checked: usize,
     /// How many of the recorded versions an older migrator has applied.
     pub adopted: usize,
+    /// How many more it has applied, which the next run takes over.
+    pub to_adopt: usize,
     /// What is not as it should be.
     #[serde(skip)]
     pub problems: Vec<Problem>,
@@ -45,6 +47,11 @@ impl Migrator {
         connection.close().await;
         let mut problems: Vec<_> = history.problems(&self.set).iter().map(|problem| self.of_history(problem)).collect();
         if let Some(recorded) = history.ledger.ledger() {
+            for (version, missing) in recorded.partial().filter(|(version, _)| !history.versions().contains(version)) {
+                let (table, missing) = (recorded.table.clone(), missing.clone());
+                let error = AdoptionError::Incomplete { table, version: *version, missing };
+                problems.push(Problem::new(*version, String::new(), "version", error.to_string()));
+            }
             problems.extend(history.versions().iter().filter_map(|version| {
                 let migration = self.set.migration(*version)?;
                 let missing = recorded.missing(&self.set, migration);
@@ -61,8 +68,9 @@ impl Migrator {
         }
         Ok(Verified {
             check: Check::History,
-            checked: history.applied.len() + history.adoptable().len(),
-            adopted: history.adopted(),
+            checked: history.applied.len(),
+            adopted: history.applied.iter().filter(|row| row.adopted).count(),
+            to_adopt: history.adoptable().len(),
             problems,
         })
     }
@@ -84,7 +92,10 @@ impl Migrator {
         let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
         self.look_at_server(&connection).await?;
         let history = self.history(&connection).await?;
-        let (adopted, applied): (Vec<_>, Vec<_>) = history.applied.iter().partition(|row| row.adopted);
+        // What the application goes on changing is held to what other programs rely on, whoever has made it.
+        let shared = self.set.ledger().map_or(0, |ledger| ledger.shared_until);
+        let (adopted, applied): (Vec<_>, Vec<_>) =
+            history.applied.iter().partition(|row| row.adopted || row.version <= shared);
         let applied: Vec<_> = applied.iter().map(|row| row.version).collect();
         let adopted: Vec<_> = adopted
             .iter()
@@ -96,7 +107,7 @@ impl Migrator {
         let mut problems = Vec::new();
         for (object, (version, definition)) in &expected {
             let what = match (definition, found.get(*object)) {
-                (Some(definition), Some(found)) if definition == found => continue,
+                (Some(definition), Some(found)) if without_comment(definition) == without_comment(found) => continue,
                 (None, None) => continue,
                 (Some(_), None) => "does not exist",
                 (None, Some(_)) => "is still there",
@@ -120,7 +131,13 @@ impl Migrator {
         let checked = expected.len() + demanded.iter().filter(|version| adopted.contains(version)).count();
         problems.extend(self.stray_invalid_indexes(&connection, &problems).await?);
         connection.close().await;
-        Ok(Verified { check: Check::Schema, checked, adopted: adopted.len(), problems })
+        Ok(Verified {
+            check: Check::Schema,
+            checked,
+            adopted: adopted.len(),
+            to_adopt: history.adoptable().len(),
+            problems,
+        })
     }
 
     fn file(&self, version: Version) -> String {
@@ -147,22 +164,34 @@ impl Migrator {
     /// Invalid indexes on the tables that this set alters which no version accounts for.
     async fn stray_invalid_indexes(&self, connection: &Connection, known: &[Problem]) -> Result<Vec<Problem>, Error> {
         const STRAY: &str = "
-            SELECT format('index %s on %s', c.relname, t.relname)
-            FROM unnest($1::text[]) AS n (name)
-            JOIN pg_catalog.pg_class t ON t.oid = to_regclass(quote_ident(n.name))
+            SELECT format('index %s on %s', c.relname, t.relname),
+                   format(
+                       CASE WHEN c.relname ~ '_cc(new|old)[0-9]*$'
+                            THEN 'DROP INDEX CONCURRENTLY %I.%I;' ELSE 'REINDEX INDEX CONCURRENTLY %I.%I;' END,
+                       n.nspname, c.relname)
+            FROM unnest($1::text[]) AS a (name)
+            JOIN pg_catalog.pg_class t ON t.oid = to_regclass(quote_ident(a.name))
+            JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
             JOIN pg_catalog.pg_index i ON i.indrelid = t.oid AND NOT i.indisvalid
             JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+            -- One that is being built right now is not valid yet.
+            WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)
             ORDER BY 1";
         let rows = connection.query(STRAY, &[&self.set.alters()]).await?;
-        let stray = rows.iter().map(|row: &Row| row.get::<_, String>(0));
+        let stray = rows.iter().map(|row: &Row| (row.get::<_, String>(0), row.get::<_, String>(1)));
         Ok(stray
-            .filter(|object| !known.iter().any(|problem| problem.object == *object))
-            .map(|object| Problem {
-                remedy: remedy(&object, "is invalid"),
+            .filter(|(object, _)| !known.iter().any(|problem| problem.object == *object))
+            .map(|(object, statement)| Problem {
+                remedy: Some(statement),
                 ..Problem::new(0, String::new(), &object, "is invalid, and no version has made it".to_owned())
             })
             .collect())
     }
+}
+
+/// Comments are the operator's to add.
+fn without_comment(definition: &str) -> &str {
+    definition.split_once(" -- ").map_or(definition, |(definition, _)| definition)
 }
 
 /// The statement that puts an object right, where one does.

@@ -5,6 +5,8 @@
 //! programs do: it waits for us, we wait for it, and because the lock is held by a session of its own, PostgreSQL does
 //! not see the deadlock. Such a wait is cancelled; that program fails, is started again, and waits anew.
 
+use std::convert::Infallible;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::event::{Event, SharedObserver};
@@ -12,6 +14,9 @@ use crate::db::{Connection, Connector, Error, Holder, Notice, RUN_LOCK, Waiting}
 
 const EVERY: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// A statement stands in a queue for a fraction of a second only.
+const EVERY_WHILE_QUEUED: Duration = Duration::from_millis(100);
 
 /// Sessions that session `$1` waits for, and whether each of them waits for advisory lock `$2` in turn.
 const BLOCKERS: &str = "
@@ -37,7 +42,7 @@ pub(super) async fn watch(connector: &Connector, watched: i32, observer: &Shared
     loop {
         connection.pause(EVERY).await?;
         for row in connection.query(BLOCKERS, &[&watched, &RUN_LOCK.key]).await? {
-            let holder = Holder { pid: row.get(0), application: row.get(1), client: row.get(2), since: row.get(3) };
+            let holder = Holder::from_row(&row);
             if row.get(4) {
                 if !cancel_wait(&connection, &holder, observer).await {
                     connection.execute("SELECT pg_catalog.pg_cancel_backend($1)", &[&watched]).await?;
@@ -50,6 +55,26 @@ pub(super) async fn watch(connector: &Connector, watched: i32, observer: &Shared
             }
         }
     }
+}
+
+/// Notes whom the session `watched` waits for, the oldest transaction of several, for as long as this future is polled.
+pub(super) async fn note_blocker(connector: &Connector, watched: i32, noted: &Mutex<Option<Holder>>) {
+    let look = async {
+        let connection = connector.connect("migrate: watch").await?;
+        loop {
+            connection.pause(EVERY_WHILE_QUEUED).await?;
+            let rows = connection.query(BLOCKERS, &[&watched, &RUN_LOCK.key]).await?;
+            let oldest = rows.iter().map(Holder::from_row).min_by_key(|holder| holder.since);
+            if let Some(oldest) = oldest {
+                *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(oldest);
+            }
+        }
+    };
+    let ended: Result<Infallible, Error> = look.await;
+    let Err(error) = ended;
+    tracing::debug!("who is in the way cannot be seen: {error}");
+    // What is watched goes on all the same.
+    std::future::pending::<()>().await;
 }
 
 /// Cancels the statement of a session that waits for our lock inside the server; false if we may not.

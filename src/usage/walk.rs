@@ -61,6 +61,11 @@ pub struct Resume {
 /// What a walk needs from whoever runs it.
 #[async_trait]
 pub trait WalkHost: Send + Sync {
+    /// The role that writes the buckets, if not the session's own: whoever owns the tables has put triggers on them, which
+    /// are not to run with the rights of somebody mightier.
+    fn role(&self) -> Option<&str> {
+        None
+    }
     /// `done` of `total` months, `buckets` written so far.
     fn progress(&self, done: u64, total: u64, buckets: u64);
     /// Somebody else has the lock.
@@ -199,7 +204,7 @@ async fn catch_up(
         }
         Err(error) => return Err(error),
     };
-    let (buckets, watermark) = last_pass(&transaction, &extent.watermark, &horizon).await?;
+    let (buckets, watermark) = last_pass(&transaction, host.role(), &extent.watermark, &horizon).await?;
     host.clear(&transaction).await?;
     transaction.commit().await?;
     Ok(WalkReport::CaughtUp { buckets, empty, watermark })
@@ -224,7 +229,7 @@ async fn walk_months(
     let started_with = resume.clone();
     for month in months.iter().filter(|month| !month.is_done(&started_with)) {
         let transaction = lock(connection, options.lock_wait, &|waiting| host.waiting(waiting)).await?;
-        let work = window(&transaction, month.starts, month.ends);
+        let work = Box::pin(transaction.as_role(host.role(), window(&transaction, month.starts, month.ends)));
         let buckets = with_heartbeat(work, || host.progress(done, total, resume.buckets)).await?;
         resume.done = Some(month.starts);
         resume.buckets += buckets;
@@ -244,7 +249,7 @@ async fn walk_months(
     let rows = rows.unsigned_abs();
 
     let (transaction, horizon) = lock_at_horizon(connection, options, host).await?;
-    let (buckets, watermark) = last_pass(&transaction, &resume.began_at, &horizon).await?;
+    let (buckets, watermark) = last_pass(&transaction, host.role(), &resume.began_at, &horizon).await?;
     // Progress is kept until the watermark is where the walk was to bring it.
     let arrived = match Survey::read(&transaction).await? {
         Survey::Ready(extent) => extent.lag.is_none() || is_tolerated(&extent, options),
@@ -368,14 +373,19 @@ async fn window(connection: &Connection, from: OffsetDateTime, to: OffsetDateTim
 
 /// Rolls up from `from` to `horizon`, which was read in this transaction, then moves the watermark there. Never moves it
 /// back.
-async fn last_pass(transaction: &Transaction<'_>, from: &str, horizon: &str) -> Result<(u64, String), db::Error> {
+async fn last_pass(
+    transaction: &Transaction<'_>,
+    role: Option<&str>,
+    from: &str,
+    horizon: &str,
+) -> Result<(u64, String), db::Error> {
     const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz)";
     const STAMP: &str = "
         UPDATE task_usage_hourly_rollup_state
         SET watermark_at = greatest(watermark_at, $1::text::timestamptz)
         WHERE id = 1
         RETURNING watermark_at::text";
-    let row = transaction.query_one(WINDOW, &[&from, &horizon]).await?;
+    let row = transaction.as_role(role, transaction.query_one(WINDOW, &[&from, &horizon])).await?;
     let watermark = transaction.query_one(STAMP, &[&horizon]).await?.get(0);
     Ok((row.get::<_, i64>(0).unsigned_abs(), watermark))
 }

@@ -74,6 +74,15 @@ async fn what_is_recorded_and_not_there_is_refused_by_name() {
             &["records 084_task_usage_dashboard_rollup, but not 073_task_usage_daily_rollup, which comes before it"],
         ),
         (
+            "DELETE FROM public.schema_migrations WHERE version NOT IN ('001_init', '004_agent_runtime_loop', '054_x')",
+            &["records a part of what version 1 stands for: 034_projects is missing"],
+        ),
+        ("TRUNCATE public.schema_migrations", &["there is a table workspace, and nothing records how it came to be"]),
+        (
+            "DROP TABLE public.schema_migrations; CREATE TABLE public.schema_migrations (version text, applied_at timestamptz)",
+            &["there is a table workspace", "restore public.schema_migrations from a backup"],
+        ),
+        (
             "DELETE FROM public.schema_migrations WHERE version = '034_projects'",
             &["records a part of what version 1 stands for: 034_projects is missing"],
         ),
@@ -96,6 +105,46 @@ async fn what_is_recorded_and_not_there_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn what_a_refused_103_left_is_checked_too() {
+    let template = old("v0.3.8-stuck").await;
+    let cases = [
+        (
+            "INSERT INTO public.schema_migrations (version) VALUES ('104_drop_runtime_timezone')",
+            "records 104_drop_runtime_timezone, but not 103_drop_legacy_daily_rollups, which comes before it",
+        ),
+        (
+            "ALTER TABLE task_usage_hourly DROP CONSTRAINT uq_task_usage_hourly_key;
+             ALTER TABLE task_usage_hourly ADD CONSTRAINT uq_task_usage_hourly_key
+                 UNIQUE (bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model)",
+            "constraint uq_task_usage_hourly_key on task_usage_hourly is UNIQUE (bucket_hour, workspace_id",
+        ),
+        (
+            "CREATE VIEW monthly AS SELECT date_trunc('month', bucket_date), sum(input_tokens) FROM task_usage_daily GROUP BY 1",
+            "V103 drops table task_usage_daily, and view monthly depends on it",
+        ),
+        (
+            "CREATE VIEW zones AS SELECT timezone FROM agent_runtime",
+            "V104 drops column agent_runtime.timezone, and view zones depends on it",
+        ),
+    ];
+    for (damage, expected) in cases {
+        let database = TestDatabase::from_template(&template.name).await;
+        database.batch(damage).await;
+        for args in [&["up", "--dry-run"][..], &["up"]] {
+            let up = database.program().args(args.iter().copied()).run().expect(7);
+            assert!(up.stderr.contains(expected), "{damage}:\n{}", up.stderr);
+        }
+        assert!(!database.value::<bool>("SELECT to_regnamespace('migrate') IS NOT NULL").await, "{damage}");
+    }
+    let database = TestDatabase::from_template(&template.name).await;
+    database.batch("CREATE VIEW monthly AS SELECT bucket_date FROM task_usage_daily").await;
+    let up = database.program().args(["up"]).run().expect(7);
+    let (_, statement) = up.stderr.split_once("for example: ").expect("a statement");
+    database.batch(statement.trim()).await;
+    database.program().args(["up"]).run().expect(0);
+}
+
+#[tokio::test]
 async fn an_invalid_index_that_is_recorded_as_built_is_refused_and_the_statement_named_mends_it() {
     let template = old("v0.3.4").await;
     let database = TestDatabase::from_template(&template.name).await;
@@ -104,7 +153,7 @@ async fn an_invalid_index_that_is_recorded_as_built_is_refused_and_the_statement
     let up = database.program().args(["up"]).run().expect(7);
     let line = "075_task_usage_created_at_index: index idx_task_usage_created_at on task_usage is invalid";
     assert!(up.stderr.contains(line), "{}", up.stderr);
-    let (_, remedy) = up.stderr.split_once("then migrate up again: ").expect("a remedy");
+    let (_, remedy) = up.stderr.split_once("then migrate up again:\n").expect("a remedy");
     assert_eq!(remedy.trim(), "REINDEX INDEX CONCURRENTLY idx_task_usage_created_at;");
     database.batch(remedy.trim()).await;
     database.program().args(["up"]).run().expect(0);
@@ -147,6 +196,34 @@ async fn tables_in_another_schema_are_found_along_the_search_path_and_the_new_on
     program().args(["status", "--check"]).run().expect(0);
 }
 
+#[tokio::test]
+async fn a_schema_whose_name_needs_quotes_is_as_good_as_any() {
+    let database = TestDatabase::empty().await;
+    database
+        .batch(&format!("CREATE SCHEMA \"App\"; ALTER DATABASE {} SET search_path TO \"App\", public", database.name))
+        .await;
+    release::build(&database, "v0.3.4", true).await;
+    database.batch(&format!("ALTER DATABASE {} RESET search_path", database.name)).await;
+    let up = database.program().args(["up"]).run().expect(7);
+    let (_, hint) = up.stderr.split_once("in the URL: ").expect("a hint");
+    let url = format!("{}{},public", database.url, hint.trim());
+    let program = || database.program().env("DATABASE_URL", &url);
+    program().args(["up"]).run().expect(0);
+    let verified = program().args(["verify", "schema"]).run();
+    assert_eq!(verified.status.code(), Some(0), "{}", verified.stdout);
+}
+
+#[tokio::test]
+async fn another_program_s_ledger_outside_the_search_path_is_nobody_s_business() {
+    let database = TestDatabase::empty().await;
+    database.batch("CREATE TABLE public.schema_migrations (version bigint, dirty boolean); CREATE SCHEMA mine").await;
+    database.program().args(["up"]).run().expect(7);
+    let url = format!("{}?options=-csearch_path%3Dmine", database.url);
+    database.program().env("DATABASE_URL", &url).args(["up"]).run().expect(0);
+    let verified = database.program().env("DATABASE_URL", &url).args(["verify"]).run();
+    assert_eq!(verified.status.code(), Some(0), "{}", verified.stdout);
+}
+
 /// A role of its own for one test, dropped with its objects at the end.
 async fn role(database: &TestDatabase, suffix: &str) -> String {
     let role = format!("{}_{suffix}", database.name);
@@ -180,8 +257,9 @@ async fn what_is_made_belongs_to_the_owner_of_the_tables_whoever_runs_it() {
             database.batch(&format!("GRANT CREATE ON SCHEMA public TO {runner}")).await;
             let up = database.program().env("DATABASE_URL", &as_role(&runner)).args(["up"]).run().expect(7);
             assert!(
-                up.stderr
-                    .contains(&format!("table task_usage belongs to role {owner}, and role {runner} is not a member")),
+                up.stderr.contains(&format!(
+                    "table task_usage belongs to role {owner}, and role {runner} does not have its rights"
+                )),
                 "{}",
                 up.stderr
             );
@@ -189,7 +267,22 @@ async fn what_is_made_belongs_to_the_owner_of_the_tables_whoever_runs_it() {
             assert!(!database.value::<bool>("SELECT to_regnamespace('migrate') IS NOT NULL").await);
             database.batch(&format!("GRANT {owner}, pg_read_all_stats TO {runner}")).await;
         }
+        // A schema that bears the owner's name, with tables of the same names, is somebody else's.
+        database
+            .batch(&format!(
+                "CREATE SCHEMA {owner} AUTHORIZATION {owner}; CREATE TABLE {owner}.agent_runtime (timezone text);
+                 CREATE TABLE {owner}.task_usage_daily (x int); CREATE TABLE {owner}.task_usage (x int);
+                 CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+                     $$ BEGIN INSERT INTO public.noted VALUES (current_user); RETURN NULL; END $$;
+                 CREATE TABLE noted (who name); GRANT ALL ON noted TO PUBLIC;
+                 ALTER TABLE noted OWNER TO {owner}; ALTER FUNCTION note() OWNER TO {owner}"
+            ))
+            .await;
         let url = if run_by == "a member" { as_role(&runner) } else { database.url.clone() };
+        database.program().env("DATABASE_URL", &url).args(["up", "--target", "102"]).run().expect(0);
+        database
+            .batch("CREATE TRIGGER note AFTER INSERT ON task_usage_hourly FOR EACH STATEMENT EXECUTE FUNCTION note()")
+            .await;
         database.program().env("DATABASE_URL", &url).args(["up"]).run().expect(0);
         let strangers: i64 = database
             .value(&format!(
@@ -200,6 +293,16 @@ async fn what_is_made_belongs_to_the_owner_of_the_tables_whoever_runs_it() {
             ))
             .await;
         assert_eq!(strangers, 0, "{run_by}");
+        let mightier: i64 = database.value(&format!("SELECT count(*) FROM noted WHERE who <> '{owner}'")).await;
+        let noted: i64 = database.value("SELECT count(*) FROM noted").await;
+        assert!(noted > 0 && mightier == 0, "{run_by}: {mightier} of {noted} writes were made by somebody mightier");
+        let left: i64 = database
+            .value(&format!(
+                "SELECT count(*) FROM information_schema.columns
+                 WHERE table_schema = '{owner}' AND column_name IN ('timezone', 'x')"
+            ))
+            .await;
+        assert_eq!(left, 3, "{run_by}: what is in another schema is not touched");
         // The application, which owns the tables, can read and write all of it.
         let application = crate::harness::session(&as_role(&owner)).await;
         application.batch_execute("SELECT rollup_task_usage_hourly(); SELECT * FROM task_usage_hourly").await.unwrap();
@@ -209,6 +312,53 @@ async fn what_is_made_belongs_to_the_owner_of_the_tables_whoever_runs_it() {
             .batch(&format!("DROP OWNED BY {runner}, {owner} CASCADE; DROP ROLE {runner}; DROP ROLE {owner}"))
             .await;
     }
+}
+
+#[tokio::test]
+async fn rights_that_would_not_do_are_found_out_before_anything_is_written() {
+    let database = TestDatabase::empty().await;
+    let (owner, other) = (role(&database, "owner").await, role(&database, "other").await);
+    database.batch(&format!("GRANT CREATE ON SCHEMA public TO {owner}")).await;
+    let as_role = |role: &str| with_authority(&database.url, Some(&format!("{role}:role")), None);
+    let owned = TestDatabase { name: database.name.clone(), url: as_role(&owner) };
+    release::build(&owned, "v0.3.8-stuck", false).await;
+    std::mem::forget(owned);
+    let cases = [
+        // One of several objects belongs to somebody else.
+        ("TABLE issue", "table issue belongs to role"),
+        ("TABLE task_usage_daily", "table task_usage_daily belongs to role"),
+        ("FUNCTION rollup_task_usage_hourly()", "function rollup_task_usage_hourly() belongs to role"),
+    ];
+    for (object, expected) in cases {
+        database.batch(&format!("ALTER {object} OWNER TO postgres")).await;
+        let up = database.program().args(["up"]).run().expect(7);
+        assert!(up.stderr.contains(expected), "{object}: {}", up.stderr);
+        let (_, statement) = up.stderr.split_once("as a superuser, run: ").expect("a statement");
+        assert!(!database.value::<bool>("SELECT to_regnamespace('migrate') IS NOT NULL").await, "{object}");
+        database.batch(statement.trim()).await;
+    }
+    // A member that does not inherit.
+    database
+        .batch(&format!(
+            "ALTER ROLE {other} NOINHERIT; GRANT {owner} TO {other}; GRANT CREATE ON SCHEMA public TO {other};
+             GRANT ALL ON public.schema_migrations TO {other}"
+        ))
+        .await;
+    let up = database.program().env("DATABASE_URL", &as_role(&other)).args(["up"]).run().expect(7);
+    assert!(up.stderr.contains("does not have its rights"), "{}", up.stderr);
+    assert!(up.stderr.contains(&format!("ALTER ROLE \"{other}\" INHERIT")), "{}", up.stderr);
+    // The session's own role counts, not one that it was given at login.
+    database
+        .batch(&format!(
+            "REVOKE {owner} FROM {other}; GRANT postgres TO {other}; ALTER ROLE {other} SET role TO postgres"
+        ))
+        .await;
+    let up = database.program().env("DATABASE_URL", &as_role(&other)).args(["up"]).run();
+    let code = up.status.code();
+    assert!(code == Some(0) || code == Some(7) && up.stderr.contains("may not become it"), "{}", up.stderr);
+    database.batch(&format!("ALTER ROLE {other} RESET role")).await;
+    database.program().args(["up"]).run().expect(0);
+    database.batch(&format!("DROP OWNED BY {other}, {owner} CASCADE; DROP ROLE {other}; DROP ROLE {owner}")).await;
 }
 
 #[tokio::test]

@@ -37,7 +37,7 @@ const STATEMENTS: [(&str, &str); 7] = [
     (
         "a delete",
         "DELETE FROM agent_task_queue
-         WHERE id = (SELECT id FROM agent_task_queue ORDER BY created_at DESC OFFSET 30 + (random() * 50)::int LIMIT 1)",
+         WHERE id = (SELECT id FROM agent_task_queue ORDER BY created_at DESC OFFSET 150 + (random() * 50)::int LIMIT 1)",
     ),
     (
         "a page",

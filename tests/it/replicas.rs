@@ -28,7 +28,18 @@ fn did_the_work(ended: &Finished) -> bool {
 #[tokio::test]
 async fn sixteen_at_once_and_one_does_the_work() {
     let database = busy().await;
+    // They all begin while a reader keeps V103 from its end, so that none is late.
+    let reader = database.session().await;
+    reader.batch_execute("BEGIN; SELECT count(*) FROM issue").await.unwrap();
     let replicas: Vec<_> = (0..REPLICAS).map(|_| database.program().args(["up"]).start()).collect();
+    database
+        .wait_until(
+            "SELECT count(*) >= 16 FROM pg_stat_activity
+             WHERE application_name = 'migrate: lock' AND datname = current_database()",
+        )
+        .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    reader.batch_execute("COMMIT").await.unwrap();
     let ended: Vec<_> = replicas.into_iter().map(|replica| replica.wait().expect(0)).collect();
     assert_eq!(ended.iter().filter(|ended| did_the_work(ended)).count(), 1);
     for waiter in ended.iter().filter(|ended| !did_the_work(ended)) {

@@ -97,7 +97,8 @@ async fn upgrade(name: &str, database: &TestDatabase, usage: Usage) {
     let description = Description::parse(include_str!("../../migrations/platform.objects")).expect("it can be read");
     let applied: Vec<_> = all_versions().into_iter().filter(|version| !adopted.contains(version)).collect();
     let ours = description.after(&applied);
-    for (object, (version, _)) in &ours {
+    for (object, (version, definition)) in &ours {
+        assert_eq!(fresh.contains_key(*object), definition.is_some(), "{name}: {object} of V{version}");
         assert_eq!(after.get(*object), fresh.get(*object), "{name}: {object} of V{version}");
     }
     // Indexes and columns that an older program has made in the same way are the same, too.

@@ -352,7 +352,7 @@ pub(super) fn failure(failure: &Failure) {
     }
     if let Some(hint) = &failure.hint {
         // One line where one line says it all.
-        let separator = if server.is_some() { "\nnext: " } else { "; " };
+        let separator = if server.is_some() || failure.message.contains('\n') { "\nnext: " } else { "; " };
         let _ = write!(text, "{separator}{hint}");
     }
     let _ = writeln!(anstream::stderr(), "{text}");

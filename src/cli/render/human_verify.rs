@@ -23,10 +23,14 @@ pub(super) fn verified(found: &Verified, verbose: bool) {
                 0 => String::new(),
                 adopted => format!(", {adopted} of them adopted"),
             };
+            let to_adopt = match found.to_adopt {
+                0 => String::new(),
+                to_adopt => format!("; {to_adopt} to adopt from an older migrator"),
+            };
             if found.problems.is_empty() {
-                format!("history: {versions}{adopted}, as they were applied")
+                format!("history: {versions}{adopted}, as they were applied{to_adopt}")
             } else {
-                format!("history: {problems} in {versions}{adopted}")
+                format!("history: {problems} in {versions}{adopted}{to_adopt}")
             }
         }
         Check::Schema if found.problems.is_empty() => {

@@ -55,7 +55,10 @@ pub async fn stop_special_server(url: &str, signal: &str) {
     let pid = text.lines().next().expect("a process id").to_owned();
     let sent = Command::new("sh").args(["-c", "kill -s \"$0\" \"$1\"", signal, &pid]).status();
     assert!(sent.expect("a shell").success());
-    while Path::new("/proc").join(&pid).exists() {
+    // Its entry among the processes may stay for a while after its end; its port does not.
+    let (_, rest) = url.split_once('@').expect("a URL with a user");
+    let (address, _) = rest.split_once('/').expect("a URL with a database");
+    while std::net::TcpStream::connect(address).is_ok() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
