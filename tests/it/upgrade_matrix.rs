@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use tokio::sync::OnceCell;
+
 use migrate::db::{Connector, Database};
 use migrate::engine::{Description, Objects, objects};
 use migrate::{CancellationToken, catalog};
@@ -158,8 +160,10 @@ async fn caught_up(database: &TestDatabase) {
         .await;
 }
 
-async fn fresh() -> Objects {
-    objects_of(&TestDatabase::at_version(latest(), 0, 0).await).await
+/// What a fresh database has at the end of the chain. Looked at once.
+async fn fresh() -> &'static Objects {
+    static FRESH: OnceCell<Objects> = OnceCell::const_new();
+    FRESH.get_or_init(|| async { objects_of(&TestDatabase::at_version(latest(), 0, 0).await).await }).await
 }
 
 /// A release, with usage or without.
