@@ -343,7 +343,7 @@ impl History {
 pub(super) async fn adopt(connection: &Connection, set: &Set, versions: &[Adopted]) -> Result<(), Error> {
     let sql = format!(
         "INSERT INTO {} (version, name, applied_on, checksum, recorded_at, adopted)
-         SELECT a.version, a.name, a.at::text, a.checksum, a.at, true
+         SELECT a.version, a.name, to_json(a.at) #>> '{{}}', a.checksum, a.at, true
          FROM unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[]) AS a (version, name, checksum, at)",
         table(set)
     );

@@ -44,7 +44,7 @@ pub async fn objects(connection: &Connection, set: &Set) -> Result<Objects, Erro
 pub struct Description(BTreeMap<Version, BTreeMap<String, Option<String>>>);
 
 impl Description {
-    /// Reads what [`Self::to_string`] has written.
+    /// Reads what its [`Display`](std::fmt::Display) has written.
     ///
     /// # Errors
     ///

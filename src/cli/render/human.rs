@@ -291,7 +291,9 @@ pub(super) fn status(entries: &[StatusEntry]) {
             Status::Applied { at } => ("applied", utc(*at), String::new()),
             Status::Adopted { at } => ("adopted", utc(*at), String::new()),
             Status::Adoptable { at } => ("to adopt", utc(*at), "  by an older migrator".to_owned()),
-            Status::Pending { again: Some(_) } => ("pending", String::new(), "again".to_owned()),
+            Status::Pending { again: Some(_) } => {
+                ("pending", String::new(), "  recorded by an older migrator, applied again".to_owned())
+            }
             Status::Pending { again: None } => ("pending", String::new(), String::new()),
             Status::OutOfOrder => ("left out", String::new(), String::new()),
             Status::Divergent { at, recorded_name } if *recorded_name != entry.name => {
@@ -305,7 +307,7 @@ pub(super) fn status(entries: &[StatusEntry]) {
             Status::Pending { .. } | Status::Adoptable { .. } => YELLOW,
             _ => RED,
         };
-        let when = if at.is_empty() { at } else { format!("{:indent$}{at}{note}", "", indent = 11 - state.len()) };
+        let when = if at.is_empty() { note } else { format!("{:indent$}{at}{note}", "", indent = 11 - state.len()) };
         out(&format!("{:>7}  {:<width$}  {color}{state}{RESET}{when}", entry.version, entry.name));
         let adopted = matches!(entry.status, Status::Adopted { .. } | Status::Adoptable { .. });
         for (hook, run) in entry.hooks.iter().filter(|(_, run)| !adopted || run.is_some()) {
