@@ -133,9 +133,15 @@ impl Migrator {
         options.check(&self.set)?;
         let started = Instant::now();
         let connection = self.connector.clone().read_only().connect("migrate: up").await?;
-        let plan = self.plan_on_a_fit_server(&connection, options).await?;
+        let plan = self.plan_on_a_fit_server(&connection, options).await;
         connection.close().await;
-        if plan.is_empty() {
+        let plan = match plan {
+            // What was looked at one after the other may be what another run has changed in between: it is looked at again
+            // when nobody can, and refused then.
+            Err(Error::Adoption(_) | Error::Dependent { .. } | Error::Ownership { .. }) => None,
+            plan => Some(plan?),
+        };
+        if let Some(plan) = plan.filter(Plan::is_empty) {
             return Ok(self.finish(&Summary { version: plan.current, adopted: 0, migrations: 0, hooks: 0 }, started));
         }
 

@@ -127,3 +127,35 @@ async fn an_older_program_that_holds_the_lock_for_its_session_is_waited_for_by_a
     assert_eq!(ended.iter().filter(|ended| did_the_work(ended)).count(), 1);
     assert_upgraded(&database).await;
 }
+
+#[tokio::test]
+async fn what_looks_wrong_while_another_run_is_at_work_is_looked_at_again() {
+    // Another run holds the lock and is in the middle of something: for whoever looks now, an index is recorded and missing.
+    let database = busy().await;
+    let other = database.session().await;
+    other.batch_execute("SELECT pg_advisory_lock(7244554146635925501)").await.unwrap();
+    database.batch("DROP INDEX idx_task_usage_created_at").await;
+    let replica = database.program().args(["up"]).start();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    database.batch("CREATE INDEX idx_task_usage_created_at ON task_usage (created_at)").await;
+    other.batch_execute("SELECT pg_advisory_unlock(7244554146635925501)").await.unwrap();
+    replica.wait().expect(0);
+    assert_upgraded(&database).await;
+}
+
+#[tokio::test]
+async fn replicas_that_meet_on_an_empty_database_do_not_take_each_other_for_strangers() {
+    for _ in 0..4 {
+        let database = TestDatabase::empty().await;
+        let replicas: Vec<_> = (0..REPLICAS)
+            .map(|number| {
+                std::thread::sleep(Duration::from_millis(number as u64 % 5 * 7));
+                database.program().args(["up"]).start()
+            })
+            .collect();
+        for replica in replicas {
+            replica.wait().expect(0);
+        }
+        assert_eq!(database.versions().await, all_versions());
+    }
+}
