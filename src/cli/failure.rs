@@ -259,6 +259,13 @@ fn drop_statement(dependent: &str) -> String {
     }
 }
 
+fn search_path_hint(schema: &str) -> String {
+    let plain = schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let name = if plain { schema.to_owned() } else { db::ident(schema) };
+    let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC);
+    format!("nothing was written; add that schema to the search path, in the URL: ?options=-csearch_path%3D{encoded}")
+}
+
 fn obstacle_hint(obstacle: &Obstacle) -> String {
     match obstacle {
         Obstacle::Holder(holder) => format!(
@@ -282,22 +289,31 @@ fn adoption_hint(error: &AdoptionError) -> String {
             let entry = missing.first().map(String::as_str).unwrap_or_default();
             format!(
                 "nothing was written; if it was applied all the same, run: INSERT INTO {table} (version) VALUES \
-                 ('{entry}'); what it stands for is then checked"
+                 ('{entry}'); what it stands for is then checked. If it was not, delete the later entries"
             )
+        }
+        AdoptionError::Elsewhere { schema, .. } => search_path_hint(schema),
+        AdoptionError::Restored { .. } => {
+            "nothing was written; was a backup restored over an upgraded database? Then restore it once more into an empty \
+             one (dropdb, createdb, pg_restore), and run migrate up there"
+                .to_owned()
         }
         AdoptionError::Unexplained { .. } => {
             "nothing was written; is this the right database, and search path? If it is the platform's, restore \
              public.schema_migrations from a backup first"
                 .to_owned()
         }
-        AdoptionError::Problems { problems, .. } => {
+        AdoptionError::Problems { table, problems } => {
             let remedies: Vec<_> = problems.iter().filter_map(|problem| problem.remedy.as_deref()).collect();
             if let Some(schema) = problems.iter().find_map(|problem| problem.elsewhere.as_deref()) {
-                let plain = schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-                let name = if plain { schema.to_owned() } else { db::ident(schema) };
-                let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC);
+                search_path_hint(schema)
+            } else if problems.iter().all(|problem| problem.what == "is still there") {
+                let mut entries: Vec<_> = problems.iter().map(|problem| format!("'{}'", problem.recorded_as)).collect();
+                entries.dedup();
                 format!(
-                    "nothing was written; add that schema to the search path, in the URL: ?options=-csearch_path%3D{encoded}"
+                    "nothing was written; that was not applied, so run this, then migrate up again:\n  \
+                     DELETE FROM {table} WHERE version IN ({});",
+                    entries.join(", ")
                 )
             } else if remedies.is_empty() {
                 "nothing was written; restore these objects from a backup, or finish with the migrator that recorded \

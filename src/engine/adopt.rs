@@ -143,6 +143,12 @@ impl Recorded {
             let missing = missing.clone();
             return Err(AdoptionError::Incomplete { table, version: *version, missing }.into());
         }
+        // What we apply is recorded there in the same transaction. Where it is not, that table is from an earlier time.
+        let forgotten = set.migrations().iter().filter(|migration| applied.contains(&migration.version()));
+        let forgotten: Vec<_> = forgotten.flat_map(|migration| self.missing(set, migration)).collect();
+        if !forgotten.is_empty() && !self.versions.is_empty() {
+            return Err(AdoptionError::Restored { table, missing: forgotten }.into());
+        }
         let Some(last) = self.adopt.last().map(|adopted| adopted.version) else { return Ok(()) };
         let left_out = set.migrations().iter().find(|migration| {
             let version = migration.version();
@@ -164,11 +170,6 @@ impl Recorded {
     /// Why a version that is recorded is applied once more, if it is.
     pub fn applied_again(&self, version: Version) -> Option<&'static str> {
         self.again.iter().find(|(again, _)| *again == version).map(|(_, reason)| *reason)
-    }
-
-    /// The entries that are missing of versions that were begun.
-    pub fn partial(&self) -> impl Iterator<Item = &(Version, Vec<String>)> {
-        self.partial.iter()
     }
 
     /// The entries of a version that are not there.
@@ -193,6 +194,23 @@ pub(super) async fn unexplained(connection: &Connection, set: &Set) -> Result<Op
     const FIRST: &str = "SELECT n FROM unnest($1::text[]) n WHERE to_regclass(quote_ident(n)) IS NOT NULL LIMIT 1";
     let Some(ledger) = set.ledger() else { return Ok(None) };
     Ok(connection.query_opt(FIRST, &[&ledger.first_tables()]).await?.map(|row| row.get(0)))
+}
+
+/// Where the table is that the set changes first, if not in the search path.
+pub(super) async fn elsewhere(connection: &Connection, set: &Set) -> Result<Option<(String, String)>, Error> {
+    const ELSEWHERE: &str = "
+        SELECT n.nspname
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relname = $1
+          AND c.relkind IN ('r', 'p')
+          AND c.relpersistence <> 't'
+          AND to_regclass(quote_ident($1)) IS NULL
+        ORDER BY n.nspname
+        LIMIT 1";
+    let Some(table) = set.alters().first() else { return Ok(None) };
+    let row = connection.query_opt(ELSEWHERE, &[table]).await?;
+    Ok(row.map(|row| ((*table).to_owned(), row.get(0))))
 }
 
 /// What would be left without a table or column that these versions drop, and would keep them from it: for each, the
@@ -271,9 +289,10 @@ pub(super) async fn problems(
         let name = set.migration(expected.version).map(|m| m.name().to_owned()).unwrap_or_default();
         let recorded_as = ledger.entries(expected.version, &name).join(", ");
         let elsewhere = if expected.kind == "table" { row.get(2) } else { None };
+        let what: &str = row.get(1);
         Some(Problem {
             elsewhere,
-            remedy: remedy(set, expected, row.get(1), row.get(2)),
+            remedy: remedy(set, expected, what, row.get(2)),
             ..Problem::new(expected.version, recorded_as, &expected.named(), row.get(1))
         })
     };
@@ -285,7 +304,9 @@ pub(super) async fn problems(
 fn remedy(set: &Set, expected: &Expected, what: &str, qualified_name: Option<String>) -> Option<String> {
     match (expected.kind, qualified_name) {
         ("index", Some(index)) if what.contains("invalid") => Some(format!("REINDEX INDEX CONCURRENTLY {index};")),
-        ("trigger", Some(table)) => Some(format!("ALTER TABLE {table} ENABLE TRIGGER {};", expected.name)),
+        ("trigger", Some(table)) if what == "is disabled" => {
+            Some(format!("ALTER TABLE {table} ENABLE TRIGGER {};", expected.name))
+        }
         ("index", None) => {
             let migration = set.migration(expected.version)?;
             match migration.mode() {

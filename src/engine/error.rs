@@ -101,6 +101,22 @@ pub enum AdoptionError {
         /// The last ones that are there.
         last: Vec<String>,
     },
+    /// The older ledger lacks what our history has.
+    #[error("{table} lacks what was recorded there when it was applied: {}", missing.join(", "))]
+    Restored {
+        /// The older ledger.
+        table: String,
+        /// The entries that are missing.
+        missing: Vec<String>,
+    },
+    /// The tables are not where they are looked for.
+    #[error("table {table} is in schema {schema}, which is not in the search path")]
+    Elsewhere {
+        /// The table.
+        table: String,
+        /// Where it is.
+        schema: String,
+    },
     /// Nothing records how the tables have come to be that the first version would make.
     #[error("there is a table {object}, and nothing records how it came to be: no history of ours, no older ledger")]
     Unexplained {

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::adopt::{self, Adopted};
 use super::{HistoryError, Outcome, Set, Version};
-use crate::db::{Connection, Error};
+use crate::db::{Connection, Error, ident};
 
 /// A version recorded as applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -176,6 +176,18 @@ pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Er
     connection.batch(&format!("SET migrate.tool_version TO '{version}'")).await?;
     // "already exists, skipping" is nothing to bother anybody with.
     connection.batch(&format!("SET client_min_messages TO warning; {script} RESET client_min_messages")).await
+}
+
+/// Opens the books to the owner of the tables, who may be the next one to run.
+pub(super) async fn share(connection: &Connection, role: &str) -> Result<(), Error> {
+    const OURS: &str = "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = 'migrate'";
+    if connection.query_one(OURS, &[]).await?.get(0) {
+        let role = ident(role);
+        let grant =
+            format!("GRANT ALL ON SCHEMA migrate TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA migrate TO {role}");
+        connection.batch(&grant).await?;
+    }
+    Ok(())
 }
 
 impl History {

@@ -138,7 +138,7 @@ impl Migrator {
         let plan = match plan {
             // What was looked at one after the other may be what another run has changed in between: it is looked at again
             // when nobody can, and refused then.
-            Err(Error::Adoption(_) | Error::Dependent { .. } | Error::Ownership { .. }) => None,
+            Err(Error::Adoption(_) | Error::Dependent { .. }) => None,
             plan => Some(plan?),
         };
         if let Some(plan) = plan.filter(Plan::is_empty) {
@@ -172,6 +172,9 @@ impl Migrator {
             tracing::debug!("migrations run as {role}, who owns the tables");
         }
         history::prepare(connection, &self.set).await?;
+        if let Some(role) = &role {
+            history::share(connection, role).await?;
+        }
         self.observer.event(Event::Planned {
             current: plan.current,
             target: plan.target,
@@ -268,10 +271,17 @@ impl Migrator {
     /// Plans, and makes sure that this server and role can carry the plan out.
     async fn plan_on_a_fit_server(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
         let facts = self.look_at_server(connection).await?;
-        let plan = self.plan(connection, options).await?;
+        let plan = match self.plan(connection, options).await {
+            // That the tables are somebody else's is the first thing to know of all that a role may not do.
+            Err(error @ Error::Privilege { .. }) => {
+                owner::acting_role(connection, &self.set, &facts).await?;
+                return Err(error);
+            }
+            plan => plan?,
+        };
         if !plan.is_empty() {
-            fitness::check_rights(&facts)?;
             owner::acting_role(connection, &self.set, &facts).await?;
+            fitness::check_rights(&facts)?;
         }
         Ok(plan)
     }
@@ -287,8 +297,8 @@ impl Migrator {
         }
     }
 
-    async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
-        let history = self.history(connection).await?;
+    /// Whether this is a database that an older migrator, this program or nobody has built, and as it should be.
+    pub(super) async fn judge(&self, connection: &Connection, history: &history::History) -> Result<(), Error> {
         match &history.ledger {
             adopt::Found::Ledger(recorded) => recorded.check(connection, &self.set, &history.versions()).await?,
             // A database that somebody else has built must not get our first migrations on top.
@@ -298,12 +308,21 @@ impl Migrator {
             }
             adopt::Found::Foreign(_) | adopt::Found::Unreadable(_) | adopt::Found::Nothing => {}
         }
-        history.check(&self.set)?;
+        if let Some((table, schema)) = adopt::elsewhere(connection, &self.set).await? {
+            return Err(AdoptionError::Elsewhere { table, schema }.into());
+        }
         if history.current() == 0
             && let Some(object) = adopt::unexplained(connection, &self.set).await?
         {
             return Err(AdoptionError::Unexplained { object }.into());
         }
+        Ok(())
+    }
+
+    async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
+        let history = self.history(connection).await?;
+        self.judge(connection, &history).await?;
+        history.check(&self.set)?;
         let plan = Plan::new(&self.set, &history, options)?;
         let dependents = adopt::dependents(connection, &self.set, &plan.versions()).await?;
         if let Some((version, object, dependent)) = dependents.into_iter().next() {

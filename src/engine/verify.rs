@@ -44,14 +44,18 @@ impl Migrator {
         let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
         self.look_at_server(&connection).await?;
         let history = self.history(&connection).await?;
+        let judged = self.judge(&connection, &history).await;
         connection.close().await;
         let mut problems: Vec<_> = history.problems(&self.set).iter().map(|problem| self.of_history(problem)).collect();
-        if let Some(recorded) = history.ledger.ledger() {
-            for (version, missing) in recorded.partial().filter(|(version, _)| !history.versions().contains(version)) {
-                let (table, missing) = (recorded.table.clone(), missing.clone());
-                let error = AdoptionError::Incomplete { table, version: *version, missing };
-                problems.push(Problem::new(*version, String::new(), "version", error.to_string()));
+        match judged {
+            // These are told one by one: below, and by the comparison of the schema.
+            Ok(()) | Err(Error::Adoption(AdoptionError::Restored { .. } | AdoptionError::Problems { .. })) => {}
+            Err(error @ (Error::Adoption(_) | Error::ForeignLedger { .. })) => {
+                problems.push(Problem::new(0, String::new(), "version", error.to_string()));
             }
+            Err(error) => return Err(error),
+        }
+        if let Some(recorded) = history.ledger.ledger() {
             problems.extend(history.versions().iter().filter_map(|version| {
                 let migration = self.set.migration(*version)?;
                 let missing = recorded.missing(&self.set, migration);

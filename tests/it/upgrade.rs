@@ -203,23 +203,11 @@ async fn a_writer_whose_start_is_hidden_stops_the_walk_and_the_missing_right_is_
         .batch(&format!(
             "CREATE ROLE {role} LOGIN PASSWORD 'narrow';
              GRANT CREATE ON DATABASE {} TO {role}; GRANT ALL ON SCHEMA public, migrate TO {role};
-             GRANT ALL ON ALL TABLES IN SCHEMA migrate TO {role};
-             DO $$
-             DECLARE
-                 v_object text;
-             BEGIN
-                 FOR v_object IN
-                     SELECT 'TABLE ' || oid::regclass FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-                     UNION ALL
-                     SELECT 'FUNCTION ' || oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-                 LOOP
-                     EXECUTE 'ALTER ' || v_object || ' OWNER TO {role}';
-                 END LOOP;
-             END
-             $$",
+             GRANT ALL ON ALL TABLES IN SCHEMA migrate TO {role}",
             database.name
         ))
         .await;
+    database.give_to(&role).await;
     let application = database.session().await;
     application.batch_execute("BEGIN; UPDATE task_usage SET output_tokens = 1, updated_at = now()").await.unwrap();
     let narrow = with_authority(&database.url, Some(&format!("{role}:narrow")), None);

@@ -29,28 +29,37 @@ async fn objects_of(database: &TestDatabase) -> Objects {
     objects
 }
 
-/// A checksum over every row of every table that is there before and after, where it lies and which transaction wrote it
-/// included; without the columns that the chain adds and drops, and without the tables of the pipeline.
-async fn contents(database: &TestDatabase) -> BTreeMap<String, String> {
-    let tables = database
+/// For each table that is not the pipeline's own, an expression over its columns, but for those that the chain itself adds,
+/// fills and drops.
+async fn tables(database: &TestDatabase) -> BTreeMap<String, String> {
+    let rows = database
         .rows(
-            "SELECT c.oid::regclass::text FROM pg_class c
-             WHERE c.relkind = 'r' AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'task_usage'::regclass)
-               AND c.relname !~ '^(task_usage_.*|schema_migrations)$'",
+            "SELECT c.oid::regclass::text, string_agg(format('t.%I', a.attname), ', ' ORDER BY a.attnum)
+             FROM pg_class c
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+             WHERE c.relkind = 'r'
+               AND c.relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'task_usage'::regclass)
+               AND c.relname !~ '^(task_usage_.*|schema_migrations)$'
+               AND a.attname NOT IN ('updated_at', 'timezone')
+             GROUP BY c.oid",
             &[],
         )
         .await;
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+/// A checksum over every row of these tables, where it lies and which transaction wrote it included.
+async fn contents(database: &TestDatabase, tables: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut contents = BTreeMap::new();
-    for row in tables {
-        let table: String = row.get(0);
+    for (table, columns) in tables {
         let sum: String = database
             .value(&format!(
                 "SELECT count(*) || ' ' || coalesce(md5(string_agg(
-                     format('%s %s %s', t.ctid, t.xmin, to_jsonb(t) - 'updated_at' - 'timezone'), ',' ORDER BY t.ctid)), '')
+                     format('%s %s %s', t.ctid, t.xmin, ROW({columns})), ',' ORDER BY t.ctid)), '')
                  FROM {table} t"
             ))
             .await;
-        contents.insert(table, sum);
+        contents.insert(table.clone(), sum);
     }
     contents
 }
@@ -65,7 +74,8 @@ async fn recorded(database: &TestDatabase) -> Vec<String> {
 async fn upgrade(name: &str, database: &TestDatabase, usage: Usage) {
     let set = catalog::platform().expect("the set is sound");
     let before = objects_of(database).await;
-    let contents_before = contents(database).await;
+    let tables = tables(database).await;
+    let contents_before = contents(database, &tables).await;
     let had_updated_at = before.contains_key("column task_usage.updated_at");
     let ledger_before = recorded(database).await;
 
@@ -127,7 +137,7 @@ async fn upgrade(name: &str, database: &TestDatabase, usage: Usage) {
             assert_eq!(before.get(object), after.get(object), "{name}: {object} is not ours to touch");
         }
     }
-    assert_eq!(contents(database).await, contents_before, "{name}: rows that nobody should have touched");
+    assert_eq!(contents(database, &tables).await, contents_before, "{name}: rows that nobody should have touched");
     if !had_updated_at {
         let stamped: i64 = database.value("SELECT count(*) FROM task_usage WHERE updated_at IS NOT NULL").await;
         assert_eq!(stamped, 0, "{name}: old rows keep updated_at NULL");
@@ -241,7 +251,8 @@ async fn dashboards_that_stayed_at_zero_are_told_of_and_filled() {
     assert!(up.stderr.contains("migrate rollup watch"), "{}", up.stderr);
     assert_eq!(database.versions().await, all_versions());
     let verified = database.program().args(["verify"]).run().expect(4);
-    assert!(verified.stdout.contains("history: 16 versions, 16 of them adopted"), "{}", verified.stdout);
+    let history = format!("history: {} versions, 16 of them adopted", all_versions().len());
+    assert!(verified.stdout.contains(&history), "{}", verified.stdout);
     // The platform's own functions are left alone; what is called is theirs.
     for _ in 0..400 {
         let tick = database.program().args(["rollup", "tick", "--format", "json"]).run().expect(0);

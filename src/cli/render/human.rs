@@ -145,7 +145,7 @@ impl Human {
             bar
         });
         bar.set_position(progress.done);
-        let message = format!("{}, {} {}{left}", progress.unit, grouped(progress.written), progress.written_unit);
+        let message = format!("{}{left}, {} {}", progress.unit, grouped(progress.written), progress.written_unit);
         // The line must not wrap, nor must the ^C behind it, or it could not be taken off the screen again.
         let taken = hook.len() + 2 * progress.total.to_string().len() + 28;
         let width = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));

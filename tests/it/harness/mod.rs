@@ -103,6 +103,27 @@ impl TestDatabase {
         self.session().await.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
+    /// Makes a role the owner of every table and function in the schema public.
+    pub async fn give_to(&self, role: &str) {
+        self.batch(&format!(
+            "DO $$
+             DECLARE
+                 v_object text;
+             BEGIN
+                 FOR v_object IN
+                     SELECT 'TABLE ' || oid::regclass FROM pg_class
+                     WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+                     UNION ALL
+                     SELECT 'FUNCTION ' || oid::regprocedure FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+                 LOOP
+                     EXECUTE 'ALTER ' || v_object || ' OWNER TO {role}';
+                 END LOOP;
+             END
+             $$"
+        ))
+        .await;
+    }
+
     /// Fails unless the hourly table equals the raw usage, bucket by bucket.
     pub async fn assert_parity(&self) {
         let session = self.session().await;
