@@ -411,9 +411,7 @@ impl Transaction<'_> {
             let _ = self.connection.after_transaction().await;
         }
     }
-}
 
-impl Transaction<'_> {
     /// Does something as another role, if one is given, and as the session's own again afterwards. Names are found where
     /// they were found before: `"$user"` in a search path must not suddenly mean the other role's schema.
     ///

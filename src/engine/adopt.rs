@@ -149,16 +149,14 @@ impl Recorded {
         if !forgotten.is_empty() && !self.versions.is_empty() {
             return Err(AdoptionError::Restored { table, missing: forgotten }.into());
         }
-        let Some(last) = self.adopt.last().map(|adopted| adopted.version) else { return Ok(()) };
+        let Some(last) = self.adopt.last() else { return Ok(()) };
         let left_out = set.migrations().iter().find(|migration| {
             let version = migration.version();
-            version < last && !applied.contains(&version) && !self.versions.contains(&version)
+            version < last.version && !applied.contains(&version) && !self.versions.contains(&version)
         });
         if let Some(migration) = left_out {
             let missing = ledger.entries(migration.version(), migration.name());
-            return Err(
-                AdoptionError::Gap { table, missing, last: ledger.entries(last, &self.adopt_name(last)) }.into()
-            );
+            return Err(AdoptionError::Gap { table, missing, last: last.recorded_as.clone() }.into());
         }
         let versions = applied.iter().copied().chain(self.adopt.iter().map(|adopted| adopted.version));
         let (problems, _) = problems(connection, set, versions.collect()).await?;
@@ -182,10 +180,6 @@ impl Recorded {
             Some((_, missing)) => missing.clone(),
             None => set.ledger().map(|ledger| ledger.entries(version, migration.name())).unwrap_or_default(),
         }
-    }
-
-    fn adopt_name(&self, version: Version) -> String {
-        self.adopt.iter().find(|adopted| adopted.version == version).map(|a| a.name.clone()).unwrap_or_default()
     }
 }
 

@@ -437,6 +437,25 @@ async fn a_version_that_fails_is_recorded_by_neither_and_a_half_made_one_can_be_
 }
 
 #[tokio::test]
+async fn what_the_older_ledger_does_not_take_is_not_applied() {
+    for (release_name, entry, last) in
+        [("v0.3.4", "101_task_usage_hourly_schema", 84), ("v0.2.13", "074_task_usage_updated_at_index", 73)]
+    {
+        let database = old(release_name).await;
+        database
+            .batch(&format!("ALTER TABLE public.schema_migrations ADD CONSTRAINT closed CHECK (version <> '{entry}')"))
+            .await;
+        let failed = database.program().args(["up"]).run().expect(1);
+        assert!(failed.stderr.contains("closed") && failed.stderr.contains("SQLSTATE 23514"), "{}", failed.stderr);
+        assert_eq!(database.versions().await.last(), Some(&last), "{release_name}: our history is ahead");
+        assert!(!database.value::<bool>("SELECT to_regclass('task_usage_hourly') IS NOT NULL").await);
+        database.batch("ALTER TABLE public.schema_migrations DROP CONSTRAINT closed").await;
+        database.program().args(["up"]).run().expect(0);
+        database.program().args(["verify"]).run().expect(0);
+    }
+}
+
+#[tokio::test]
 async fn every_version_of_ours_can_be_where_an_older_migrator_stopped() {
     let set = migrate::catalog::platform().unwrap();
     let fresh = TestDatabase::at_version(latest(), 0, 0).await;
