@@ -1,12 +1,13 @@
-//! What there is: the sets, their migrations and their hooks. The only module that names content.
+//! What there is: the sets, their migrations, hooks and repairs. The only module that names content.
 //!
 //! To add a migration, put `V<n>__<name>.sql` into the set's folder. To add a hook, write it in `hooks/` and name it
-//! here, before its version.
+//! here, before its version. To add a repair, write it in `src/repairs/` and name it in [`repairs`].
 
 mod ledger;
 
 use crate::engine::{Set, SetError};
 use crate::hooks::HourlyBackfill;
+use crate::repairs::{CodexCache, HourlyRollup, Repairs};
 
 mod platform_files {
     refinery::embed_migrations!("migrations/platform");
@@ -45,6 +46,15 @@ pub fn platform() -> Result<Set, SetError> {
         .alters(&["task_usage", "agent_task_queue", "agent", "agent_runtime", "issue"])
         .described_by(include_str!("../migrations/platform.objects"))
         .build()
+}
+
+/// The repairs of data in a set's tables.
+#[must_use]
+pub fn repairs(set: &str) -> Repairs {
+    match set {
+        PLATFORM => Repairs::new().with(CodexCache).with_rebuild(HourlyRollup),
+        _ => Repairs::new(),
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod db;
 pub mod engine;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;
+pub mod repairs;
 pub mod usage;
 
 pub use refinery;

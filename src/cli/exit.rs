@@ -16,6 +16,8 @@ pub const LOCKED: u8 = 5;
 pub const UNREACHABLE: u8 = 6;
 /// Refused: by a guard, or because this program and that database do not fit each other.
 pub const REFUSED: u8 = 7;
+/// A repair had to leave rows: locked by others, changed into what it repairs while it ran, or out of its time.
+pub const ROWS_LEFT: u8 = 8;
 /// Interrupted by Ctrl-C, after a clean rollback.
 pub const SIGINT: u8 = 130;
 /// Interrupted by SIGTERM, after a clean rollback.

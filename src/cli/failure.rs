@@ -6,7 +6,8 @@ use tokio_postgres::error::SqlState;
 use super::exit;
 use crate::db::{self, ServerReport};
 use crate::engine::{AdoptionError, Error, HistoryError, HookError, Lacks, Obstacle, Problem};
-use crate::usage::{CompareError, SurveyError, TickError};
+use crate::repairs::RepairError;
+use crate::usage::{CompareError, SurveyError, TickError, WalkError, grouped};
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, Serialize)]
@@ -25,6 +26,9 @@ pub(super) struct Failure {
     /// What to do about it.
     #[serde(rename = "next", skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// How far it had come.
+    #[serde(skip)]
+    pub reached: Option<String>,
 }
 
 /// The server's report, under a name of its own.
@@ -35,7 +39,7 @@ pub(super) struct ReportedByServer {
 
 impl Failure {
     pub fn new(exit: u8, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), problems: Vec::new(), server: None, hint: None }
+        Self { exit, message: message.into(), problems: Vec::new(), server: None, hint: None, reached: None }
     }
 
     pub fn usage(message: impl Into<String>) -> Self {
@@ -50,8 +54,11 @@ impl Failure {
     /// A run that was told to stop fails in whatever way it was stopped; what counts is that it was told.
     pub fn unless_interrupted(self, signal: Option<u8>) -> Self {
         match signal {
-            Some(exit) => Self::new(exit, "interrupted: what was under way is rolled back, what was finished stays")
-                .hint("run it again to go on"),
+            Some(exit) => {
+                let reached = self.reached.map(|reached| format!("; {reached}")).unwrap_or_default();
+                let what = "interrupted: what was under way is rolled back, what was finished stays";
+                Self::new(exit, format!("{what}{reached}")).hint("run it again to go on")
+            }
             None => self,
         }
     }
@@ -82,7 +89,14 @@ impl From<Error> for Failure {
             Error::Database(db::Error::Server(report)) => ("the server refused a statement".to_owned(), Some(*report)),
             other => (other.to_string(), None),
         };
-        Self { exit, message, problems, server: server.map(|server| Box::new(ReportedByServer { server })), hint }
+        Self {
+            exit,
+            message,
+            problems,
+            server: server.map(|server| Box::new(ReportedByServer { server })),
+            hint,
+            reached: None,
+        }
     }
 }
 
@@ -117,6 +131,43 @@ impl From<CompareError> for Failure {
                 Self::new(exit::FAILED, error.to_string()).hint("correct or delete such rows in task_usage")
             }
             CompareError::Lock(error) => Error::from(error).into(),
+        }
+    }
+}
+
+impl From<RepairError> for Failure {
+    fn from(error: RepairError) -> Self {
+        let message = error.to_string();
+        match error {
+            RepairError::Database(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
+                Self { exit: exit::LOCKED, ..Self::from(error) }
+            }
+            RepairError::Database(error) if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                let failure = Self { exit: exit::REFUSED, ..Self::from(error) };
+                failure
+                    .hint("connect as the role that owns these tables, or as a member of it: GRANT <owner> TO <role>")
+            }
+            RepairError::Database(error) => error.into(),
+            RepairError::Lock(error) => Error::from(error).into(),
+            RepairError::Refused { hint, .. } => Self { hint, ..Self::new(exit::REFUSED, message) },
+            RepairError::Changed { .. } => Self::new(exit::REFUSED, message)
+                .hint("nothing was written; look again without --execute, and agree to what you see then"),
+            RepairError::Busy { .. } => {
+                Self::new(exit::REFUSED, message).hint("one at a time: wait for its end, or stop it with SIGTERM")
+            }
+            RepairError::NoSuchRun { .. } => Self::new(exit::REFUSED, message).hint("migrate repair runs lists them"),
+            RepairError::Walk(WalkError::NoState) => Self::new(exit::REFUSED, message).hint(NO_STATE_HINT),
+            RepairError::Walk(_) => Self::new(exit::FAILED, message),
+            RepairError::Stopped { run, done, total, source } => {
+                let [done, total] = [done, total].map(grouped);
+                let reached = format!("run {run} is done with {done} of {total} rows");
+                let mut failure = Self::from(*source);
+                failure.message = format!("{}; {reached}", failure.message);
+                let next = format!("run the same command again to go on; migrate repair undo {run} takes it back");
+                failure.hint = Some(failure.hint.map_or(next.clone(), |hint| format!("{hint}; then {next}")));
+                failure.reached = Some(reached);
+                failure
+            }
         }
     }
 }

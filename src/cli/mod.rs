@@ -3,6 +3,7 @@
 pub mod exit;
 mod failure;
 mod render;
+mod repair;
 mod rollup;
 mod signal;
 mod status;
@@ -14,11 +15,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::catalog;
 use crate::db::{Connector, Database};
 use crate::engine::{Error, Event, Migrator};
+use crate::repairs::{Repairer, Repairs};
 use failure::Failure;
 use render::Renderer;
 use signal::Interrupt;
@@ -32,7 +35,8 @@ Exit codes:
     4  drift: history, schema or hourly rollup differ from what they should be
     5  a lock was not had within --lock-wait
     6  the database cannot be reached, or the connection cannot serve
-    7  refused: a guard, an adoption that does not check out, a database that does not fit
+    7  refused: a guard, a gate, an adoption that does not check out, a database that does not fit
+    8  a repair had to leave rows
   130  interrupted by Ctrl-C, 143 by SIGTERM, after a clean rollback";
 
 /// Brings a PostgreSQL database up to date: versioned migrations, with hooks at their version boundaries.
@@ -46,6 +50,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
 #[allow(clippy::doc_markdown, reason = "shown as help, where backticks are noise")]
 struct Global {
     /// The database, postgres://user:password@host:port/name. Else MIGRATE_DATABASE_URL, else DATABASE_URL, which keep
@@ -94,32 +99,51 @@ enum Command {
     Rollup(rollup::Rollup),
     /// Compare what is in the database with what should be there: history, schema and hourly rollup.
     Verify(verify::Verify),
+    /// Correct data that is in the database already. Shows what it would do; --execute does it.
+    #[command(subcommand)]
+    Repair(repair::Repair),
 }
 
 /// The whole program: reads the command line, runs the command, says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Cli::try_parse() {
-        Ok(cli) => run(&cli),
-        Err(error) => {
-            // A URL in the wrong place is quoted by the parser; what it holds is nobody's business.
-            let mut text = error.render().ansi().to_string();
-            for argument in std::env::args().filter(|word| word.contains("://") || word.contains("password")) {
-                let value = argument.split_once('=').map_or(argument.as_str(), |(_, value)| value);
-                text = text.replace(&argument, "postgres://...").replace(value, "postgres://...");
-            }
-            // The reader may have gone.
-            let _ = if error.use_stderr() {
-                write!(anstream::stderr(), "{text}")
-            } else {
-                write!(anstream::stdout(), "{text}")
-            };
-            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
-        }
+    main_with(Repairs::new())
+}
+
+/// The whole program, with repairs of your own beside its own ones.
+#[must_use]
+pub fn main_with(more: Repairs) -> ExitCode {
+    let repairs = catalog::repairs(catalog::PLATFORM).and(more);
+    let command = Cli::command().mut_subcommand("repair", |command| repair::augment(command, &repairs));
+    match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => run(&cli, repairs),
+        Err(error) => misused(&error),
     }
 }
 
-fn run(cli: &Cli) -> ExitCode {
+/// What is wrong with the command line, in one line; or the help that was asked for.
+fn misused(error: &clap::Error) -> ExitCode {
+    // The reader may have gone.
+    let _ = if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        writeln!(anstream::stderr(), "{}", render::usage_error(&without_secrets(error.render().to_string())))
+    } else if error.use_stderr() {
+        write!(anstream::stderr(), "{}", error.render().ansi())
+    } else {
+        write!(anstream::stdout(), "{}", error.render().ansi())
+    };
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
+}
+
+/// A URL in the wrong place is quoted by the parser; what it holds is nobody's business.
+fn without_secrets(mut text: String) -> String {
+    for argument in std::env::args().filter(|word| word.contains("://") || word.contains("password")) {
+        let value = argument.split_once('=').map_or(argument.as_str(), |(_, value)| value);
+        text = text.replace(&argument, "postgres://...").replace(value, "postgres://...");
+    }
+    text
+}
+
+fn run(cli: &Cli, repairs: Repairs) -> ExitCode {
     set_up_tracing(&cli.global);
     let renderer = Arc::new(Renderer::new(cli.global.format == Format::Json, cli.global.quiet, cli.global.verbose));
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -132,7 +156,7 @@ fn run(cli: &Cli) -> ExitCode {
     let code = runtime.block_on(async {
         let interrupt = Interrupt::listen();
         let result = tokio::select! {
-            result = dispatch(cli, &renderer, &interrupt) => result,
+            result = dispatch(cli, repairs, &renderer, &interrupt) => result,
             // A server that does not answer any more does not keep anybody from leaving.
             () = interrupt.patience_is_over() => Err(Failure::from(Error::Interrupted)),
         };
@@ -147,7 +171,11 @@ fn run(cli: &Cli) -> ExitCode {
     ExitCode::from(code)
 }
 
-async fn dispatch(cli: &Cli, renderer: &Arc<Renderer>, interrupt: &Interrupt) -> Result<u8, Failure> {
+async fn dispatch(cli: &Cli, repairs: Repairs, renderer: &Arc<Renderer>, interrupt: &Interrupt) -> Result<u8, Failure> {
+    if let Command::Repair(repair::Repair::List) = &cli.command {
+        renderer.repairs(&repairs);
+        return Ok(exit::OK);
+    }
     let database = database(&cli.global)?;
     let notices = Arc::clone(renderer);
     let connector = Connector::new(database.clone(), interrupt.token().clone())
@@ -155,6 +183,15 @@ async fn dispatch(cli: &Cli, renderer: &Arc<Renderer>, interrupt: &Interrupt) ->
     let Some(set) = catalog::set(&cli.global.set) else {
         return Err(Failure::usage(format!("there is no set {:?}", cli.global.set)));
     };
+    if let Command::Repair(command) = &cli.command {
+        if cli.global.set != catalog::PLATFORM {
+            return Err(Failure::usage(format!("set {} has no repairs", cli.global.set)));
+        }
+        let events = Arc::clone(renderer);
+        let repairer =
+            Repairer::new(repairs, database, interrupt.token().clone(), move |event| events.repair_event(event));
+        return Box::pin(command.run(&repairer, renderer, cli.global.lock_wait)).await;
+    }
     let events = Arc::clone(renderer);
     let migrator =
         Migrator::new(set.map_err(Error::from)?, database, interrupt.token().clone(), move |event: Event| {
@@ -165,6 +202,7 @@ async fn dispatch(cli: &Cli, renderer: &Arc<Renderer>, interrupt: &Interrupt) ->
         Command::Status(command) => command.run(&migrator, renderer).await,
         Command::Rollup(command) => command.run(&connector, renderer, cli.global.lock_wait).await,
         Command::Verify(command) => command.run(&migrator, &connector, renderer, cli.global.lock_wait).await,
+        Command::Repair(_) => Ok(exit::OK),
     }
 }
 

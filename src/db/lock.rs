@@ -14,6 +14,24 @@ use tokio_postgres::{Row, SimpleQueryMessage};
 
 use super::{Connection, Connector, Error};
 
+/// The two locks of a run that must be alone in its database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunLocks {
+    /// Held by a session of its own for the whole run.
+    pub run: LockKey,
+    /// Held by the session that works, which may outlive the first one by a statement.
+    pub session: LockKey,
+}
+
+/// The locks of a migration run.
+pub const MIGRATION: RunLocks = RunLocks { run: RUN_LOCK, session: RUN_SESSION_LOCK };
+
+/// The locks of a repair.
+pub const REPAIR: RunLocks = RunLocks {
+    run: LockKey::one(7_244_554_146_635_925_503, "the lock of repairs"),
+    session: LockKey::one(7_244_554_146_635_925_504, "the end of an earlier repair's last statement"),
+};
+
 /// The lock of a migration run, shared with older programs that take it as a session lock.
 pub const RUN_LOCK: LockKey = LockKey::one(7_244_554_146_635_925_501, "the migration lock");
 
@@ -202,14 +220,14 @@ pub async fn holder(connection: &Connection, lock: LockKey) -> Result<Option<Hol
     Ok(row.map(|row| Holder::from_row(&row)))
 }
 
-/// The migration lock, held by a session of its own that stays idle in one open transaction: it holds no snapshot, so
+/// The lock of a run, held by a session of its own that stays idle in one open transaction: it holds no snapshot, so
 /// concurrent index builds pass it, and it cannot be handed to somebody else by a pooler.
 pub struct RunLock {
     connection: Connection,
 }
 
 impl RunLock {
-    /// Takes [`RUN_LOCK`] on a session of its own, and [`RUN_SESSION_LOCK`] on another one, which is returned beside it
+    /// Takes the run's lock on a session of its own, and the session's lock on another one, which is returned beside it
     /// under the name `application`.
     ///
     /// # Errors
@@ -217,6 +235,7 @@ impl RunLock {
     /// [`LockTimeout`]; [`Error::SwappedSession`] if the two sessions turn out to share a server process.
     pub async fn acquire(
         connector: &Connector,
+        locks: RunLocks,
         application: &str,
         patience: Duration,
         on_wait: &(dyn Fn(Waiting) + Send + Sync),
@@ -228,12 +247,12 @@ impl RunLock {
         let marker = mark(&session).await?;
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.pg_try_advisory_xact_lock({})",
-            RUN_LOCK.key
+            locks.run.key
         );
         let mut patience = Patience::new(patience);
         while first_value(&connection.simple_query(&begin).await?).as_deref() != Some("t") {
             connection.batch("ROLLBACK").await?;
-            patience.wait(&session, RUN_LOCK, on_wait).await?;
+            patience.wait(&session, locks.run, on_wait).await?;
         }
         // The lock's transaction pins a server process. If that is the one which answered as `session` before, or
         // `session` now is another, then a pooler lends them out statement by statement.
@@ -243,8 +262,8 @@ impl RunLock {
         connection.settle_transaction().await?;
         session.settle().await?;
         let ask = "SELECT pg_catalog.pg_try_advisory_lock($1)";
-        while !session.query_one(ask, &[&RUN_SESSION_LOCK.key]).await?.get::<_, bool>(0) {
-            patience.wait(&session, RUN_SESSION_LOCK, on_wait).await?;
+        while !session.query_one(ask, &[&locks.session.key]).await?.get::<_, bool>(0) {
+            patience.wait(&session, locks.session, on_wait).await?;
         }
         Ok((Self { connection }, session))
     }

@@ -12,10 +12,25 @@ use std::time::Duration;
 pub use config::Database;
 pub use connect::{Connection, Connector, Notice, Transaction};
 pub use error::{Error, ServerReport};
-pub use lock::{Holder, LockKey, LockTimeout, Patience, RUN_LOCK, RUN_SESSION_LOCK, RunLock, Waiting, holder};
+pub use lock::{
+    Holder, LockKey, LockTimeout, MIGRATION, Patience, REPAIR, RUN_LOCK, RUN_SESSION_LOCK, RunLock, RunLocks, Waiting,
+    holder,
+};
 pub use server::{ServerFacts, ident};
 
 /// Serializes a duration as seconds.
 pub(crate) fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
+}
+
+/// Serializes a duration that may be missing as seconds.
+#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
+pub(crate) fn as_optional_seconds<S: serde::Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => as_seconds(duration, serializer),
+        None => serializer.serialize_none(),
+    }
 }

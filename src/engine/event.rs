@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Version;
 use super::adopt::Adopted;
 use super::hook::{Forecast, Outcome, Progress};
-use crate::db::{Holder, Notice, ServerFacts, Waiting, as_seconds};
+use crate::db::{Holder, Notice, ServerFacts, Waiting, as_optional_seconds, as_seconds};
 
 /// One thing that happened. As JSON, the name of the variant is in the field `event`, durations are in seconds, times
 /// in RFC 3339.
@@ -189,11 +189,3 @@ impl<F: Fn(Event) + Send + Sync> Observer for F {
 
 /// An observer as the engine passes it around.
 pub type SharedObserver = Arc<dyn Observer>;
-
-#[allow(clippy::ref_option, reason = "the signature that serde asks for")]
-fn as_optional_seconds<S: serde::Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => as_seconds(duration, serializer),
-        None => serializer.serialize_none(),
-    }
-}

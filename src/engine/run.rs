@@ -146,7 +146,8 @@ impl Migrator {
         }
 
         let on_wait = |waiting| self.observer.event(Event::Waiting(waiting));
-        let (lock, session) = RunLock::acquire(&self.connector, "migrate: up", options.lock_wait, &on_wait).await?;
+        let (lock, session) =
+            RunLock::acquire(&self.connector, db::MIGRATION, "migrate: up", options.lock_wait, &on_wait).await?;
         let result = self.run_locked(&session, &lock, options, started).await;
         session.close().await;
         lock.release().await;

@@ -16,7 +16,8 @@ pub use standing::{Cron, CronJob, Scheduling, Standing, Way};
 pub use survey::{Survey, SurveyError};
 pub use tick::{Tick, TickError, WatchEvent, tick, watch};
 pub use verify::{CompareError, CompareHost, compare, fix};
-pub use walk::{Resume, WalkError, WalkHost, WalkOptions, WalkReport, forecast, walk};
+pub(crate) use walk::lock as lock_rollup;
+pub use walk::{Resume, WalkError, WalkHost, WalkOptions, WalkReport, WalkScope, forecast, walk};
 
 /// A number with its thousands apart: 52,000.
 #[must_use]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::grouped;
-use super::survey::{self, Extent, Survey, SurveyError};
+use super::survey::{self, Extent, Month, Survey, SurveyError};
 use crate::db::{self, Connection, LockKey, LockTimeout, Patience, Transaction, Waiting};
 
 /// Taken by every tick and every slice for its transaction; older programs take it as a session lock.
@@ -28,9 +28,23 @@ const HIDDEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How often progress is told while a month is being rolled up.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
+/// What a walk rolls up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WalkScope {
+    /// Whatever the watermark has not passed: nothing but its window where the lag is tolerated, else every month.
+    #[default]
+    Missing,
+    /// Every month, also where the watermark has passed it.
+    Everything,
+    /// The current UTC month and this many before it. The watermark passes what is left out.
+    LastMonths(u16),
+}
+
 /// How a walk is to behave.
 #[derive(Clone, Copy, Debug)]
 pub struct WalkOptions {
+    /// What it rolls up.
+    pub scope: WalkScope,
     /// Up to this lag only the window behind the watermark is rolled up.
     pub tolerated_lag: Duration,
     /// Pause between two months, for the application's sake.
@@ -40,9 +54,14 @@ pub struct WalkOptions {
 }
 
 impl Default for WalkOptions {
-    /// An hour, no pause, ten minutes.
+    /// What is missing, an hour, no pause, ten minutes.
     fn default() -> Self {
-        Self { tolerated_lag: Duration::from_hours(1), pause: Duration::ZERO, lock_wait: Duration::from_mins(10) }
+        Self {
+            scope: WalkScope::default(),
+            tolerated_lag: Duration::from_hours(1),
+            pause: Duration::ZERO,
+            lock_wait: Duration::from_mins(10),
+        }
     }
 }
 
@@ -154,16 +173,17 @@ pub async fn forecast(
     if extent.latest.is_none() {
         return Ok(Ok("stamp the watermark: task_usage is empty".to_owned()));
     }
-    if is_tolerated(&extent, options) {
+    if needs_no_walk(&extent, options) {
         return Ok(Ok(format!("roll up what changed since {}", extent.watermark)));
     }
-    let months = survey::months(connection).await?;
+    let months = months(connection, options).await?;
     let rows = survey::rows(connection).await?.unsigned_abs();
     let total = months.len();
     let plural = if total == 1 { "" } else { "s" };
     let done = resume.as_ref().map_or(0, |resume| months.iter().filter(|month| month.is_done(resume)).count());
     Ok(Ok(match resume {
         Some(_) if done > 0 => format!("go on after {done} of {total} month{plural}"),
+        _ if matches!(options.scope, WalkScope::LastMonths(_)) => format!("roll up the last {total} month{plural}"),
         _ => format!("roll up {total} month{plural}, about {} rows", grouped(rows)),
     }))
 }
@@ -180,7 +200,7 @@ pub async fn walk(connection: &Connection, options: WalkOptions, host: &dyn Walk
         Survey::Ready(extent) => extent,
     };
     match &extent.earliest {
-        Some(earliest) if !is_tolerated(&extent, options) => {
+        Some(earliest) if !needs_no_walk(&extent, options) => {
             let earliest = earliest.clone();
             walk_months(connection, options, host, earliest).await
         }
@@ -214,6 +234,22 @@ fn is_tolerated(extent: &Extent, options: WalkOptions) -> bool {
     extent.lag.is_some_and(|lag| lag <= options.tolerated_lag.as_secs_f64())
 }
 
+/// Whether rolling up the window behind the watermark is all there is to do.
+fn needs_no_walk(extent: &Extent, options: WalkOptions) -> bool {
+    options.scope == WalkScope::Missing && is_tolerated(extent, options)
+}
+
+/// The months that hold usage and are asked for.
+async fn months(connection: &Connection, options: WalkOptions) -> Result<Vec<Month>, db::Error> {
+    const FIRST: &str = "SELECT date_trunc('month', now(), 'UTC') - make_interval(months => $1)";
+    let mut months = survey::months(connection).await?;
+    if let WalkScope::LastMonths(back) = options.scope {
+        let first: OffsetDateTime = connection.query_one(FIRST, &[&i32::from(back)]).await?.get(0);
+        months.retain(|month| month.starts >= first);
+    }
+    Ok(months)
+}
+
 async fn walk_months(
     connection: &Connection,
     options: WalkOptions,
@@ -221,7 +257,7 @@ async fn walk_months(
     from: String,
 ) -> Result<WalkReport, WalkError> {
     let mut resume = begin_or_resume(connection, host).await?;
-    let months = survey::months(connection).await?;
+    let months = months(connection, options).await?;
     let total = months.len() as u64;
     let mut done = months.iter().filter(|month| month.is_done(&resume)).count() as u64;
     host.progress(done, total, resume.buckets);
@@ -299,7 +335,7 @@ async fn begin_or_resume(connection: &Connection, host: &dyn WalkHost) -> Result
 }
 
 /// Begins a transaction that holds the rollup's locks.
-pub(super) async fn lock<'c>(
+pub(crate) async fn lock<'c>(
     connection: &'c Connection,
     lock_wait: Duration,
     on_wait: &(dyn Fn(Waiting) + Send + Sync),

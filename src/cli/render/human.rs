@@ -9,8 +9,9 @@ use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::super::failure::Failure;
-use super::human_rollup;
+use super::{human_repair, human_rollup};
 use crate::engine::{Adopted, Event, HookRun, Mode, Preview, PreviewStep, Progress, Status, StatusEntry};
+use crate::repairs::RepairEvent;
 use crate::usage::{Comparison, Difference, Pass, grouped};
 
 /// How often progress is told where no bar can be drawn.
@@ -120,6 +121,37 @@ impl Human {
         }
     }
 
+    pub fn repair_event(&mut self, event: RepairEvent) {
+        if self.quiet {
+            return;
+        }
+        match event {
+            RepairEvent::Waiting(waiting) => self.event(Event::Waiting(waiting)),
+            RepairEvent::Notice(notice) => self.event(Event::Notice(notice)),
+            RepairEvent::RepairStarted { run, repair, rows } => {
+                self.aside(&format!("run {run}, {repair}: {} in the journal", human_repair::rows(rows)));
+            }
+            RepairEvent::RepairResumed { run, repair, done, rows } => {
+                let [done, rows] = [done, rows].map(grouped);
+                self.aside(&format!("run {run}, {repair}, goes on after {done} of {rows} rows"));
+                self.told = Some(Instant::now());
+            }
+            RepairEvent::RepairProgress { repair, unit, done, total, per_second, eta, .. } => {
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
+                let written = per_second as u64;
+                let progress = Progress { unit, done, total, written, written_unit: "a second" };
+                self.progress(&repair, &progress, eta);
+            }
+            RepairEvent::ReplicaBehind { replica, lag } => {
+                self.aside(&format!("waiting for replica {replica}, which is {} behind", short(lag)));
+            }
+            RepairEvent::RowsLocked { rows, holder } => {
+                let holder = holder.map(|holder| format!(", one of them {holder}")).unwrap_or_default();
+                self.aside(&format!("{} locked by others{holder}; trying again", human_repair::rows(rows)));
+            }
+        }
+    }
+
     fn progress(&mut self, hook: &str, progress: &Progress, eta: Option<Duration>) {
         if self.told.is_none() && progress.done > 0 && self.bar.is_none() {
             let Progress { unit, done, total, .. } = progress;
@@ -131,13 +163,16 @@ impl Human {
             if self.told.is_none_or(|told| told.elapsed() >= PLAIN_PROGRESS_EVERY) {
                 self.told = Some(Instant::now());
                 let Progress { unit, done, total, written, written_unit } = progress;
-                self.aside(&format!("{hook}: {done} of {total} {unit}, {} {written_unit}{left}", grouped(*written)));
+                let [done, total, written] = [*done, *total, *written].map(grouped);
+                self.aside(&format!("{hook}: {done} of {total} {unit}, {written} {written_unit}{left}"));
             }
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(progress.total), ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{bar:16}] {pos}/{len} {msg}") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {prefix} [{bar:16}] {human_pos}/{human_len} {msg}")
+            {
                 bar.set_style(style.progress_chars("=> "));
             }
             bar.set_prefix(hook.to_owned());
@@ -147,7 +182,7 @@ impl Human {
         bar.set_position(progress.done);
         let message = format!("{}{left}, {} {}", progress.unit, grouped(progress.written), progress.written_unit);
         // The line must not wrap, nor must the ^C behind it, or it could not be taken off the screen again.
-        let taken = hook.len() + 2 * progress.total.to_string().len() + 28;
+        let taken = hook.len() + 2 * grouped(progress.total).len() + 28;
         let width = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
         bar.set_message(message.chars().take(width.saturating_sub(taken)).collect::<String>());
     }

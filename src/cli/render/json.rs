@@ -4,11 +4,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::failure::Failure;
+use super::super::repair::Subject;
 use crate::db::Database;
-use crate::engine::{Event, Mode, Preview, PreviewStep, StatusEntry, Verified};
+use crate::engine::{Event, Forecast, Mode, Outcome, Preview, PreviewStep, StatusEntry, Verified};
+use crate::repairs::{Finding, Repaired, Repairer, Repairs, Rollup, Run, Totals, totals_to_json};
 use crate::usage::{Comparison, Difference, Standing, Tick, Way};
 
 pub(super) fn line(value: &impl Serialize) {
@@ -123,6 +125,95 @@ pub(super) fn verified(found: &Verified) {
 
 pub(super) fn no_rollup() {
     line(&json!({ "event": "no_rollup" }));
+}
+
+pub(super) fn repairs(repairs: &Repairs) {
+    for (name, about, sort) in repairs.list() {
+        line(&json!({ "event": "repair", "repair": name, "about": about, "sort": sort }));
+    }
+}
+
+pub(super) fn repair_runs(runs: &[Run]) {
+    for run in runs {
+        named("repair_run", run);
+    }
+}
+
+/// Totals under the names that the repair gives them, and whatever else there is to say.
+fn with_totals(event: &str, subject: &Subject, totals: &Totals, more: Value) {
+    let mut object = json!({ "event": event, "repair": subject.name });
+    if let Some(object) = object.as_object_mut() {
+        if let Some(run) = subject.undoes {
+            object.insert("undoes".to_owned(), json!(run));
+        }
+        for part in [more, totals_to_json(totals, &subject.rows.names)] {
+            if let Value::Object(part) = part {
+                object.extend(part);
+            }
+        }
+    }
+    line(&object);
+}
+
+pub(super) fn finding(finding: &Finding, subject: &Subject) {
+    let at = subject.rows.at;
+    for day in &finding.lines {
+        let mut more = serde_json::Map::new();
+        if let Some(owner) = &subject.rows.owner {
+            more.insert(owner.name.to_owned(), json!(day.owner));
+        }
+        more.insert("day".to_owned(), json!(day.day));
+        more.insert(format!("first_{at}"), json!(day.first));
+        more.insert(format!("last_{at}"), json!(day.last));
+        with_totals("repair_day", subject, &day.totals, Value::Object(more));
+    }
+    let more = json!({
+        "arguments": subject.arguments,
+        "digest": finding.digest,
+        "table": subject.rows.table,
+        "changed_since": finding.changed_since,
+        "gone_since": finding.gone_since,
+        "estimated_seconds": Repairer::estimate(finding, subject.pacing).as_secs_f64(),
+        "unfinished": finding.unfinished,
+        "written": false,
+    });
+    with_totals("repair_found", subject, &finding.totals, more);
+}
+
+pub(super) fn nothing_to_repair(subject: &Subject) {
+    with_totals("repair_finished", subject, &Totals::default(), json!({ "run": null, "state": "done" }));
+}
+
+pub(super) fn repaired(repaired: &Repaired, subject: &Subject) {
+    let mut more = repaired.to_json(&subject.rows.names);
+    if let Some(more) = more.as_object_mut() {
+        more.insert("run".to_owned(), json!(repaired.run));
+        more.insert("state".to_owned(), json!(repaired.state));
+        more.insert("duration".to_owned(), json!(repaired.duration.as_secs_f64()));
+        more.insert("holder".to_owned(), json!(repaired.holder));
+        more.insert("straggler".to_owned(), json!(repaired.straggler));
+        let (rollup, buckets) = match repaired.rollup {
+            Rollup::Rebuilt(buckets) => ("rebuilt", Some(buckets)),
+            Rollup::LeftToTicks => ("left_to_ticks", None),
+            Rollup::None => ("none", None),
+            Rollup::NotConcerned => ("not_concerned", None),
+        };
+        more.insert("rollup".to_owned(), json!(rollup));
+        more.insert("buckets".to_owned(), json!(buckets));
+    }
+    with_totals("repair_finished", subject, &repaired.totals, more);
+}
+
+pub(super) fn rebuild_forecast(name: &str, forecast: &Forecast) {
+    line(&json!({ "event": "rebuild_found", "repair": name, "work": forecast.work, "summary": forecast.summary }));
+}
+
+pub(super) fn rebuilt(name: &str, run: i64, outcome: &Outcome) {
+    let mut object = json!({ "event": "rebuild_finished", "repair": name, "run": run, "summary": outcome.summary });
+    if let Some(object) = object.as_object_mut() {
+        object.extend(outcome.details.clone());
+    }
+    line(&object);
 }
 
 pub(super) fn failure(failure: &Failure) {

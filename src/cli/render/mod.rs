@@ -4,18 +4,37 @@
 //! `head`, is no error.
 
 mod human;
+mod human_repair;
 mod human_rollup;
 mod human_verify;
 mod json;
+mod report;
 
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
-
 use std::time::Duration;
 
 use super::failure::Failure;
+use super::repair::Subject;
 use crate::db::Database;
-use crate::engine::{Event, Preview, StatusEntry, Verified};
+use crate::engine::{Event, Forecast, Outcome, Preview, StatusEntry, Verified};
+use crate::repairs::{Finding, RepairEvent, Repaired, Repairs, Run};
 use crate::usage::{Comparison, Difference, Standing, Tick, Way};
+
+pub(super) use report::Report;
+
+/// What the parser says about the command line, in one line: what is wrong, a tip if it has one, and where to look.
+pub(super) fn usage_error(text: &str) -> String {
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ").replace(" tip:", "; tip:").replace(" [possible values", "; [possible values");
+    let said = said.strip_prefix("error:").unwrap_or(&said);
+    format!("{}error:{}{said}; see --help", human::RED, human::RESET)
+}
 
 /// One of the two ways to look.
 pub(super) struct Renderer(Kind);
@@ -175,6 +194,84 @@ impl Renderer {
         match &self.0 {
             Kind::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).compared(found),
             Kind::Json { .. } => json::compared(found),
+        }
+    }
+
+    /// Something happened during a repair.
+    pub fn repair_event(&self, event: RepairEvent) {
+        match &self.0 {
+            Kind::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).repair_event(event),
+            Kind::Json { quiet: true, .. } => {}
+            Kind::Json { .. } => json::line(&event),
+        }
+    }
+
+    /// Which repairs there are.
+    pub fn repairs(&self, repairs: &Repairs) {
+        match &self.0 {
+            Kind::Human(_) => human_repair::repairs(repairs),
+            Kind::Json { .. } => json::repairs(repairs),
+        }
+    }
+
+    /// Past runs.
+    pub fn repair_runs(&self, runs: &[Run]) {
+        match &self.0 {
+            Kind::Human(_) => human_repair::runs(runs, self.0.is_verbose()),
+            Kind::Json { .. } => json::repair_runs(runs),
+        }
+    }
+
+    /// What a repair would do.
+    pub fn finding(&self, finding: &Finding, subject: &Subject) {
+        match &self.0 {
+            Kind::Human(_) => human_repair::finding(finding, subject, self.0.is_verbose()),
+            Kind::Json { .. } => json::finding(finding, subject),
+        }
+    }
+
+    /// A repair was to be executed, and there is nothing to repair.
+    pub fn nothing_to_repair(&self, subject: &Subject) {
+        match &self.0 {
+            Kind::Human(_) => human_repair::nothing_to_repair(subject),
+            Kind::Json { .. } => json::nothing_to_repair(subject),
+        }
+    }
+
+    /// What a repair has done.
+    pub fn repaired(&self, repaired: &Repaired, subject: &Subject) {
+        match &self.0 {
+            Kind::Human(human) => {
+                human.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                human_repair::repaired(repaired, subject);
+            }
+            Kind::Json { .. } => json::repaired(repaired, subject),
+        }
+    }
+
+    /// What a rebuild would do.
+    pub fn rebuild_forecast(&self, name: &str, forecast: &Forecast) {
+        match &self.0 {
+            Kind::Human(_) => human_repair::rebuild_forecast(name, forecast),
+            Kind::Json { .. } => json::rebuild_forecast(name, forecast),
+        }
+    }
+
+    /// What a rebuild has done.
+    pub fn rebuilt(&self, name: &str, run: i64, outcome: &Outcome) {
+        match &self.0 {
+            Kind::Human(human) => {
+                human.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                human_repair::rebuilt(run, outcome);
+            }
+            Kind::Json { .. } => json::rebuilt(name, run, outcome),
+        }
+    }
+
+    /// A report is in its file.
+    pub fn report_written(&self, path: &Path) {
+        if !self.0.is_quiet() && matches!(self.0, Kind::Human(_)) {
+            human::aside(&format!("the report is in {}", path.display()));
         }
     }
 

@@ -1,0 +1,317 @@
+//! Repairs, for a person.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::super::repair::Subject;
+use super::human::{BOLD, DIM, RED, RESET, YELLOW, aside, out, short, utc};
+use crate::engine::{Forecast, Outcome};
+use crate::repairs::{Finding, Line, Repaired, Repairer, Repairs, Rollup, Run, RunState, Totals};
+use crate::usage::grouped;
+
+/// How many lines of a finding are shown on a screen.
+const LINES_SHOWN: usize = 40;
+
+/// A sum with its thousands apart.
+pub(in crate::cli) fn sum(number: i128) -> String {
+    let digits = u64::try_from(number.unsigned_abs()).map_or_else(|_| number.unsigned_abs().to_string(), grouped);
+    if number < 0 { format!("-{digits}") } else { digits }
+}
+
+pub(in crate::cli) fn rows(number: u64) -> String {
+    format!("{} row{}", grouped(number), if number == 1 { "" } else { "s" })
+}
+
+/// A name as it is read: `input_tokens_removed`.
+fn spoken(name: &str) -> String {
+    name.replace('_', " ")
+}
+
+pub(super) fn repairs(repairs: &Repairs) {
+    let width = repairs.list().map(|(name, ..)| name.len()).max().unwrap_or(0);
+    for (name, about, _) in repairs.list() {
+        out(&format!("{BOLD}{name:<width$}{RESET}  {about}"));
+    }
+    if repairs.list().next().is_none() {
+        out("there are no repairs");
+    }
+}
+
+pub(super) fn runs(runs: &[Run], verbose: bool) {
+    if runs.is_empty() {
+        out("no repair has run in this database");
+        return;
+    }
+    let width = runs.iter().map(|run| named(run).len()).max().unwrap_or(6).max(6);
+    out(&format!(
+        "{BOLD}{:>4}  {:<19}  {:<width$}  {:<11}  {:>11}{RESET}",
+        "run", "started (UTC)", "repair", "state", "rows"
+    ));
+    for run in runs {
+        let color = match run.state {
+            RunState::Done | RunState::Undone => "",
+            RunState::Running | RunState::Stopped | RunState::Interrupted => YELLOW,
+            RunState::Failed | RunState::Incomplete => RED,
+        };
+        let changed = run.totals.as_ref().and_then(|totals| totals.get("rows")).and_then(Value::as_u64);
+        let changed = match changed {
+            Some(changed) if changed != run.rows_found.unsigned_abs() && run.rows_found > 0 => {
+                format!("{} of {}", grouped(changed), grouped(run.rows_found.unsigned_abs()))
+            }
+            Some(changed) => grouped(changed),
+            None => grouped(run.rows_found.unsigned_abs()),
+        };
+        out(&format!(
+            "{:>4}  {:<19}  {:<width$}  {color}{:<11}{RESET}  {changed:>11}",
+            run.id,
+            utc(run.started_at),
+            named(run),
+            run.state.as_str()
+        ));
+        if verbose {
+            let from = run.run_from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+            let version = run.tool_version.as_ref().map(|version| format!(", migrate {version}")).unwrap_or_default();
+            let ended = run.finished_at.map(|at| format!(", done {}", utc(at))).unwrap_or_default();
+            out(&format!("      {DIM}{}{RESET}", run.arguments));
+            out(&format!("      {DIM}by {}{from}{version}{ended}{RESET}", run.run_by));
+            if let Some(totals) = &run.totals {
+                out(&format!("      {DIM}{totals}{RESET}"));
+            }
+        }
+    }
+}
+
+fn named(run: &Run) -> String {
+    run.undoes.map_or_else(|| run.repair.clone(), |undoes| format!("{} of run {undoes}", run.repair))
+}
+
+/// Columns of a table, each as wide as it has to be.
+struct Table {
+    widths: Vec<usize>,
+}
+
+impl Table {
+    fn new(lines: &[Vec<String>]) -> Self {
+        let columns = lines.first().map_or(0, Vec::len);
+        let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
+        Self { widths: (0..columns).map(width).collect() }
+    }
+
+    fn line(&self, cells: &[String]) -> String {
+        let cells = cells.iter().zip(&self.widths).map(|(cell, width)| format!("{cell:>width$}"));
+        format!("  {}", cells.collect::<Vec<_>>().join("  "))
+    }
+}
+
+fn cells(day: &str, totals: &Totals, first: &str, last: &str, subject: &Subject) -> Vec<String> {
+    let mut cells =
+        vec![day.to_owned(), grouped(totals.rows), sum(totals.before), sum(totals.after), sum(moved(totals, subject))];
+    if subject.undoes.is_none() {
+        cells.push(grouped(totals.counted));
+    }
+    cells.extend([first.to_owned(), last.to_owned()]);
+    cells
+}
+
+/// What a repair takes away, or an undo gives back.
+fn moved(totals: &Totals, subject: &Subject) -> i128 {
+    if subject.undoes.is_some() { -totals.removed() } else { totals.removed() }
+}
+
+/// The time of day, where the day stands beside it.
+fn time_of_day(time: &str) -> String {
+    time.get(11..19).unwrap_or(time).to_owned()
+}
+
+pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
+    let counted = subject.rows.names.counted;
+    if finding.totals.rows == 0 {
+        nothing_to_repair(subject);
+    } else {
+        table(&finding.lines, subject, verbose);
+        total(&finding.totals, subject);
+        if subject.undoes.is_none() && subject.rows.counts.is_some() {
+            out(&format!("{:<22}{}", spoken(counted), grouped(finding.totals.counted)));
+        }
+    }
+    since(finding.changed_since, finding.gone_since);
+    if let Some(unfinished) = &finding.unfinished {
+        let [done, total] = [unfinished.done, unfinished.total].map(grouped);
+        out(&format!(
+            "{YELLOW}run {} of these arguments is unfinished ({done} of {total} rows); --execute goes on with it{RESET}",
+            unfinished.id
+        ));
+    }
+    if finding.totals.rows == 0 && finding.unfinished.is_none() {
+        return;
+    }
+    let columns: Vec<_> = subject
+        .rows
+        .corrects
+        .iter()
+        .map(|(column, _)| column.name)
+        .chain(subject.rows.stamps.iter().copied())
+        .collect();
+    let batches = finding.totals.rows.div_ceil(u64::from(subject.pacing.batch_size));
+    let found = rows(finding.totals.rows);
+    let plural = if batches == 1 { "" } else { "s" };
+    out(&format!("{:<22}{found} of {} ({})", "would write", subject.rows.table, columns.join(", ")));
+    out(&format!("{:<22}{found} of migrate.repair_change, in {} transaction{plural}", "", grouped(batches)));
+    if subject.rows.feeds_rollup {
+        let rollup =
+            if subject.pacing.rebuild_rollup { "the hours of these rows" } else { "nothing: left to the next ticks" };
+        out(&format!("{:<22}{rollup}", "would roll up"));
+    }
+    out(&format!("{:<22}about {}, pauses included", "would take", whole(Repairer::estimate(finding, subject.pacing))));
+    out(&format!("{:<22}{BOLD}{}{RESET}", "digest", finding.digest));
+    out("nothing was written; to do exactly this, run");
+    out(&format!("  {} --execute --expect {}", subject.command(), finding.digest));
+}
+
+fn whole(duration: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(duration.as_secs().max(1))).to_string()
+}
+
+fn table(lines: &[Line], subject: &Subject, verbose: bool) {
+    let heads = if subject.undoes.is_some() {
+        vec!["day (UTC)", "rows", "now", "then", "given back", "first", "last"]
+    } else {
+        let counted = subject.rows.names.counted.split('_').next().unwrap_or_default();
+        vec!["day (UTC)", "rows", "before", "after", "removed", counted, "first", "last"]
+    };
+    let heads: Vec<String> = heads.into_iter().map(str::to_owned).collect();
+    let shown = if verbose || !std::io::stdout().is_terminal() { lines.len() } else { lines.len().min(LINES_SHOWN) };
+    let text: Vec<Vec<String>> = lines[..shown]
+        .iter()
+        .map(|line| cells(&line.day, &line.totals, &time_of_day(&line.first), &time_of_day(&line.last), subject))
+        .collect();
+    let table = Table::new(&std::iter::once(heads.clone()).chain(text.iter().cloned()).collect::<Vec<_>>());
+    let mut owner: Option<&Option<String>> = None;
+    for (line, text) in lines.iter().zip(&text) {
+        if owner != Some(&line.owner) {
+            if let Some(what) = &subject.rows.owner {
+                let whose = line.owner.as_deref().unwrap_or("none");
+                out(&format!("{} {BOLD}{whose}{RESET}", what.name));
+            }
+            if owner.is_none() {
+                out(&format!("{DIM}{}{RESET}", table.line(&heads)));
+            }
+            owner = Some(&line.owner);
+        }
+        out(&table.line(text));
+    }
+    if lines.len() > shown {
+        let more = grouped((lines.len() - shown) as u64);
+        out(&format!("  {DIM}... and {more} more lines; -v, a pipe, --format json or --report has them all{RESET}"));
+    }
+    out("");
+}
+
+fn total(totals: &Totals, subject: &Subject) {
+    let names = &subject.rows.names;
+    out(&format!("{BOLD}{:<22}{}{RESET}", "rows", grouped(totals.rows)));
+    out(&format!("{:<22}{}", spoken(names.before), sum(totals.before)));
+    out(&format!("{:<22}{}", spoken(names.after), sum(totals.after)));
+    let name = if subject.undoes.is_some() { "given back".to_owned() } else { spoken(names.removed) };
+    out(&format!("{name:<22}{}", sum(moved(totals, subject))));
+}
+
+fn since(changed: u64, gone: u64) {
+    if changed > 0 {
+        out(&format!(
+            "{} changed since, left as {} now",
+            rows(changed),
+            if changed == 1 { "it is" } else { "they are" }
+        ));
+    }
+    if gone > 0 {
+        out(&format!("{} gone since", rows(gone)));
+    }
+}
+
+pub(super) fn nothing_to_repair(subject: &Subject) {
+    out(match subject.undoes {
+        Some(_) => "nothing to give back: no row is as that run left it",
+        None => "nothing to repair: there is no such row",
+    });
+}
+
+pub(super) fn repaired(repaired: &Repaired, subject: &Subject) {
+    let Repaired { run, totals, .. } = repaired;
+    let names = &subject.rows.names;
+    let head = match repaired.state {
+        RunState::Stopped => format!("{YELLOW}run {run} stopped{RESET}: its time is over"),
+        RunState::Incomplete => format!("{RED}run {run} is incomplete{RESET}"),
+        _ => format!("{BOLD}run {run} done{RESET}"),
+    };
+    out(&format!("{head} ({})", short(repaired.duration)));
+    let verb = if subject.undoes.is_some() { "given back" } else { "repaired" };
+    out(&format!("{:<22}{}", format!("rows {verb}"), grouped(totals.rows)));
+    out(&format!("{:<22}{}", spoken(names.before), sum(totals.before)));
+    out(&format!("{:<22}{}", spoken(names.after), sum(totals.after)));
+    if subject.undoes.is_none() {
+        out(&format!("{:<22}{}", spoken(names.removed), sum(totals.removed())));
+        if subject.rows.counts.is_some() {
+            out(&format!("{:<22}{}", spoken(names.counted), grouped(totals.counted)));
+        }
+    }
+    since(repaired.changed, repaired.gone);
+    match repaired.rollup {
+        Rollup::Rebuilt(buckets) => {
+            out(&format!(
+                "{:<22}{} bucket{} written",
+                "hourly rollup",
+                grouped(buckets),
+                if buckets == 1 { "" } else { "s" }
+            ));
+        }
+        Rollup::LeftToTicks => out(&format!("{:<22}left to the next ticks", "hourly rollup")),
+        Rollup::None => out(&format!("{:<22}there is none yet", "hourly rollup")),
+        Rollup::NotConcerned => {}
+    }
+    if let Some(holder) = &repaired.straggler {
+        aside(&format!(
+            "{YELLOW}{holder} has been writing since before the cutoff; when it has ended, look again{RESET}"
+        ));
+    }
+    left(repaired, subject);
+    if subject.undoes.is_none() && totals.rows > 0 {
+        aside(&format!("migrate repair undo {run} would take it back"));
+    }
+}
+
+/// What is not repaired, and what to do about it.
+fn left(repaired: &Repaired, subject: &Subject) {
+    let again = "run the same command again to go on";
+    if repaired.waiting > 0 {
+        let why = match (repaired.state, &repaired.holder) {
+            (RunState::Incomplete, Some(holder)) => format!("locked by others, one of them {holder}"),
+            (RunState::Incomplete, None) => "locked by others".to_owned(),
+            _ => "not reached".to_owned(),
+        };
+        out(&format!("{RED}{} left{RESET}: {why}; {again}", rows(repaired.waiting)));
+    }
+    if repaired.left_over > 0 {
+        out(&format!(
+            "{RED}{} still to be repaired{RESET}: written or changed while it ran; look again without --execute",
+            rows(repaired.left_over)
+        ));
+    } else if repaired.waiting == 0 && subject.undoes.is_none() {
+        out("no row is left that should be repaired");
+    }
+}
+
+pub(super) fn rebuild_forecast(name: &str, forecast: &Forecast) {
+    if forecast.work {
+        out(&format!("would {}", forecast.summary));
+        out(&format!("nothing was written; migrate repair {name} --execute does it"));
+    } else {
+        out(&format!("nothing to do: {}", forecast.summary));
+    }
+}
+
+pub(super) fn rebuilt(run: i64, outcome: &Outcome) {
+    out(&format!("{BOLD}run {run} done{RESET}: {}", outcome.summary));
+}

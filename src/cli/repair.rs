@@ -1,0 +1,355 @@
+//! `migrate repair`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use serde_json::Value;
+
+use super::exit;
+use super::failure::Failure;
+use super::render::{Renderer, Report};
+use crate::repairs::{Executed, Finding, Found, Pacing, Repaired, Repairer, Repairs, Rows, Sort, UNDO};
+
+/// Subcommands of `migrate repair`. Those for the repairs themselves come from the registry.
+#[derive(Debug)]
+pub(super) enum Repair {
+    List,
+    Runs,
+    Undo(Box<Undo>),
+    Named(String, Box<ArgMatches>),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Undo {
+    /// The run, as migrate repair runs lists it.
+    #[arg(value_name = "RUN", value_parser = clap::value_parser!(i64).range(1..))]
+    run: i64,
+    #[command(flatten)]
+    execution: Execution,
+    #[command(flatten)]
+    rollup: RollupArgs,
+}
+
+/// How rows are changed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Execution")]
+struct Execution {
+    /// Do it. Without, what would be done is shown, and nothing is written.
+    #[arg(long)]
+    execute: bool,
+
+    /// Do it only if exactly this was found: the digest that the dry run has shown.
+    #[arg(long, value_name = "DIGEST", requires = "execute")]
+    expect: Option<String>,
+
+    /// Rows a transaction.
+    #[arg(long, value_name = "ROWS", default_value = "1000", allow_hyphen_values = true,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    batch_size: u32,
+
+    /// Pause between two transactions, for the application's sake: 50ms, 1s.
+    #[arg(long, value_name = "DURATION", default_value = "0s", allow_hyphen_values = true, value_parser = pause)]
+    sleep_between_batches: Duration,
+
+    /// Stop cleanly after the batch in which this much time has passed: 30m, 2h. The same command goes on from there.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = runtime)]
+    max_runtime: Option<Duration>,
+
+    /// Write nothing while a streaming replica is further behind than this: 5s.
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = lag)]
+    max_lag: Option<Duration>,
+
+    /// Write totals, a chart and the table into this file, a page that needs nothing else.
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Execution")]
+struct RollupArgs {
+    /// Bring what was changed into the hourly rollup.
+    #[arg(long, value_name = "true|false", default_value = "true", num_args = 0..=1, default_missing_value = "true",
+          action = ArgAction::Set)]
+    rebuild_rollup: bool,
+}
+
+/// How something is rebuilt.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Execution")]
+struct Rebuilding {
+    /// Do it. Without, what would be done is shown, and nothing is written.
+    #[arg(long)]
+    execute: bool,
+
+    /// Pause between two transactions, for the application's sake: 500ms, 5s.
+    #[arg(long, value_name = "DURATION", default_value = "0s", allow_hyphen_values = true, value_parser = pause)]
+    sleep_between_slices: Duration,
+}
+
+fn between(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| "expected a number and a unit, such as 500ms, 1s or 5m".to_owned())?;
+    if (least..=most).contains(&duration) {
+        Ok(duration)
+    } else {
+        let [least, most] = [least, most].map(humantime::format_duration);
+        Err(format!("expected {least} to {most}"))
+    }
+}
+
+fn pause(text: &str) -> Result<Duration, String> {
+    between(text, Duration::ZERO, Duration::from_hours(1))
+}
+
+fn runtime(text: &str) -> Result<Duration, String> {
+    between(text, Duration::from_secs(1), Duration::from_hours(24 * 30))
+}
+
+fn lag(text: &str) -> Result<Duration, String> {
+    between(text, Duration::from_millis(100), Duration::from_hours(24))
+}
+
+impl Subcommand for Repair {
+    fn augment_subcommands(command: Command) -> Command {
+        command
+            .subcommand(Command::new("list").about("List the repairs"))
+            .subcommand(Command::new("runs").about("List past runs, the newest first; -v shows their arguments"))
+            .subcommand(Undo::augment_args(Command::new(UNDO)).about(
+                "Give the rows that a run has changed what they had before, where nobody has changed them since",
+            ))
+            .subcommand_required(true)
+    }
+
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        Self::augment_subcommands(command)
+    }
+
+    fn has_subcommand(_: &str) -> bool {
+        true
+    }
+}
+
+impl FromArgMatches for Repair {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        match matches.subcommand() {
+            Some(("list", _)) => Ok(Self::List),
+            Some(("runs", _)) => Ok(Self::Runs),
+            Some((UNDO, matches)) => Ok(Self::Undo(Box::new(Undo::from_arg_matches(matches)?))),
+            Some((name, matches)) => Ok(Self::Named(name.to_owned(), Box::new(matches.clone()))),
+            None => Err(clap::Error::raw(ErrorKind::MissingSubcommand, "which repair?")),
+        }
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Adds a subcommand for each repair there is.
+pub(super) fn augment(command: Command, repairs: &Repairs) -> Command {
+    repairs.list().fold(command, |command, (name, about, sort)| {
+        let mut repair = repairs.augment(name, Command::new(name));
+        repair = match sort {
+            Sort::Corrects => Execution::augment_args(repair),
+            Sort::Rebuilds => Rebuilding::augment_args(repair),
+        };
+        if repairs.feeds_rollup(name) {
+            repair = RollupArgs::augment_args(repair);
+        }
+        // Flattened flags bring a description of their own along.
+        command.subcommand(repair.about(about).long_about(None::<&str>))
+    })
+}
+
+impl Execution {
+    fn pacing(&self, lock_wait: Duration, rebuild_rollup: bool) -> Pacing {
+        Pacing {
+            batch_size: self.batch_size,
+            sleep_between_batches: self.sleep_between_batches,
+            max_runtime: self.max_runtime,
+            max_lag: self.max_lag,
+            lock_wait,
+            rebuild_rollup,
+        }
+    }
+
+    /// The report's file, made now: whether it can be written must not turn out at the end.
+    fn report(&self) -> Result<Option<&Path>, Failure> {
+        let Some(path) = self.report.as_deref() else { return Ok(None) };
+        match std::fs::OpenOptions::new().create(true).append(true).open(path) {
+            Ok(_) => Ok(Some(path)),
+            Err(error) => Err(Failure::usage(format!("the report cannot be written to {}: {error}", path.display()))),
+        }
+    }
+}
+
+/// What a finding is about, for whoever shows it.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    /// The repair, or `undo`.
+    pub name: &'a str,
+    pub arguments: &'a Value,
+    pub rows: &'a Rows,
+    pub pacing: &'a Pacing,
+    /// The run to be undone.
+    pub undoes: Option<i64>,
+}
+
+impl Subject<'_> {
+    /// The command that selects these rows, without the way to go about it.
+    pub fn command(&self) -> String {
+        let mut command = format!("migrate repair {}", self.name);
+        if let Some(run) = self.undoes {
+            return format!("{command} {run}");
+        }
+        for (name, value) in self.arguments.as_object().into_iter().flatten() {
+            let flag = format!(" --{}", name.replace('_', "-"));
+            match value {
+                Value::Null | Value::Bool(false) => {}
+                Value::Bool(true) => command += &flag,
+                Value::String(text) => command.extend([&flag, " ", text]),
+                other => command.extend([&flag, " ", &other.to_string()]),
+            }
+        }
+        command
+    }
+}
+
+impl Repair {
+    pub async fn run(&self, repairer: &Repairer, renderer: &Renderer, lock_wait: Duration) -> Result<u8, Failure> {
+        match self {
+            Self::List => {
+                renderer.repairs(repairer.repairs());
+                Ok(exit::OK)
+            }
+            Self::Runs => {
+                renderer.repair_runs(&repairer.runs().await?);
+                Ok(exit::OK)
+            }
+            Self::Undo(undo) => Box::pin(undo.run(repairer, renderer, lock_wait)).await,
+            Self::Named(name, matches) => Box::pin(named(name, matches, repairer, renderer, lock_wait)).await,
+        }
+    }
+}
+
+async fn named(
+    name: &str,
+    matches: &ArgMatches,
+    repairer: &Repairer,
+    renderer: &Renderer,
+    lock_wait: Duration,
+) -> Result<u8, Failure> {
+    let usage = |error: clap::Error| Failure::usage(error.to_string());
+    let arguments = repairer.repairs().read(name, matches).map_err(usage)?;
+    let Some(rows) = repairer.repairs().rows(name) else {
+        let rebuilding = Rebuilding::from_arg_matches(matches).map_err(usage)?;
+        return rebuild(name, &arguments, &rebuilding, repairer, renderer, lock_wait).await;
+    };
+    let execution = Execution::from_arg_matches(matches).map_err(usage)?;
+    let rebuild_rollup = !rows.feeds_rollup || RollupArgs::from_arg_matches(matches).map_err(usage)?.rebuild_rollup;
+    let pacing = execution.pacing(lock_wait, rebuild_rollup);
+    let report = execution.report()?;
+    let subject = Subject { name, arguments: &arguments, rows: &rows, pacing: &pacing, undoes: None };
+    if execution.execute {
+        let executed = repairer.execute(name, &arguments, execution.expect.as_deref(), &pacing).await?;
+        executed_rows(&executed, &subject, report, renderer)
+    } else {
+        match repairer.dry_run(name, &arguments).await? {
+            Found::Rows(finding) => shown(&finding, &subject, report, renderer),
+            Found::Work(forecast) => {
+                renderer.rebuild_forecast(name, &forecast);
+                Ok(exit::OK)
+            }
+        }
+    }
+}
+
+impl Undo {
+    async fn run(&self, repairer: &Repairer, renderer: &Renderer, lock_wait: Duration) -> Result<u8, Failure> {
+        let Self { run, execution, rollup } = self;
+        let pacing = execution.pacing(lock_wait, rollup.rebuild_rollup);
+        let report = execution.report()?;
+        if execution.execute {
+            let (rows, executed) = repairer.undo(*run, execution.expect.as_deref(), &pacing).await?;
+            let arguments = Value::Null;
+            let subject =
+                Subject { name: UNDO, arguments: &arguments, rows: &rows, pacing: &pacing, undoes: Some(*run) };
+            executed_rows(&executed, &subject, report, renderer)
+        } else {
+            let (rows, finding) = repairer.undo_dry_run(*run).await?;
+            let arguments = Value::Null;
+            let subject =
+                Subject { name: UNDO, arguments: &arguments, rows: &rows, pacing: &pacing, undoes: Some(*run) };
+            shown(&finding, &subject, report, renderer)
+        }
+    }
+}
+
+fn shown(finding: &Finding, subject: &Subject, report: Option<&Path>, renderer: &Renderer) -> Result<u8, Failure> {
+    renderer.finding(finding, subject);
+    write_report(report, finding, None, subject, renderer)?;
+    Ok(exit::OK)
+}
+
+fn executed_rows(
+    executed: &Executed,
+    subject: &Subject,
+    report: Option<&Path>,
+    renderer: &Renderer,
+) -> Result<u8, Failure> {
+    match executed {
+        Executed::NothingToDo(finding) => {
+            renderer.nothing_to_repair(subject);
+            write_report(report, finding, None, subject, renderer)?;
+            Ok(exit::OK)
+        }
+        Executed::Rows(finding, repaired) => {
+            renderer.repaired(repaired, subject);
+            write_report(report, finding, Some(repaired), subject, renderer)?;
+            Ok(if repaired.had_to_leave() { exit::ROWS_LEFT } else { exit::OK })
+        }
+        Executed::Work(..) | Executed::NoWork(_) => Ok(exit::OK),
+    }
+}
+
+fn write_report(
+    path: Option<&Path>,
+    finding: &Finding,
+    repaired: Option<&Repaired>,
+    subject: &Subject,
+    renderer: &Renderer,
+) -> Result<(), Failure> {
+    let Some(path) = path else { return Ok(()) };
+    let page = Report { finding, repaired, subject }.page();
+    std::fs::write(path, page).map_err(|error| {
+        Failure::new(exit::FAILED, format!("the report could not be written to {}: {error}", path.display()))
+    })?;
+    renderer.report_written(path);
+    Ok(())
+}
+
+async fn rebuild(
+    name: &str,
+    arguments: &Value,
+    rebuilding: &Rebuilding,
+    repairer: &Repairer,
+    renderer: &Renderer,
+    lock_wait: Duration,
+) -> Result<u8, Failure> {
+    let pacing = Pacing { sleep_between_batches: rebuilding.sleep_between_slices, lock_wait, ..Pacing::default() };
+    if !rebuilding.execute {
+        if let Found::Work(forecast) = repairer.dry_run(name, arguments).await? {
+            renderer.rebuild_forecast(name, &forecast);
+        }
+        return Ok(exit::OK);
+    }
+    match repairer.execute(name, arguments, None, &pacing).await? {
+        Executed::Work(run, outcome) => renderer.rebuilt(name, run, &outcome),
+        Executed::NoWork(reason) => renderer.rebuild_forecast(name, &crate::engine::Forecast::nothing(reason)),
+        Executed::NothingToDo(_) | Executed::Rows(..) => {}
+    }
+    Ok(exit::OK)
+}

@@ -1,0 +1,163 @@
+//! `codex-cache`: Codex usage from before the ingestion fix counts cached input twice.
+//!
+//! `input_tokens` of such a row includes `cache_read_tokens`. A corrected row has an `updated_at` behind the cutoff, so it
+//! can never be taken for one from before the fix again.
+
+use async_trait::async_trait;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use super::RepairError;
+use super::repair::{Column, Names, Owner, Repair, Rows};
+use crate::db::Connection;
+
+/// The repair `codex-cache`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CodexCache;
+
+/// What selects the rows.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+#[allow(clippy::doc_markdown, reason = "shown as help, where backticks are noise")]
+pub struct CodexCacheArguments {
+    /// When the fixed ingestion was deployed, with a zone: 2026-03-01T14:00:00Z. Rows last written before it are repaired.
+    /// Must lie in the past.
+    #[arg(long, value_name = "TIME", value_parser = time_with_zone)]
+    #[serde(with = "time::serde::rfc3339")]
+    cutoff: OffsetDateTime,
+
+    /// Only this workspace.
+    #[arg(long, value_name = "UUID", value_parser = uuid)]
+    workspace_id: Option<Uuid>,
+}
+
+fn uuid(text: &str) -> Result<Uuid, String> {
+    Uuid::try_parse(text).map_err(|_| "expected a UUID, such as 8e296a06-7f0c-4d0e-9d7b-2f1a6f5c3b21".to_owned())
+}
+
+fn time_with_zone(text: &str) -> Result<OffsetDateTime, String> {
+    let expected = "expected a date, a time and a zone, such as 2026-03-01T14:00:00Z or 2026-03-01T14:00:00+02:00";
+    let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| expected.to_owned())?;
+    // One moment is one argument, whatever zone it is written in. The server knows microseconds.
+    let time = time.to_offset(time::UtcOffset::UTC);
+    let time = time.replace_nanosecond(time.microsecond() * 1000).map_err(|_| expected.to_owned())?;
+    if (1970..9999).contains(&time.year()) { Ok(time) } else { Err("expected a year from 1970 on".to_owned()) }
+}
+
+impl CodexCacheArguments {
+    fn cutoff(&self) -> String {
+        self.cutoff.format(&Rfc3339).unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Repair for CodexCache {
+    type Arguments = CodexCacheArguments;
+
+    fn name(&self) -> &'static str {
+        "codex-cache"
+    }
+
+    fn about(&self) -> &'static str {
+        "Take cached input out of the input tokens of Codex usage from before the ingestion fix, where it counts twice"
+    }
+
+    fn rows(&self) -> Rows {
+        Rows {
+            table: "task_usage",
+            key: Column::new("id", "uuid"),
+            corrects: vec![(
+                Column::new("input_tokens", "bigint"),
+                "greatest({input_tokens} - {cache_read_tokens}, 0)",
+            )],
+            stamps: vec!["updated_at"],
+            rests_on: vec![Column::new("cache_read_tokens", "bigint")],
+            amount: "input_tokens",
+            counts: Some("{input_tokens} < {cache_read_tokens}"),
+            at: "created_at",
+            owner: Some(Owner {
+                name: "workspace",
+                joins: "LEFT JOIN agent_task_queue t ON t.id = u.task_id LEFT JOIN agent a ON a.id = t.agent_id",
+                expression: "a.workspace_id",
+            }),
+            names: Names {
+                before: "input_before",
+                after: "input_after",
+                removed: "input_tokens_removed",
+                counted: "clamped_rows",
+            },
+            feeds_rollup: true,
+        }
+    }
+
+    fn eligible(&self, arguments: &CodexCacheArguments) -> String {
+        let cutoff = arguments.cutoff();
+        // The last condition is for a clock that is set back while the repair runs: a row must come out behind the cutoff.
+        let mut eligible = format!(
+            "u.provider = 'codex'
+             AND u.cache_read_tokens > 0
+             AND u.input_tokens > 0
+             AND coalesce(u.updated_at, u.created_at) < '{cutoff}'::timestamptz
+             AND now() > '{cutoff}'::timestamptz"
+        );
+        if let Some(workspace) = arguments.workspace_id {
+            let of_workspace = format!(
+                "
+             AND EXISTS (
+                 SELECT FROM agent_task_queue t JOIN agent a ON a.id = t.agent_id
+                 WHERE t.id = u.task_id AND a.workspace_id = '{workspace}'
+             )"
+            );
+            eligible.push_str(&of_workspace);
+        }
+        eligible
+    }
+
+    fn cutoff(&self, arguments: &CodexCacheArguments) -> Option<String> {
+        Some(arguments.cutoff())
+    }
+
+    async fn check(&self, connection: &Connection, arguments: &CodexCacheArguments) -> Result<(), RepairError> {
+        const THERE: &str = "
+            SELECT to_regclass('task_usage') IS NOT NULL,
+                   EXISTS (SELECT FROM pg_catalog.pg_attribute
+                           WHERE attrelid = to_regclass('task_usage') AND attname = 'updated_at' AND NOT attisdropped)";
+        const IN_THE_PAST: &str = "
+            SELECT $1::timestamptz < c.now, to_json(date_trunc('second', c.now)) #>> '{}'
+            FROM (SELECT clock_timestamp() AS now) c";
+        let row = connection.query_one(THERE, &[]).await?;
+        if !row.get::<_, bool>(0) {
+            return Err(RepairError::refused_with_hint(
+                "there is no table task_usage in this database",
+                "check the URL, and the search path",
+            ));
+        }
+        if !row.get::<_, bool>(1) {
+            return Err(RepairError::refused_with_hint(
+                "task_usage has no column updated_at, which says whether a row is from before the cutoff",
+                "run migrate up first",
+            ));
+        }
+        let row = connection.query_one(IN_THE_PAST, &[&arguments.cutoff]).await?;
+        if !row.get::<_, bool>(0) {
+            let now: String = row.get(1);
+            return Err(RepairError::refused_with_hint(
+                format!(
+                    "the cutoff {} does not lie in the past: by the database's clock it is {now}, and rows written \
+                     correctly until then would be reduced",
+                    arguments.cutoff()
+                ),
+                "give the time at which the fix was deployed",
+            ));
+        }
+        if let Some(workspace) = arguments.workspace_id {
+            let known = "SELECT EXISTS (SELECT FROM workspace WHERE id = $1)";
+            if !connection.query_one(known, &[&workspace]).await?.get::<_, bool>(0) {
+                return Err(RepairError::refused(format!("there is no workspace {workspace} in this database")));
+            }
+        }
+        Ok(())
+    }
+}

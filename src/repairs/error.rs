@@ -1,0 +1,89 @@
+//! What can go wrong with a repair.
+
+use super::journal::Unfinished;
+use crate::db::{self, Holder, LockTimeout};
+use crate::usage::WalkError;
+
+/// Why a repair did not do what it was asked to. What had been committed stays, and the same command goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    /// The connection or a statement.
+    #[error(transparent)]
+    Database(#[from] db::Error),
+    /// A lock that it needs was not to be had.
+    #[error(transparent)]
+    Lock(#[from] LockTimeout),
+    /// The arguments, or this database, do not fit. Nothing was written.
+    #[error("{message}")]
+    Refused {
+        /// What does not fit.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// There are other rows than those that the operator has agreed to. Nothing was written.
+    #[error("what there is to repair has changed: its digest is {found}, not {expected}")]
+    Changed {
+        /// The digest that was given.
+        expected: String,
+        /// The digest of what there is now.
+        found: String,
+    },
+    /// Another repair is at work in this database.
+    #[error("{}", said_of_busy(run.as_deref(), holder.as_deref()))]
+    Busy {
+        /// Which one.
+        run: Option<Box<Unfinished>>,
+        /// Its session.
+        holder: Option<Box<Holder>>,
+    },
+    /// There is no run of that number.
+    #[error("there is no repair run {run} in this database")]
+    NoSuchRun {
+        /// The number given.
+        run: i64,
+    },
+    /// The walk of the rollup failed.
+    #[error(transparent)]
+    Walk(WalkError),
+    /// It stopped in the middle; the journal says where.
+    #[error("run {run} has repaired {done} of {total} rows: {source}")]
+    Stopped {
+        /// The run.
+        run: i64,
+        /// Rows it has repaired.
+        done: u64,
+        /// Rows it was to repair.
+        total: u64,
+        /// What stopped it.
+        source: Box<RepairError>,
+    },
+}
+
+impl RepairError {
+    /// The arguments, or this database, do not fit.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Self::Refused { message: message.into(), hint: None }
+    }
+
+    /// The same, with what to do about it.
+    pub fn refused_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Refused { message: message.into(), hint: Some(hint.into()) }
+    }
+}
+
+impl From<WalkError> for RepairError {
+    fn from(error: WalkError) -> Self {
+        match error {
+            WalkError::Database(error) => Self::Database(error),
+            WalkError::Lock(error) => Self::Lock(error),
+            other => Self::Walk(other),
+        }
+    }
+}
+
+fn said_of_busy(run: Option<&Unfinished>, holder: Option<&Holder>) -> String {
+    let run = run.map(|run| format!(": run {}, {}", run.id, run.repair)).unwrap_or_default();
+    let holder = holder.map(|holder| format!(", {holder}")).unwrap_or_default();
+    format!("another repair is at work in this database{run}{holder}")
+}

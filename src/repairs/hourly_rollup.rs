@@ -1,0 +1,143 @@
+//! `hourly-rollup`: the walk of the hook before V103, on demand.
+
+use async_trait::async_trait;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::RepairError;
+use super::gate::Authorised;
+use super::rebuild::RebuildContext;
+use super::repair::Rebuild;
+use crate::db::{self, Connection, Waiting};
+use crate::engine::{Forecast, Outcome};
+use crate::usage::{
+    self, Resume, Survey, SurveyError, WalkError, WalkHost, WalkOptions, WalkReport, WalkScope, grouped,
+};
+
+/// The rebuild `hourly-rollup`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HourlyRollup;
+
+/// What is rebuilt, and how.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub struct HourlyRollupArguments {
+    /// Only the current UTC month and this many before it. The watermark then passes what is left out, so it takes
+    /// --force-partial, too.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1200))]
+    months_back: Option<u16>,
+
+    /// Agree that the rollup of older months stays as it is, and counts as done.
+    #[arg(long, requires = "months_back")]
+    force_partial: bool,
+}
+
+impl HourlyRollupArguments {
+    fn options(&self, cx: &RebuildContext) -> WalkOptions {
+        WalkOptions {
+            scope: self.months_back.map_or(WalkScope::Everything, WalkScope::LastMonths),
+            pause: cx.pause(),
+            lock_wait: cx.lock_wait(),
+            ..WalkOptions::default()
+        }
+    }
+}
+
+#[async_trait]
+impl Rebuild for HourlyRollup {
+    type Arguments = HourlyRollupArguments;
+
+    fn name(&self) -> &'static str {
+        "hourly-rollup"
+    }
+
+    fn about(&self) -> &'static str {
+        "Compute task_usage_hourly again from the raw usage, month by month, as the upgrade does"
+    }
+
+    async fn inspect(
+        &self,
+        connection: &Connection,
+        cx: &RebuildContext,
+        arguments: &HourlyRollupArguments,
+    ) -> Result<Forecast, RepairError> {
+        if let HourlyRollupArguments { months_back: Some(months), force_partial: false } = arguments {
+            return Err(RepairError::refused_with_hint(
+                format!("--months-back {months} leaves older months as they are, and the watermark passes them"),
+                "leave it out, or add --force-partial to agree to that",
+            ));
+        }
+        match Survey::read(connection).await {
+            Ok(Survey::NoUsage | Survey::NoPipeline(_)) => {
+                return Err(RepairError::refused_with_hint(
+                    "this database has no hourly rollup, or that of an older program",
+                    "run migrate up first; for an older program's, migrate verify rollup --fix rebuilds what is wrong",
+                ));
+            }
+            Ok(Survey::NoState) => return Err(WalkError::NoState.into()),
+            Ok(Survey::Ready(_)) => {}
+            Err(SurveyError::Database(error)) => return Err(error.into()),
+            Err(error) => return Err(WalkError::from(error).into()),
+        }
+        let resume = cx.load(connection).await?;
+        Ok(match usage::forecast(connection, arguments.options(cx), resume).await? {
+            Ok(work) => Forecast::work(work),
+            Err(reason) => Forecast::nothing(reason),
+        })
+    }
+
+    async fn run(
+        &self,
+        connection: &Connection,
+        cx: &RebuildContext,
+        arguments: &HourlyRollupArguments,
+        _: &Authorised<Forecast>,
+    ) -> Result<Outcome, RepairError> {
+        Ok(match Box::pin(usage::walk(connection, arguments.options(cx), &Host(cx))).await? {
+            WalkReport::NothingThere => Outcome::new("there is no hourly rollup to fill"),
+            WalkReport::CaughtUp { buckets, watermark, .. } => {
+                Outcome::new("stamped the watermark: task_usage is empty")
+                    .with("buckets", buckets)
+                    .with("to", watermark)
+            }
+            WalkReport::Walked { months, rows, buckets, from, watermark } => {
+                let plural = if months == 1 { "" } else { "s" };
+                Outcome::new(format!("rebuilt {months} month{plural}, {} buckets were not right", grouped(buckets)))
+                    .with("slices", months)
+                    .with("rows", rows)
+                    .with("buckets", buckets)
+                    .with("from", from)
+                    .with("to", watermark)
+            }
+        })
+    }
+}
+
+/// The walk's progress and messages, passed on.
+struct Host<'a>(&'a RebuildContext);
+
+#[async_trait]
+impl WalkHost for Host<'_> {
+    fn role(&self) -> Option<&str> {
+        self.0.role()
+    }
+
+    fn progress(&self, done: u64, total: u64, _: u64) {
+        self.0.progress("months", done, total);
+    }
+
+    fn waiting(&self, waiting: Waiting) {
+        self.0.waiting(waiting);
+    }
+
+    async fn load(&self, connection: &Connection) -> Result<Option<Resume>, db::Error> {
+        self.0.load(connection).await
+    }
+
+    async fn save(&self, connection: &Connection, resume: &Resume) -> Result<(), db::Error> {
+        self.0.save(connection, resume).await
+    }
+
+    async fn clear(&self, connection: &Connection) -> Result<(), db::Error> {
+        self.0.clear(connection).await
+    }
+}

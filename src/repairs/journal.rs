@@ -1,0 +1,344 @@
+//! The books: one row a run, one row a change, in the schema `migrate`.
+
+use serde::Serialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio_postgres::Row;
+
+use super::RepairError;
+use super::finding::Totals;
+use crate::db::{self, Connection, ServerFacts, ident};
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// At work; or killed, if nobody holds the lock of repairs.
+    Running,
+    /// Told to stop, or killed.
+    Interrupted,
+    /// Out of the time that it was given.
+    Stopped,
+    /// An error ended it.
+    Failed,
+    /// It has been through all rows, and had to leave some that others held locked.
+    Incomplete,
+    /// It did what it had to.
+    Done,
+    /// Another run has taken it back.
+    Undone,
+}
+
+impl RunState {
+    const ALL: [Self; 7] =
+        [Self::Running, Self::Interrupted, Self::Stopped, Self::Failed, Self::Incomplete, Self::Done, Self::Undone];
+
+    /// As stored and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Incomplete => "incomplete",
+            Self::Done => "done",
+            Self::Undone => "undone",
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(Self::Running)
+    }
+
+    /// Whether the same command would go on with it.
+    #[must_use]
+    pub fn is_unfinished(self) -> bool {
+        !matches!(self, Self::Done | Self::Undone)
+    }
+}
+
+/// A run of a repair, as the books have it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// Its number.
+    pub id: i64,
+    /// Which repair.
+    pub repair: String,
+    /// What selected its rows.
+    pub arguments: Value,
+    /// How it stands.
+    pub state: RunState,
+    /// When it began, by the database's clock.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started_at: OffsetDateTime,
+    /// When it was done.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub finished_at: Option<OffsetDateTime>,
+    /// Digest of what was inspected and authorised.
+    pub digest: Option<String>,
+    /// Rows it found.
+    pub rows_found: i64,
+    /// What came of it.
+    pub totals: Option<Value>,
+    /// The run that it takes back.
+    pub undoes: Option<i64>,
+    /// The database's role.
+    pub run_by: String,
+    /// The machine or container, and where the server saw it connect from.
+    pub run_from: Option<String>,
+    /// Version of the program.
+    pub tool_version: Option<String>,
+}
+
+const COLUMNS: &str = "
+    r.id, r.repair, r.arguments, r.state, r.started_at, r.finished_at, r.digest, r.rows_found, r.totals, r.undoes, r.run_by,
+    r.run_from, r.tool_version";
+
+impl Run {
+    fn from_row(row: &Row) -> Self {
+        Self {
+            id: row.get(0),
+            repair: row.get(1),
+            arguments: row.get(2),
+            state: RunState::parse(row.get(3)),
+            started_at: row.get(4),
+            finished_at: row.get(5),
+            digest: row.get(6),
+            rows_found: row.get(7),
+            totals: row.get(8),
+            undoes: row.get(9),
+            run_by: row.get(10),
+            run_from: row.get(11),
+            tool_version: row.get(12),
+        }
+    }
+}
+
+/// A run that has not come to its end.
+#[derive(Clone, Debug, Serialize)]
+pub struct Unfinished {
+    /// Its number.
+    pub id: i64,
+    /// Which repair.
+    pub repair: String,
+    /// How it stands.
+    pub state: RunState,
+    /// Rows it found.
+    pub total: u64,
+    /// Rows it is done with.
+    pub done: u64,
+    /// Digest of what was inspected and authorised.
+    pub digest: Option<String>,
+}
+
+/// Makes the tables, if they are not there, after asking whether that is allowed.
+pub(super) async fn prepare(connection: &Connection, role: Option<&str>) -> Result<(), RepairError> {
+    let facts = ServerFacts::read(connection).await?;
+    if facts.in_recovery {
+        return Err(RepairError::refused_with_hint(
+            "this server is a standby, where nothing can be written",
+            "connect to the primary server",
+        ));
+    }
+    if !facts.may_keep_books {
+        let (who, database) = (ident(&facts.role), ident(&facts.database));
+        return Err(RepairError::refused_with_hint(
+            format!("role {} may not keep the journal of repairs in the schema migrate", facts.role),
+            format!(
+                "as the owner, run: GRANT CREATE ON DATABASE {database} TO {who}; if the schema is there already, GRANT ALL \
+                 ON SCHEMA migrate TO {who} and GRANT ALL ON ALL TABLES IN SCHEMA migrate TO {who}"
+            ),
+        ));
+    }
+    let script = include_str!("journal.sql");
+    // "already exists, skipping" is nothing to bother anybody with.
+    connection.batch(&format!("SET client_min_messages TO warning; {script} RESET client_min_messages")).await?;
+    if let Some(role) = role {
+        // Rows are corrected as the owner of their table, who reads the journal for it.
+        let role = ident(role);
+        connection
+            .batch(&format!("GRANT USAGE ON SCHEMA migrate TO {role}; GRANT SELECT ON migrate.repair_change TO {role}"))
+            .await?;
+    }
+    Ok(())
+}
+
+/// Whether there are any books to read.
+pub(super) async fn is_there(connection: &Connection) -> Result<bool, db::Error> {
+    let there =
+        "SELECT to_regclass('migrate.repair_run') IS NOT NULL AND to_regclass('migrate.repair_change') IS NOT NULL";
+    Ok(connection.query_one(there, &[]).await?.get(0))
+}
+
+/// All runs, the newest first.
+pub(super) async fn runs(connection: &Connection) -> Result<Vec<Run>, db::Error> {
+    if !is_there(connection).await? {
+        return Ok(Vec::new());
+    }
+    let sql = format!("SELECT {COLUMNS} FROM migrate.repair_run r ORDER BY r.id DESC");
+    Ok(connection.query(&sql, &[]).await?.iter().map(Run::from_row).collect())
+}
+
+/// One run.
+pub(super) async fn run(connection: &Connection, id: i64) -> Result<Run, RepairError> {
+    if is_there(connection).await? {
+        let sql = format!("SELECT {COLUMNS} FROM migrate.repair_run r WHERE r.id = $1");
+        if let Some(row) = connection.query_opt(&sql, &[&id]).await? {
+            return Ok(Run::from_row(&row));
+        }
+    }
+    Err(RepairError::NoSuchRun { run: id })
+}
+
+const UNFINISHED: &str = "
+    SELECT r.id, r.repair, r.state, r.rows_found, r.digest,
+           (SELECT count(*) FROM migrate.repair_change c
+            WHERE c.run_id = r.id AND (c.applied_at IS NOT NULL OR c.left_because IS NOT NULL))
+    FROM migrate.repair_run r
+    WHERE r.state NOT IN ('done', 'undone')";
+
+fn unfinished_from(row: &Row) -> Unfinished {
+    Unfinished {
+        id: row.get(0),
+        repair: row.get(1),
+        state: RunState::parse(row.get(2)),
+        total: row.get::<_, i64>(3).unsigned_abs(),
+        digest: row.get(4),
+        done: row.get::<_, i64>(5).unsigned_abs(),
+    }
+}
+
+/// The run that this repair with these arguments would go on with.
+pub(super) async fn unfinished(
+    connection: &Connection,
+    repair: &str,
+    arguments: &Value,
+) -> Result<Option<Unfinished>, db::Error> {
+    if !is_there(connection).await? {
+        return Ok(None);
+    }
+    let sql = format!("{UNFINISHED} AND r.repair = $1 AND r.arguments = $2 ORDER BY r.id DESC LIMIT 1");
+    Ok(connection.query_opt(&sql, &[&repair, arguments]).await?.as_ref().map(unfinished_from))
+}
+
+/// The run that is, or was, at work.
+pub(super) async fn at_work(connection: &Connection) -> Result<Option<Unfinished>, db::Error> {
+    if !is_there(connection).await? {
+        return Ok(None);
+    }
+    let sql = format!("{UNFINISHED} AND r.state = 'running' ORDER BY r.id DESC LIMIT 1");
+    Ok(connection.query_opt(&sql, &[]).await?.as_ref().map(unfinished_from))
+}
+
+/// What a run is opened with.
+pub(super) struct Opening<'a> {
+    pub repair: &'a str,
+    pub arguments: &'a Value,
+    pub undoes: Option<i64>,
+}
+
+/// Opens a run and returns its number.
+pub(super) async fn open(connection: &Connection, opening: &Opening<'_>) -> Result<i64, db::Error> {
+    const OPEN: &str = "
+        INSERT INTO migrate.repair_run (repair, arguments, undoes, run_from, tool_version)
+        VALUES ($1, $2, $3, concat_ws(', ', $4::text, host(inet_client_addr())), $5)
+        RETURNING id";
+    let Opening { repair, arguments, undoes } = opening;
+    let row =
+        connection.query_one(OPEN, &[repair, arguments, undoes, &this_machine(), &env!("CARGO_PKG_VERSION")]).await?;
+    Ok(row.get(0))
+}
+
+/// The name of this machine, or of the container.
+fn this_machine() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok())?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Keeps what was found, in the transaction that found it.
+pub(super) async fn found(connection: &Connection, run: i64, rows: u64, digest: &str) -> Result<(), db::Error> {
+    const FOUND: &str = "UPDATE migrate.repair_run SET rows_found = $2, digest = $3 WHERE id = $1";
+    connection.execute(FOUND, &[&run, &rows.cast_signed(), &digest]).await?;
+    Ok(())
+}
+
+/// A run that was interrupted is at work again.
+pub(super) async fn reopen(connection: &Connection, run: i64) -> Result<(), db::Error> {
+    connection.execute("UPDATE migrate.repair_run SET state = 'running' WHERE id = $1", &[&run]).await?;
+    Ok(())
+}
+
+/// Says how a run stands. Must also be said when the run was told to stop.
+pub(super) async fn close(
+    connection: &Connection,
+    run: i64,
+    state: RunState,
+    totals: Option<&Value>,
+) -> Result<(), db::Error> {
+    const CLOSE: &str = "
+        UPDATE migrate.repair_run
+        SET state = $2,
+            totals = coalesce($3, totals),
+            finished_at = CASE WHEN $2 IN ('done', 'undone') THEN clock_timestamp() END
+        WHERE id = $1";
+    connection.shielded().execute(CLOSE, &[&run, &state.as_str(), &totals]).await?;
+    Ok(())
+}
+
+/// Marks the run that another one takes back, so that nobody goes on with it.
+pub(super) async fn undone(connection: &Connection, run: i64) -> Result<(), db::Error> {
+    const UNDONE: &str = "
+        UPDATE migrate.repair_run
+        SET state = 'undone', finished_at = coalesce(finished_at, clock_timestamp())
+        WHERE id = $1";
+    connection.execute(UNDONE, &[&run]).await?;
+    Ok(())
+}
+
+/// What the journal of a run adds up to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sums {
+    pub done: Totals,
+    pub changed: u64,
+    pub gone: u64,
+    pub waiting: u64,
+}
+
+/// Rows that a run is done with, and rows that it found.
+pub(super) async fn progress(connection: &Connection, run: i64) -> Result<(u64, u64), db::Error> {
+    const PROGRESS: &str = "
+        SELECT (SELECT count(*) FROM migrate.repair_change c
+                WHERE c.run_id = r.id AND (c.applied_at IS NOT NULL OR c.left_because IS NOT NULL)),
+               r.rows_found
+        FROM migrate.repair_run r
+        WHERE r.id = $1";
+    let row = connection.shielded().query_one(PROGRESS, &[&run]).await?;
+    Ok((row.get::<_, i64>(0).unsigned_abs(), row.get::<_, i64>(1).unsigned_abs()))
+}
+
+/// This transaction has changed rows that the rollup does not contain yet. They carry its start.
+pub(super) async fn to_be_rolled_up(transaction: &Connection, run: i64) -> Result<(), db::Error> {
+    const WIDEN: &str = "
+        UPDATE migrate.repair_run
+        SET rollup_from = least(rollup_from, now()), rollup_to = greatest(rollup_to, now())
+        WHERE id = $1";
+    transaction.execute(WIDEN, &[&run]).await?;
+    Ok(())
+}
+
+/// The window that contains every row of this run that is not rolled up, as the server writes times.
+pub(super) async fn not_rolled_up(transaction: &Connection, run: i64) -> Result<Option<(String, String)>, db::Error> {
+    const WINDOW: &str = "
+        SELECT (rollup_from - interval '1 second')::text, (rollup_to + interval '1 second')::text
+        FROM migrate.repair_run
+        WHERE id = $1 AND rollup_from IS NOT NULL";
+    Ok(transaction.query_opt(WINDOW, &[&run]).await?.map(|row| (row.get(0), row.get(1))))
+}
+
+/// Now they are, if this transaction commits.
+pub(super) async fn rolled_up(transaction: &Connection, run: i64) -> Result<(), db::Error> {
+    let done = "UPDATE migrate.repair_run SET rollup_from = NULL, rollup_to = NULL WHERE id = $1";
+    transaction.execute(done, &[&run]).await?;
+    Ok(())
+}

@@ -1,0 +1,428 @@
+//! Looking, executing and undoing.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::event::{RepairEvent, RepairObserver};
+use super::execute::{Execution, Pacing, Repaired, big};
+use super::finding::{Finding, Line, Totals};
+use super::gate::{self, Inspected};
+use super::journal::{self, Opening, Run, RunState};
+use super::rebuild::RebuildContext;
+use super::registry::{AnyRebuild, AnyRepair, Entry};
+use super::repair::Rows;
+use super::statements::Change;
+use super::{RepairError, Repairs};
+use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock};
+use crate::engine::{Forecast, Outcome};
+
+/// The name of an undo in the books.
+pub const UNDO: &str = "undo";
+
+/// How long a repair that was killed a moment ago is given to end on the server, before it counts as being at work.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Rows a second that an estimate counts with. What `cargo bench --bench repair` sees, and some reserve.
+const ROWS_PER_SECOND: u64 = 10_000;
+
+/// Runs repairs on one database.
+pub struct Repairer {
+    repairs: Repairs,
+    connector: Connector,
+    observer: RepairObserver,
+}
+
+/// What a dry run has found.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// Rows.
+    Rows(Finding),
+    /// What a rebuild would do.
+    Work(Forecast),
+}
+
+/// What an execution has done.
+#[derive(Clone, Debug)]
+pub enum Executed {
+    /// There were no rows to repair. Nothing was written.
+    NothingToDo(Finding),
+    /// Rows were gone through: what was found in the beginning, and what came of it.
+    Rows(Finding, Box<Repaired>),
+    /// Something was rebuilt, under this run.
+    Work(i64, Outcome),
+    /// There was nothing to rebuild, for this reason.
+    NoWork(String),
+}
+
+/// What is to be done with which rows.
+struct Task<'a> {
+    name: &'a str,
+    arguments: Value,
+    change: Change,
+    undoes: Option<i64>,
+    cutoff: Option<String>,
+}
+
+impl Repairer {
+    /// Repairs on `database`. Cancelling `cancel` stops one cleanly, in the middle of a statement too; events go to
+    /// `observer`.
+    pub fn new(
+        repairs: Repairs,
+        database: Database,
+        cancel: CancellationToken,
+        observer: impl Fn(RepairEvent) + Send + Sync + 'static,
+    ) -> Self {
+        let observer: RepairObserver = Arc::new(observer);
+        let notices = Arc::clone(&observer);
+        let connector = Connector::new(database, cancel).on_notice(move |notice| notices(RepairEvent::Notice(notice)));
+        Self { repairs, connector, observer }
+    }
+
+    /// The repairs.
+    #[must_use]
+    pub fn repairs(&self) -> &Repairs {
+        &self.repairs
+    }
+
+    /// All runs, the newest first. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be asked.
+    pub async fn runs(&self) -> Result<Vec<Run>, RepairError> {
+        let connection = self.connector.clone().read_only().connect("migrate: repair runs").await?;
+        let mut runs = journal::runs(&connection).await?;
+        if db::holder(&connection, db::REPAIR.session).await?.is_none() {
+            // Nobody is at work, so what says so was killed.
+            runs.iter_mut()
+                .filter(|run| run.state == RunState::Running)
+                .for_each(|run| run.state = RunState::Interrupted);
+        }
+        connection.close().await;
+        Ok(runs)
+    }
+
+    /// What a repair would do. Writes nothing: the server is told to refuse every write of this session.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`].
+    pub async fn dry_run(&self, name: &str, arguments: &Value) -> Result<Found, RepairError> {
+        let connection = self.connector.clone().read_only().connect("migrate: repair, dry run").await?;
+        let found = match self.entry(name)? {
+            Entry::Rows(repair) => {
+                let task = repair_task(&connection, repair.as_ref(), arguments).await?;
+                let mut finding = look(&connection, &task, None).await?;
+                finding.unfinished = journal::unfinished(&connection, name, arguments).await?;
+                Found::Rows(finding)
+            }
+            Entry::Rebuild(rebuild) => {
+                let unfinished = journal::unfinished(&connection, name, arguments).await?;
+                let cx = self.rebuild_context(name, unfinished.map(|run| run.id), None, &Pacing::default());
+                Found::Work(rebuild.inspect(&connection, &cx, arguments).await?)
+            }
+        };
+        connection.close().await;
+        Ok(found)
+    }
+
+    /// Inspects, and applies what was found, if it is what `expected` stands for. One repair at a time: another one is
+    /// refused.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`]. Batches that were committed stay; the next execution with the same arguments goes on.
+    pub async fn execute(
+        &self,
+        name: &str,
+        arguments: &Value,
+        expected: Option<&str>,
+        pacing: &Pacing,
+    ) -> Result<Executed, RepairError> {
+        let entry = self.entry(name)?.clone();
+        let (lock, session) = self.acquire(pacing.lock_wait).await?;
+        let result = match entry {
+            Entry::Rows(repair) => match repair_task(&session, repair.as_ref(), arguments).await {
+                Ok(task) => Box::pin(self.change_rows(&session, &task, expected, pacing)).await,
+                Err(error) => Err(error),
+            },
+            Entry::Rebuild(rebuild) => Box::pin(self.rebuild(&session, rebuild.as_ref(), arguments, pacing)).await,
+        };
+        session.close().await;
+        lock.release().await;
+        result
+    }
+
+    /// What undoing a run would do. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`].
+    pub async fn undo_dry_run(&self, run: i64) -> Result<(Rows, Finding), RepairError> {
+        let connection = self.connector.clone().read_only().connect("migrate: repair undo, dry run").await?;
+        let task = self.undo_task(&connection, run).await?;
+        let mut finding = look(&connection, &task, None).await?;
+        finding.unfinished = journal::unfinished(&connection, UNDO, &task.arguments).await?;
+        connection.close().await;
+        Ok((task.change.rows, finding))
+    }
+
+    /// Gives every row that still is as the run left it what it had before.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`].
+    pub async fn undo(
+        &self,
+        run: i64,
+        expected: Option<&str>,
+        pacing: &Pacing,
+    ) -> Result<(Rows, Executed), RepairError> {
+        let (lock, session) = self.acquire(pacing.lock_wait).await?;
+        let result = match self.undo_task(&session, run).await {
+            Ok(task) => {
+                let executed = Box::pin(self.change_rows(&session, &task, expected, pacing)).await;
+                executed.map(|executed| (task.change.rows, executed))
+            }
+            Err(error) => Err(error),
+        };
+        session.close().await;
+        lock.release().await;
+        result
+    }
+
+    /// About how long changing this finding's rows would take, on a server that does not do much else.
+    #[must_use]
+    pub fn estimate(finding: &Finding, pacing: &Pacing) -> Duration {
+        let rows = finding.totals.rows;
+        let pauses = rows.div_ceil(u64::from(pacing.batch_size)).saturating_sub(1);
+        let pauses = pacing.sleep_between_batches.saturating_mul(u32::try_from(pauses).unwrap_or(u32::MAX));
+        Duration::from_secs(rows.div_ceil(ROWS_PER_SECOND)).saturating_add(pauses)
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, RepairError> {
+        self.repairs.get(name).ok_or_else(|| {
+            RepairError::refused_with_hint(format!("there is no repair {name}"), "migrate repair list names them all")
+        })
+    }
+
+    async fn acquire(&self, lock_wait: Duration) -> Result<(RunLock, Connection), RepairError> {
+        let quiet = |_| {};
+        let patience = PATIENCE.min(lock_wait);
+        match RunLock::acquire(&self.connector, db::REPAIR, "migrate: repair", patience, &quiet).await {
+            Ok(acquired) => Ok(acquired),
+            Err(LockTimeout::TimedOut { holder, .. }) => {
+                let connection = self.connector.clone().read_only().connect("migrate: repair").await?;
+                let run = journal::at_work(&connection).await?.map(Box::new);
+                connection.close().await;
+                Err(RepairError::Busy { run, holder })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn change_rows(
+        &self,
+        session: &Connection,
+        task: &Task<'_>,
+        expected: Option<&str>,
+        pacing: &Pacing,
+    ) -> Result<Executed, RepairError> {
+        let role = owner(session, task.change.rows.table).await?;
+        let unfinished = journal::unfinished(session, task.name, &task.arguments).await?;
+        let (finding, authorised) = if let Some(unfinished) = unfinished {
+            journal::prepare(session, role.as_deref()).await?;
+            let finding = look(session, task, None).await?;
+            let authorised = gate::resume(session, &unfinished, expected, finding.clone()).await?;
+            (self.observer)(RepairEvent::RepairResumed {
+                run: unfinished.id,
+                repair: task.name.to_owned(),
+                done: unfinished.done,
+                rows: unfinished.total,
+            });
+            (finding, authorised)
+        } else {
+            let inspected = self.inspect(session, task, role.as_deref()).await?;
+            let finding = inspected.finding().clone();
+            if finding.totals.rows == 0 && task.undoes.is_none() {
+                return Ok(Executed::NothingToDo(inspected.forget().await));
+            }
+            let authorised = inspected.authorise(expected).await?;
+            let (run, repair, rows) = (authorised.run(), task.name.to_owned(), finding.totals.rows);
+            (self.observer)(RepairEvent::RepairStarted { run, repair, rows });
+            (finding, authorised)
+        };
+        let execution = Execution {
+            connection: session,
+            change: &task.change,
+            repair: task.name,
+            pacing,
+            role: role.as_deref(),
+            observer: &self.observer,
+            cutoff: task.cutoff.as_deref(),
+        };
+        let repaired = execution.apply(authorised).await?;
+        Ok(Executed::Rows(finding, Box::new(repaired)))
+    }
+
+    /// Candidates and before-images in one pass, into a journal that commits when it is authorised.
+    async fn inspect<'c>(
+        &self,
+        session: &'c Connection,
+        task: &Task<'_>,
+        role: Option<&str>,
+    ) -> Result<Inspected<'c>, RepairError> {
+        // Where nothing comes of it, the tables are not left behind either.
+        let transaction = session.begin().await?;
+        journal::prepare(&transaction, role).await?;
+        let Task { name, arguments, undoes, .. } = task;
+        let run = journal::open(&transaction, &Opening { repair: name, arguments, undoes: *undoes }).await?;
+        let finding = look(&transaction, task, Some(run)).await?;
+        Ok(Inspected::new(transaction, run, *undoes, finding))
+    }
+
+    /// What undoing a run takes.
+    async fn undo_task(&self, connection: &Connection, run: i64) -> Result<Task<'static>, RepairError> {
+        // What an undo has done can be undone as well: the rows are those of the repair it began with.
+        let mut first = journal::run(connection, run).await?;
+        while let Some(undoes) = first.undoes {
+            first = journal::run(connection, undoes).await?;
+        }
+        let Some(rows) = self.repairs.rows(&first.repair) else {
+            return Err(RepairError::refused(format!(
+                "run {run} was a {}, which changes no rows that could be given back",
+                first.repair
+            )));
+        };
+        Ok(Task {
+            name: UNDO,
+            arguments: json!({ "run": run }),
+            change: Change::undo(rows, run),
+            undoes: Some(run),
+            cutoff: None,
+        })
+    }
+
+    fn rebuild_context(&self, name: &str, run: Option<i64>, role: Option<String>, pacing: &Pacing) -> RebuildContext {
+        RebuildContext {
+            name: name.to_owned(),
+            run,
+            role,
+            lock_wait: pacing.lock_wait,
+            pause: pacing.sleep_between_batches,
+            observer: Arc::clone(&self.observer),
+            started: Instant::now(),
+            done_before: Mutex::new(None),
+        }
+    }
+
+    async fn rebuild(
+        &self,
+        session: &Connection,
+        rebuild: &dyn AnyRebuild,
+        arguments: &Value,
+        pacing: &Pacing,
+    ) -> Result<Executed, RepairError> {
+        let name = rebuild.name();
+        let role = owner(session, "task_usage").await?;
+        let unfinished = journal::unfinished(session, name, arguments).await?;
+        let cx = self.rebuild_context(name, unfinished.map(|run| run.id), role.clone(), pacing);
+        let forecast = rebuild.inspect(session, &cx, arguments).await?;
+        if !forecast.work {
+            return Ok(Executed::NoWork(forecast.summary));
+        }
+        journal::prepare(session, role.as_deref()).await?;
+        let authorised = gate::rebuild(session, name, arguments, forecast).await?;
+        let run = authorised.run();
+        let cx = self.rebuild_context(name, Some(run), role, pacing);
+        match rebuild.run(session, &cx, arguments, &authorised).await {
+            Ok(outcome) => {
+                journal::close(session, run, RunState::Done, Some(&Value::Object(outcome.details.clone()))).await?;
+                Ok(Executed::Work(run, outcome))
+            }
+            Err(error) => {
+                let state = match &error {
+                    RepairError::Database(db::Error::Interrupted) => RunState::Interrupted,
+                    _ => RunState::Failed,
+                };
+                if let Ok(transaction) = session.shielded().begin().await {
+                    transaction.rollback().await;
+                }
+                if let Err(error) = journal::close(session, run, state, None).await {
+                    tracing::debug!("the end of run {run} could not be recorded: {error}");
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+async fn repair_task(
+    connection: &Connection,
+    repair: &dyn AnyRepair,
+    arguments: &Value,
+) -> Result<Task<'static>, RepairError> {
+    repair.check(connection, arguments).await?;
+    Ok(Task {
+        name: repair.name(),
+        arguments: arguments.clone(),
+        change: Change::repair(repair.rows(), repair.eligible(arguments)?),
+        undoes: None,
+        cutoff: repair.cutoff(arguments)?,
+    })
+}
+
+/// One pass over the rows; with a run, into its journal as well.
+async fn look(connection: &Connection, task: &Task<'_>, journal_of: Option<i64>) -> Result<Finding, RepairError> {
+    let stands_for = format!("{} {}", task.name, task.arguments);
+    let rows = connection.query(&task.change.look(journal_of), &[&stands_for]).await?;
+    let mut finding = Finding {
+        lines: Vec::new(),
+        totals: Totals::default(),
+        digest: String::new(),
+        changed_since: 0,
+        gone_since: 0,
+        unfinished: None,
+    };
+    for row in &rows {
+        let totals = Totals {
+            rows: row.get::<_, i64>(2).unsigned_abs(),
+            before: big(row.get(3)),
+            after: big(row.get(4)),
+            counted: row.get::<_, i64>(5).unsigned_abs(),
+        };
+        match row.get(8) {
+            Some(digest) => (finding.totals, finding.digest) = (totals, digest),
+            None => finding.lines.push(Line {
+                owner: row.get(0),
+                day: row.get(1),
+                totals,
+                first: row.get(6),
+                last: row.get(7),
+            }),
+        }
+    }
+    if let Some(run) = task.undoes {
+        let row = connection.query_one(&Change::since(&task.change.rows), &[&run]).await?;
+        finding.changed_since = row.get::<_, i64>(0).unsigned_abs();
+        finding.gone_since = row.get::<_, i64>(1).unsigned_abs();
+    }
+    Ok(finding)
+}
+
+/// Whoever owns the table, if that is another role, and one that this session may become. Triggers on the table are then
+/// not run with the rights of somebody mightier.
+async fn owner(connection: &Connection, table: &str) -> Result<Option<String>, RepairError> {
+    const OWNER: &str = "
+        SELECT r.rolname::text
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
+        WHERE c.oid = to_regclass($1)
+          AND r.rolname <> current_user
+          AND pg_has_role(session_user, r.oid,
+                          CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
+    Ok(connection.query_opt(OWNER, &[&table]).await?.map(|row| row.get(0)))
+}

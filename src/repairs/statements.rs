@@ -1,0 +1,356 @@
+//! The SQL of a repair, made from what its author says about rows.
+//!
+//! A big table meets four of these statements: the look (one pass over the table), locking and correcting a batch (by
+//! key, planned with everything but index lookups switched off, so that statistics do not matter), and the final count
+//! (one pass).
+
+use std::fmt::Write as _;
+
+use super::repair::{Column, Rows};
+
+/// How a batch is planned, whatever the statistics say: a journal that was written a moment ago has none.
+pub(super) const PINS: &str = "
+    SET LOCAL enable_seqscan TO off;
+    SET LOCAL enable_bitmapscan TO off;
+    SET LOCAL enable_hashjoin TO off;
+    SET LOCAL enable_mergejoin TO off;
+    SET LOCAL enable_sort TO off;
+    SET LOCAL max_parallel_workers_per_gather TO 0;
+    SET LOCAL jit TO off";
+
+/// What is to be changed, and how it is found.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    pub rows: Rows,
+    /// A query for the columns `key`, `before`, `after`, `owner`, `day`, `at`, `amount_before`, `amount_after` and
+    /// `counted`.
+    source: String,
+    /// What must still be as it was when the row is reached.
+    checked: Vec<Column>,
+    /// What is set from the journal.
+    writes: Vec<Column>,
+    /// What is set to the time of the change.
+    stamps: Vec<&'static str>,
+    /// The condition on `u`.
+    eligible: String,
+    /// Rows that meet the condition afterwards are left over.
+    leaves_none: bool,
+}
+
+impl Change {
+    /// The rows that are wrong become right.
+    pub fn repair(rows: Rows, eligible: String) -> Self {
+        let stamps = rows.stamps.clone();
+        let writes: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
+        let mut checked = writes.clone();
+        checked.extend(stamped(&rows));
+        checked.extend(&rows.rests_on);
+        let becomes: Vec<String> = rows
+            .corrects
+            .iter()
+            .map(|(column, becomes)| format!("'{}', ({})::{}", column.name, of_row(becomes, "u"), column.sql_type))
+            .collect();
+        let amount = rows.corrects.iter().find(|(column, _)| column.name == rows.amount);
+        let amount_after = amount.map_or_else(|| format!("u.{}", rows.amount), |(_, becomes)| of_row(becomes, "u"));
+        let source = format!(
+            "SELECT u.{key}::text AS key,
+                    {before} AS before,
+                    jsonb_build_object({after}) AS after,
+                    {shared},
+                    u.{amount}::numeric AS amount_before,
+                    ({amount_after})::numeric AS amount_after,
+                    {counted} AS counted
+             FROM {table} u {joins}
+             WHERE {eligible}",
+            key = rows.key.name,
+            before = record(&checked, "u"),
+            after = becomes.join(", "),
+            shared = shared(&rows),
+            amount = rows.amount,
+            counted = rows.counts.map_or("false".to_owned(), |counts| of_row(counts, "u")),
+            table = rows.table,
+            joins = joins(&rows),
+        );
+        Self { rows, source, checked, writes, stamps, eligible, leaves_none: true }
+    }
+
+    /// The rows that still are as `run` left them become what they were before it.
+    pub fn undo(rows: Rows, run: i64) -> Self {
+        let mut writes: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
+        writes.extend(stamped(&rows));
+        let before: Vec<String> =
+            writes.iter().map(|Column { name, .. }| format!("'{name}', c.before -> '{name}'")).collect();
+        let source = format!(
+            "SELECT c.key,
+                    {now} AS before,
+                    jsonb_build_object({before}) AS after,
+                    {shared},
+                    u.{amount}::numeric AS amount_before,
+                    (c.before ->> '{amount}')::numeric AS amount_after,
+                    false AS counted
+             FROM migrate.repair_change c
+             JOIN {table} u ON u.{key} = c.key::{key_type} {joins}
+             WHERE c.run_id = {run} AND c.applied_at IS NOT NULL AND {now} = c.after",
+            now = record(&writes, "u"),
+            before = before.join(", "),
+            shared = shared(&rows),
+            amount = rows.amount,
+            table = rows.table,
+            key = rows.key.name,
+            key_type = rows.key.sql_type,
+            joins = joins(&rows),
+        );
+        let checked = writes.clone();
+        Self { rows, source, checked, writes, stamps: Vec::new(), eligible: "true".to_owned(), leaves_none: false }
+    }
+
+    /// One pass: the lines of a finding, and first of all their total with the digest. With a run, it also writes its
+    /// journal. `$1` goes into the digest.
+    pub fn look(&self, journal_of: Option<i64>) -> String {
+        let journal = journal_of.map_or_else(String::new, |run| {
+            format!(
+                ",
+                 journalled AS (
+                     INSERT INTO migrate.repair_change (run_id, n, key, before, after)
+                     SELECT {run}, row_number() OVER (ORDER BY c.at, c.key), c.key, c.before, c.after
+                     FROM candidates c
+                 )"
+            )
+        });
+        format!(
+            "WITH candidates AS MATERIALIZED ({source}){journal}
+             SELECT c.owner, c.day, count(*), coalesce(sum(c.amount_before), 0)::text,
+                    coalesce(sum(c.amount_after), 0)::text, count(*) FILTER (WHERE c.counted),
+                    to_json(min(c.at)) #>> '{{}}', to_json(max(c.at)) #>> '{{}}',
+                    CASE WHEN grouping(c.day) = 1 THEN left(encode(sha256(convert_to(concat_ws(
+                        '/', $1::text, count(*), sum(hashtextextended(c.key || c.before::text || c.after::text, 0)::numeric)
+                    ), 'UTF8')), 'hex'), 12) END
+             FROM candidates c
+             GROUP BY GROUPING SETS ((c.owner, c.day), ())
+             ORDER BY grouping(c.day) DESC, c.owner, c.day",
+            source = self.source
+        )
+    }
+
+    /// Takes the next batch of run `$1` behind row `$2`, of at most `$3` rows, and locks whatever nobody else has
+    /// locked: the last row, then those locked, held by others, gone.
+    pub fn lock(&self) -> String {
+        let Rows { table, key, .. } = &self.rows;
+        format!(
+            "WITH batch AS MATERIALIZED (
+                 SELECT c.n, c.key::{key_type} AS key
+                 FROM migrate.repair_change c
+                 WHERE c.run_id = $1 AND c.n > $2 AND c.applied_at IS NULL AND c.left_because IS NULL
+                 ORDER BY c.n
+                 LIMIT $3
+             ),
+             tried AS MATERIALIZED (
+                 SELECT b.n, b.key, l.locked
+                 FROM batch b
+                 LEFT JOIN LATERAL (
+                     SELECT true AS locked FROM {table} u WHERE u.{key} = b.key FOR NO KEY UPDATE SKIP LOCKED
+                 ) l ON true
+             ),
+             missed AS MATERIALIZED (
+                 SELECT t.n, EXISTS (SELECT FROM {table} u WHERE u.{key} = t.key) AS there
+                 FROM tried t
+                 WHERE t.locked IS NULL
+             )
+             SELECT (SELECT max(b.n) FROM batch b),
+                    coalesce((SELECT array_agg(t.n ORDER BY t.n) FROM tried t WHERE t.locked), '{{}}'),
+                    coalesce((SELECT array_agg(m.n ORDER BY m.n) FROM missed m WHERE m.there), '{{}}'),
+                    coalesce((SELECT array_agg(m.n ORDER BY m.n) FROM missed m WHERE NOT m.there), '{{}}')",
+            key_type = key.sql_type,
+            key = key.name,
+        )
+    }
+
+    /// Changes those of rows `$2` of run `$1` that are as they were: their numbers.
+    pub fn apply(&self) -> String {
+        let Rows { table, key, .. } = &self.rows;
+        let mut sets = String::new();
+        for Column { name, sql_type } in &self.writes {
+            let _ = write!(sets, "{name} = (b.after ->> '{name}')::{sql_type}, ");
+        }
+        for name in &self.stamps {
+            let _ = write!(sets, "{name} = now(), ");
+        }
+        format!(
+            "WITH batch AS MATERIALIZED (
+                 SELECT c.n, c.key::{key_type} AS key, c.before, c.after
+                 FROM migrate.repair_change c
+                 WHERE c.run_id = $1 AND c.n = ANY ($2::bigint[])
+             ),
+             applied AS (
+                 UPDATE {table} u
+                 SET {sets}
+                 FROM batch b
+                 WHERE u.{key} = b.key AND {checked} = b.before AND ({eligible})
+                 RETURNING b.n
+             )
+             SELECT coalesce(array_agg(a.n), '{{}}') FROM applied a",
+            key_type = key.sql_type,
+            key = key.name,
+            sets = sets.trim_end_matches(", "),
+            checked = record(&self.checked, "u"),
+            eligible = self.eligible,
+        )
+    }
+
+    /// Keeps in the journal of run `$1` that rows `$2` were changed, rows `$3` left because they had changed, and rows
+    /// `$4` because they are gone.
+    pub fn keep(&self) -> String {
+        let stamps: Vec<String> = self.stamps.iter().map(|name| format!("'{name}', now()")).collect();
+        format!(
+            "WITH gone AS (
+                 UPDATE migrate.repair_change SET left_because = 'gone' WHERE run_id = $1 AND n = ANY ($4::bigint[])
+             ),
+             changed AS (
+                 UPDATE migrate.repair_change SET left_because = 'changed' WHERE run_id = $1 AND n = ANY ($3::bigint[])
+             )
+             UPDATE migrate.repair_change
+             SET applied_at = now(), after = after || jsonb_build_object({})
+             WHERE run_id = $1 AND n = ANY ($2::bigint[])",
+            stamps.join(", ")
+        )
+    }
+
+    /// What the journal of run `$1` adds up to: changed rows with their sums, rows left for either reason, rows not
+    /// reached.
+    pub fn sums(&self) -> String {
+        let amount = self.rows.amount;
+        let counted =
+            self.rows.counts.filter(|_| self.leaves_none).map_or("false".to_owned(), |counts| self.of_journal(counts));
+        format!(
+            "SELECT count(*) FILTER (WHERE c.applied_at IS NOT NULL),
+                    coalesce(sum((c.before ->> '{amount}')::numeric) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
+                    coalesce(sum((c.after ->> '{amount}')::numeric) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
+                    count(*) FILTER (WHERE c.applied_at IS NOT NULL AND {counted}),
+                    count(*) FILTER (WHERE c.left_because = 'changed'),
+                    count(*) FILTER (WHERE c.left_because = 'gone'),
+                    count(*) FILTER (WHERE c.applied_at IS NULL AND c.left_because IS NULL)
+             FROM migrate.repair_change c
+             WHERE c.run_id = $1"
+        )
+    }
+
+    /// Rows that still are wrong; none if this change cannot leave any.
+    pub fn left_over(&self) -> Option<String> {
+        let Self { rows: Rows { table, .. }, eligible, .. } = self;
+        self.leaves_none.then(|| format!("SELECT count(*) FROM {table} u WHERE {eligible}"))
+    }
+
+    /// Rows of run `$1` that are no longer as it left them, and rows that are gone.
+    pub fn since(rows: &Rows) -> String {
+        let mut columns: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
+        columns.extend(stamped(rows));
+        format!(
+            "SELECT count(*) FILTER (WHERE u.{key} IS NOT NULL AND {now} <> c.after),
+                    count(*) FILTER (WHERE u.{key} IS NULL)
+             FROM migrate.repair_change c
+             LEFT JOIN {table} u ON u.{key} = c.key::{key_type}
+             WHERE c.run_id = $1 AND c.applied_at IS NOT NULL",
+            key = rows.key.name,
+            key_type = rows.key.sql_type,
+            table = rows.table,
+            now = record(&columns, "u"),
+        )
+    }
+
+    /// Who has locked any of rows `$2` of run `$1`: the transaction that stands in the row itself.
+    pub fn holder(&self) -> String {
+        let Rows { table, key, .. } = &self.rows;
+        format!(
+            "SELECT l.pid, a.application_name, host(a.client_addr), coalesce(a.xact_start, a.backend_start)
+             FROM migrate.repair_change c
+             JOIN {table} u ON u.{key} = c.key::{key_type}
+             JOIN pg_catalog.pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = u.xmax AND l.granted
+             LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+             WHERE c.run_id = $1 AND c.n = ANY ($2::bigint[]) AND l.pid IS NOT NULL
+             ORDER BY 4 NULLS LAST
+             LIMIT 1",
+            key = key.name,
+            key_type = key.sql_type,
+        )
+    }
+
+    /// The oldest transaction that has a write lock on the table and began before `$1`.
+    pub fn straggler(&self) -> String {
+        format!(
+            "SELECT l.pid, a.application_name, host(a.client_addr), a.xact_start
+             FROM pg_catalog.pg_locks l
+             JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+             WHERE l.locktype = 'relation'
+               AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+               AND l.relation = '{}'::regclass
+               AND l.mode = 'RowExclusiveLock'
+               AND l.pid <> pg_catalog.pg_backend_pid()
+               AND a.xact_start < $1::text::timestamptz
+             ORDER BY a.xact_start
+             LIMIT 1",
+            self.rows.table
+        )
+    }
+
+    /// The buckets of rows `$2` of run `$1`, put into the queue of the hourly rollup, for databases whose triggers do
+    /// not report a change that leaves `updated_at` in the past.
+    pub fn enqueue(&self) -> String {
+        let Rows { table, key, .. } = &self.rows;
+        format!(
+            "INSERT INTO task_usage_hourly_dirty AS d (
+                 bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model, enqueued_at
+             )
+             SELECT DISTINCT task_usage_hour_bucket(u.created_at), a.workspace_id, t.runtime_id, t.agent_id, i.project_id,
+                    u.provider, u.model, now()
+             FROM migrate.repair_change c
+             JOIN {table} u ON u.{key} = c.key::{key_type}
+             JOIN agent_task_queue t ON t.id = u.task_id AND t.runtime_id IS NOT NULL
+             JOIN agent a ON a.id = t.agent_id
+             LEFT JOIN issue i ON i.id = t.issue_id
+             WHERE c.run_id = $1 AND c.n = ANY ($2::bigint[])
+             ORDER BY 1, 2, 3, 4, 5, 6, 7
+             ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET
+                 enqueued_at = least(d.enqueued_at, excluded.enqueued_at)",
+            key = key.name,
+            key_type = key.sql_type,
+        )
+    }
+
+    /// Whether rows get back a time in the past.
+    pub fn restores_times(&self) -> bool {
+        self.stamps.is_empty() && !self.rows.stamps.is_empty()
+    }
+
+    fn of_journal(&self, expression: &str) -> String {
+        self.checked.iter().fold(expression.to_owned(), |text, Column { name, sql_type }| {
+            text.replace(&format!("{{{name}}}"), &format!("(c.before ->> '{name}')::{sql_type}"))
+        })
+    }
+}
+
+fn stamped(rows: &Rows) -> impl Iterator<Item = Column> + '_ {
+    rows.stamps.iter().map(|name| Column::new(name, "timestamptz"))
+}
+
+/// An expression about the row `alias`.
+fn of_row(expression: &str, alias: &str) -> String {
+    expression.replace('{', &format!("{alias}.")).replace('}', "")
+}
+
+fn record(columns: &[Column], alias: &str) -> String {
+    let pairs: Vec<String> = columns.iter().map(|Column { name, .. }| format!("'{name}', {alias}.{name}")).collect();
+    format!("jsonb_build_object({})", pairs.join(", "))
+}
+
+fn joins(rows: &Rows) -> &'static str {
+    rows.owner.map_or("", |owner| owner.joins)
+}
+
+/// What every source says about a row.
+fn shared(rows: &Rows) -> String {
+    let at = rows.at;
+    format!(
+        "{}::text AS owner, ((u.{at} AT TIME ZONE 'UTC')::date)::text AS day, u.{at} AS at",
+        rows.owner.map_or("NULL", |owner| owner.expression)
+    )
+}
