@@ -2,10 +2,9 @@
 
 use std::fmt::Write as _;
 
+use crate::common::chart::HEAD;
 use crate::measure::{Cell, Shape};
 
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 420.0;
 /// Distinguishable for everybody, and in print.
 const COLORS: [(Shape, &str); 2] = [(Shape::Sparse, "#0072b2"), (Shape::Dense, "#d55e00")];
 
@@ -101,13 +100,7 @@ pub fn draw(cells: &[Cell]) -> String {
         logarithmic: false,
     };
 
-    let mut svg = format!(
-        r##"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">
-<style>.title {{ font-size: 15px; font-weight: bold }} .end {{ text-anchor: end }} .middle {{ text-anchor: middle }}
-.grid {{ stroke: #ddd }} .axis {{ stroke: #444 }}</style>
-<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>
-"##
-    );
+    let mut svg = HEAD.to_owned();
     let above: Vec<f64> = decades.into_iter().filter(|decade| (low..=most * 1.3).contains(decade)).collect();
     walk.axes(&mut svg, "Walk over a year, and its floor", &rows, &above, "s");
     let steps: Vec<f64> = (0..=20).map(|n| f64::from(n) * step).filter(|value| *value <= tick.y.1).collect();

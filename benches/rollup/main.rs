@@ -8,25 +8,22 @@
 //! - `BENCH_PUBLISH=1` also brings `docs/performance.md`, its chart and its data up to date
 
 mod chart;
+#[path = "../common/mod.rs"]
+mod common;
 mod measure;
 mod report;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
+use common::Outcome;
 use measure::Shape;
 use report::Report;
 
 const SIZES: [u64; 4] = [100_000, 400_000, 1_000_000, 4_000_000];
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> Outcome<()> {
-    let sizes: Vec<u64> = match std::env::var("BENCH_SIZES") {
-        Ok(sizes) => sizes.split(',').map(str::parse).collect::<Result<_, _>>()?,
-        Err(_) => SIZES.to_vec(),
-    };
+    let sizes = common::sizes(&SIZES)?;
     let shapes = match std::env::var("BENCH_SHAPES").as_deref() {
         Ok("sparse") => vec![Shape::Sparse],
         Ok("dense") => vec![Shape::Dense],
@@ -34,8 +31,8 @@ async fn main() -> Outcome<()> {
         Err(_) => vec![Shape::Sparse, Shape::Dense],
     };
 
-    let server = start_server()?;
-    let mut report = Report::new(measure::server_version(&server).await?);
+    let server = common::start_server()?;
+    let mut report = Report::new(common::server_version(&server).await?);
     for shape in shapes {
         for &rows in &sizes {
             eprintln!("{} {rows} rows", shape.name());
@@ -55,19 +52,4 @@ async fn main() -> Outcome<()> {
         println!("docs/performance.md, its chart and its data are up to date");
     }
     Ok(())
-}
-
-/// A server with stock settings that goes away with this process: the URL of its first database.
-fn start_server() -> Outcome<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("script/server");
-    let me = std::process::id().to_string();
-    let folder: PathBuf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{me}"));
-    if !Command::new(&script).arg("install").status()?.success() {
-        return Err("no PostgreSQL to measure".into());
-    }
-    let started = Command::new(&script).arg("start").arg(&folder).args(["--while", &me]).output()?;
-    if !started.status.success() {
-        return Err(String::from_utf8_lossy(&started.stderr).into());
-    }
-    Ok(String::from_utf8(started.stdout)?.trim().to_owned())
 }

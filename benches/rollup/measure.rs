@@ -1,15 +1,13 @@
 //! Measuring one number of rows in one shape.
 
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use migrate::CancellationToken;
-use migrate::db::{Connection, Connector, Database, Error, Waiting};
-use migrate::usage::{self, CompareHost, Difference, Resume, Scope, Tick, WalkHost, WalkOptions};
+use migrate::db::{Connection, Error, Waiting};
+use migrate::usage::{self, Resume, Tick, WalkHost, WalkOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::Outcome;
+use crate::common::{Outcome, assert_exact, connect, load_usage, median, migrate, timed, with_database};
 
 /// How many usage rows share a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,40 +84,15 @@ const WRITE_ROUNDS: usize = 9;
 const SINGLE_WRITES: usize = 3000;
 const BULK_WRITES: usize = 20_000;
 
-pub async fn server_version(url: &str) -> Outcome<String> {
-    let connection = connect(url).await?;
-    Ok(connection.query_one("SELECT split_part(current_setting('server_version'), ' ', 1)", &[]).await?.get(0))
-}
-
-async fn connect(url: &str) -> Outcome<Connection> {
-    Ok(Connector::new(Database::from_url(url)?, CancellationToken::new()).connect("bench").await?)
-}
-
-fn migrate(url: &str, target: &str) -> Outcome<()> {
-    let status = Command::new(env!("CARGO_BIN_EXE_migrate"))
-        .args(["up", "-q", "--target", target])
-        .env("DATABASE_URL", url)
-        .stdin(Stdio::null())
-        .status()?;
-    if status.success() { Ok(()) } else { Err(format!("migrate up --target {target} failed").into()) }
-}
-
 pub async fn cell(server: &str, shape: Shape, rows: u64) -> Outcome<(Cell, Option<Writes>)> {
     let name = format!("{}_{rows}", shape.name());
-    let (prefix, _) = server.rsplit_once('/').ok_or("a URL with a database")?;
-    let url = format!("{prefix}/{name}");
+    let url = with_database(server, &name)?;
     let admin = connect(server).await?;
     admin.batch(&format!("CREATE DATABASE {name}")).await?;
 
     migrate(&url, "72")?;
     let connection = connect(&url).await?;
-    let load = format!(
-        "SET session_replication_role TO replica; SET bench.rows = '{rows}'; SET bench.per_bucket = '{}'; {};
-         RESET session_replication_role",
-        shape.rows_per_bucket(),
-        include_str!("usage.sql")
-    );
-    connection.batch(&load).await?;
+    load_usage(&connection, rows, shape.rows_per_bucket(), 0.0).await?;
     migrate(&url, "102")?;
     // The floor gets its best plan, and nothing happens to the statistics in between. Ours does not ask for them.
     for table in ["task_usage", "agent_task_queue", "agent", "issue", "task_usage_hourly"] {
@@ -174,18 +147,6 @@ pub async fn cell(server: &str, shape: Shape, rows: u64) -> Outcome<(Cell, Optio
         walks,
     };
     Ok((cell, writes))
-}
-
-async fn timed(work: impl Future<Output = Result<(), Error>>) -> Outcome<f64> {
-    let started = Instant::now();
-    work.await?;
-    Ok(started.elapsed().as_secs_f64())
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len().is_multiple_of(2) { f64::midpoint(values[middle - 1], values[middle]) } else { values[middle] }
 }
 
 async fn floor(connection: &Connection) -> Outcome<f64> {
@@ -346,15 +307,6 @@ async fn write_some(connection: &Connection, write: Write) -> Outcome<f64> {
     }
 }
 
-async fn assert_exact(url: &str) -> Outcome<()> {
-    let connector = Connector::new(Database::from_url(url)?, CancellationToken::new());
-    let found = usage::compare(&connector, Scope::default(), &Quiet).await?;
-    if found.wrong() + found.waiting > 0 || found.buckets == 0 {
-        return Err(format!("the walk left the rollup wrong: {found:?}").into());
-    }
-    Ok(())
-}
-
 /// Nobody watches, and nothing is resumed.
 struct Quiet;
 
@@ -371,10 +323,4 @@ impl WalkHost for Quiet {
     async fn clear(&self, _: &Connection) -> Result<(), Error> {
         Ok(())
     }
-}
-
-impl CompareHost for Quiet {
-    fn progress(&self, _: u64, _: u64, _: u64) {}
-    fn difference(&self, _: &Difference) {}
-    fn waiting(&self, _: Waiting) {}
 }

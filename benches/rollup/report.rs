@@ -7,12 +7,11 @@ use migrate::usage::grouped;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::Outcome;
 use crate::chart;
+use crate::common::{Outcome, machine, publish_table};
 use crate::measure::{Cell, Compared, Writes};
 
-const BEGIN: &str = "<!-- measured by: cargo bench --bench rollup -->";
-const END: &str = "<!-- end of what was measured -->";
+const BENCH: &str = "rollup";
 
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Report {
@@ -98,13 +97,7 @@ impl Report {
         self.cells.sort_by_key(|cell| (cell.shape.name() == "dense", cell.rows));
         self.writes.sort_by_key(|writes| (writes.shape.name() == "dense", writes.rows));
         self.write(&folder)?;
-        let page = docs.join("performance.md");
-        let text = std::fs::read_to_string(&page)?;
-        let (before, rest) =
-            text.split_once(BEGIN).ok_or("docs/performance.md lacks the mark where the table begins")?;
-        let (_, after) = rest.split_once(END).ok_or("docs/performance.md lacks the mark where the table ends")?;
-        std::fs::write(page, format!("{before}{BEGIN}\n\n{}\n{END}{after}", self.table()))?;
-        Ok(())
+        publish_table(docs, BENCH, &self.table())
     }
 }
 
@@ -112,19 +105,4 @@ fn compared(Compared { with_triggers, without, cost }: Compared) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rows per second")]
     let [with_triggers, without] = [with_triggers, without].map(|rows| grouped(rows as u64));
     format!("{with_triggers} / {without}, time {:+.1} %", (cost - 1.0) * 100.0)
-}
-
-fn machine() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let field = |text: &str, name: &str| {
-        let line = text.lines().find(|line| line.starts_with(name));
-        line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
-    };
-    let cpu = field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".to_owned());
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let memory = field(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
-    let memory = memory.split(' ').next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0).div_ceil(1024 * 1024);
-    let system = read("/etc/os-release");
-    let system = system.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown system");
-    format!("{cores} cores of {cpu}, {memory} GiB, {}", system.trim_matches('"'))
 }

@@ -173,6 +173,7 @@ impl Execution {
             max_lag: self.max_lag,
             lock_wait,
             rebuild_rollup,
+            with_lines: self.report.is_some(),
         }
     }
 

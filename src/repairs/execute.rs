@@ -3,13 +3,15 @@
 //! Who else may run: the application, which writes and deletes the same rows; ticks and windows of the rollup; older
 //! programs that hold its lock. At each point they see rows that are right or not yet, never half a batch. A row that
 //! somebody has locked is passed over and tried again, so nobody waits for us for longer than a batch, and we wait for
-//! nobody while we hold anything. A row is compared with its before-image when it is locked, so whatever was committed
-//! since the inspection is seen. When we die, the batch is rolled back, journal included, and the next execution goes on
+//! nobody for longer than an instant while we hold anything. A row is compared with its before-image when it is locked, so
+//! whatever was committed since the inspection is seen. When we die, the batch is rolled back, journal included, and the next execution goes on
 //! with the rows that are not marked.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
 use super::RepairError;
 use super::event::{RepairEvent, RepairObserver};
@@ -18,7 +20,7 @@ use super::gate::Authorised;
 use super::journal::{self, RunState, Sums};
 use super::lag::Replicas;
 use super::repair::Names;
-use super::statements::{Change, PINS};
+use super::statements::{BATCH, Change, Detail};
 use crate::db::{self, Connection, Holder, Transaction};
 use crate::usage;
 
@@ -29,6 +31,10 @@ const ROLL_UP_EVERY: u64 = 10_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// A batch that meets a locked row waits for it no longer than this, well under the second after which PostgreSQL looks
+/// for deadlocks: where we and the application have locked each other out, it is we who step back.
+const BRIEFLY: &str = "SET LOCAL lock_timeout TO '100ms'";
 
 /// How a repair goes about it.
 #[derive(Clone, Debug)]
@@ -45,6 +51,8 @@ pub struct Pacing {
     pub lock_wait: Duration,
     /// Bring what was changed into the hourly rollup.
     pub rebuild_rollup: bool,
+    /// Let the finding of an execution say whose rows these are, and of which day, as that of a dry run does. For a report.
+    pub with_lines: bool,
 }
 
 impl Default for Pacing {
@@ -57,11 +65,16 @@ impl Default for Pacing {
             max_lag: None,
             lock_wait: Duration::from_mins(10),
             rebuild_rollup: true,
+            with_lines: false,
         }
     }
 }
 
 impl Pacing {
+    pub(super) fn detail(&self) -> Detail {
+        if self.with_lines { Detail::Lines } else { Detail::Totals }
+    }
+
     fn pause_until(&self, deadline: Option<Instant>) -> Duration {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         self.sleep_between_batches.min(left.unwrap_or(Duration::MAX))
@@ -197,6 +210,13 @@ struct Batch {
     held: Vec<i64>,
 }
 
+/// What to do about rows that somebody else has locked.
+#[derive(Clone, Copy)]
+enum Locked {
+    Wait,
+    PassOver,
+}
+
 enum End {
     AllReached,
     HeldByOthers(Vec<i64>),
@@ -323,28 +343,54 @@ impl Execution<'_> {
         Ok(Some(batch))
     }
 
+    /// The rows behind `cursor`, in one transaction. Locked rows are rare, and locking all rows beforehand costs nearly as
+    /// much as changing them; so a lock is only waited for, for an instant, and if that does not help, the batch begins
+    /// again and passes over what is locked.
     async fn batch(&self, progress: &Progress, cursor: i64) -> Result<Option<Batch>, RepairError> {
+        match self.try_batch(progress, cursor, Locked::Wait).await {
+            Err(RepairError::Database(error)) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
+                self.try_batch(progress, cursor, Locked::PassOver).await
+            }
+            result => result,
+        }
+    }
+
+    async fn try_batch(&self, progress: &Progress, cursor: i64, locked: Locked) -> Result<Option<Batch>, RepairError> {
         let run = progress.run;
         let transaction = self.begin().await?;
-        transaction.batch(PINS).await?;
+        transaction.batch(BATCH).await?;
         let limit = i64::from(self.pacing.batch_size);
-        let row = transaction.query_one(&self.change.lock(), &[&run, &cursor, &limit]).await?;
-        let Some(last) = row.get::<_, Option<i64>>(0) else {
+        let (all, mine, applied) = match locked {
+            Locked::Wait => {
+                transaction.batch(BRIEFLY).await?;
+                let sql = self.change.apply_next();
+                let row = transaction.as_role(self.role, transaction.query_one(&sql, &[&run, &cursor, &limit])).await?;
+                let [all, applied] = numbers(&row);
+                (all.clone(), all, applied)
+            }
+            Locked::PassOver => {
+                let [all, mine] = numbers(&transaction.query_one(&self.change.lock(), &[&run, &cursor, &limit]).await?);
+                let sql = self.change.apply_locked();
+                let row = transaction.as_role(self.role, transaction.query_one(&sql, &[&run, &mine])).await?;
+                let [_, applied] = numbers(&row);
+                (all, mine, applied)
+            }
+        };
+        let Some(last) = all.last().copied() else {
             transaction.rollback().await;
             return Ok(None);
         };
-        let (locked, held, gone): (Vec<i64>, Vec<i64>, Vec<i64>) = (row.get(1), row.get(2), row.get(3));
-        let mut applied: Vec<i64> = Vec::new();
-        if !locked.is_empty() {
-            let sql = self.change.apply();
-            let row = transaction.as_role(self.role, transaction.query_one(&sql, &[&run, &locked])).await?;
-            applied = row.get(0);
-            applied.sort_unstable();
-            if progress.rollup.enqueues() {
-                transaction.as_role(self.role, transaction.execute(&self.change.enqueue(), &[&run, &applied])).await?;
-            }
+        let not_applied = without(&all, &applied);
+        let gone: Vec<i64> = if not_applied.is_empty() {
+            Vec::new()
+        } else {
+            transaction.query_one(&self.change.gone(), &[&run, &not_applied]).await?.get(0)
+        };
+        let held = without(&without(&all, &mine), &gone);
+        let changed = without(&without(&mine, &applied), &gone);
+        if progress.rollup.enqueues() && !applied.is_empty() {
+            transaction.as_role(self.role, transaction.execute(&self.change.enqueue(), &[&run, &applied])).await?;
         }
-        let changed: Vec<i64> = locked.into_iter().filter(|n| applied.binary_search(n).is_err()).collect();
         transaction.execute(&self.change.keep(), &[&run, &applied, &changed, &gone]).await?;
         if !applied.is_empty() {
             journal::to_be_rolled_up(&transaction, run).await?;
@@ -473,6 +519,16 @@ impl Execution<'_> {
         let repair = self.repair.to_owned();
         (self.observer)(RepairEvent::RepairProgress { run, repair, unit: "rows", done, total, per_second, eta });
     }
+}
+
+/// The two lists of numbers that a batch's statements return.
+fn numbers(row: &Row) -> [Vec<i64>; 2] {
+    [row.get(0), row.get(1)]
+}
+
+/// What of `all` is not in `some`. Both are in order.
+fn without(all: &[i64], some: &[i64]) -> Vec<i64> {
+    all.iter().copied().filter(|n| some.binary_search(n).is_err()).collect()
 }
 
 /// A sum as the server writes it.

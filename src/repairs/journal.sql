@@ -51,7 +51,7 @@ CREATE TABLE IF NOT EXISTS migrate.repair_change (
     CONSTRAINT repair_change_key PRIMARY KEY (run_id, n),
     CONSTRAINT repair_change_left
         CHECK (left_because IS NULL OR (left_because IN ('changed', 'gone') AND applied_at IS NULL))
-) WITH (fillfactor = 50);
+) WITH (fillfactor = 45);
 
 COMMENT ON TABLE migrate.repair_change IS
     'Every row that a repair found, as it was and as the repair left it. Taken before the first row was changed.';

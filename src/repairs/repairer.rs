@@ -14,7 +14,7 @@ use super::journal::{self, Opening, Run, RunState};
 use super::rebuild::RebuildContext;
 use super::registry::{AnyRebuild, AnyRepair, Entry};
 use super::repair::Rows;
-use super::statements::Change;
+use super::statements::{Change, Detail, ROOM};
 use super::{RepairError, Repairs};
 use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock};
 use crate::engine::{Forecast, Outcome};
@@ -115,7 +115,7 @@ impl Repairer {
         let found = match self.entry(name)? {
             Entry::Rows(repair) => {
                 let task = repair_task(&connection, repair.as_ref(), arguments).await?;
-                let mut finding = look(&connection, &task, None).await?;
+                let mut finding = look(&connection, &task, Detail::Lines, None).await?;
                 finding.unfinished = journal::unfinished(&connection, name, arguments).await?;
                 Found::Rows(finding)
             }
@@ -164,7 +164,7 @@ impl Repairer {
     pub async fn undo_dry_run(&self, run: i64) -> Result<(Rows, Finding), RepairError> {
         let connection = self.connector.clone().read_only().connect("migrate: repair undo, dry run").await?;
         let task = self.undo_task(&connection, run).await?;
-        let mut finding = look(&connection, &task, None).await?;
+        let mut finding = look(&connection, &task, Detail::Lines, None).await?;
         finding.unfinished = journal::unfinished(&connection, UNDO, &task.arguments).await?;
         connection.close().await;
         Ok((task.change.rows, finding))
@@ -235,7 +235,9 @@ impl Repairer {
         let unfinished = journal::unfinished(session, task.name, &task.arguments).await?;
         let (finding, authorised) = if let Some(unfinished) = unfinished {
             journal::prepare(session, role.as_deref()).await?;
-            let finding = look(session, task, None).await?;
+            let transaction = session.begin().await?;
+            let finding = look(&transaction, task, pacing.detail(), None).await?;
+            transaction.rollback().await;
             let authorised = gate::resume(session, &unfinished, expected, finding.clone()).await?;
             (self.observer)(RepairEvent::RepairResumed {
                 run: unfinished.id,
@@ -245,7 +247,7 @@ impl Repairer {
             });
             (finding, authorised)
         } else {
-            let inspected = self.inspect(session, task, role.as_deref()).await?;
+            let inspected = self.inspect(session, task, pacing.detail(), role.as_deref()).await?;
             let finding = inspected.finding().clone();
             if finding.totals.rows == 0 && task.undoes.is_none() {
                 return Ok(Executed::NothingToDo(inspected.forget().await));
@@ -273,6 +275,7 @@ impl Repairer {
         &self,
         session: &'c Connection,
         task: &Task<'_>,
+        detail: Detail,
         role: Option<&str>,
     ) -> Result<Inspected<'c>, RepairError> {
         // Where nothing comes of it, the tables are not left behind either.
@@ -280,7 +283,7 @@ impl Repairer {
         journal::prepare(&transaction, role).await?;
         let Task { name, arguments, undoes, .. } = task;
         let run = journal::open(&transaction, &Opening { repair: name, arguments, undoes: *undoes }).await?;
-        let finding = look(&transaction, task, Some(run)).await?;
+        let finding = look(&transaction, task, detail, Some(run)).await?;
         Ok(Inspected::new(transaction, run, *undoes, finding))
     }
 
@@ -375,10 +378,16 @@ async fn repair_task(
     })
 }
 
-/// One pass over the rows; with a run, into its journal as well.
-async fn look(connection: &Connection, task: &Task<'_>, journal_of: Option<i64>) -> Result<Finding, RepairError> {
+/// One pass over the rows, in the open transaction; with a run, into its journal as well.
+async fn look(
+    connection: &Connection,
+    task: &Task<'_>,
+    detail: Detail,
+    journal_of: Option<i64>,
+) -> Result<Finding, RepairError> {
+    connection.batch(ROOM).await?;
     let stands_for = format!("{} {}", task.name, task.arguments);
-    let rows = connection.query(&task.change.look(journal_of), &[&stands_for]).await?;
+    let rows = connection.query(&task.change.look(detail, journal_of), &[&stands_for]).await?;
     let mut finding = Finding {
         lines: Vec::new(),
         totals: Totals::default(),

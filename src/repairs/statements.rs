@@ -1,15 +1,17 @@
 //! The SQL of a repair, made from what its author says about rows.
 //!
-//! A big table meets four of these statements: the look (one pass over the table), locking and correcting a batch (by
-//! key, planned with everything but index lookups switched off, so that statistics do not matter), and the final count
-//! (one pass).
+//! A big table meets the look (one pass), the batches (by key, planned with everything but index lookups switched off, so
+//! that statistics do not matter), and the final count (one pass).
 
 use std::fmt::Write as _;
 
 use super::repair::{Column, Rows};
 
-/// How a batch is planned, whatever the statistics say: a journal that was written a moment ago has none.
-pub(super) const PINS: &str = "
+/// How a batch is run. Its plan is the same whatever the statistics say: a journal that was written a moment ago has none.
+/// Its commit does not wait for the disk: should the server crash, rows and journal lose the same last batches, and the run
+/// goes on with them. The end of the run waits, and with it everything before.
+pub(super) const BATCH: &str = "
+    SET LOCAL synchronous_commit TO off;
     SET LOCAL enable_seqscan TO off;
     SET LOCAL enable_bitmapscan TO off;
     SET LOCAL enable_hashjoin TO off;
@@ -18,6 +20,24 @@ pub(super) const PINS: &str = "
     SET LOCAL max_parallel_workers_per_gather TO 0;
     SET LOCAL jit TO off";
 
+/// The next batch of run `$1` behind row `$2`, of at most `$3` rows.
+const NEXT: &str = "
+    SELECT c.n, c.key, c.before, c.after
+    FROM migrate.repair_change c
+    WHERE c.run_id = $1 AND c.n > $2 AND c.applied_at IS NULL AND c.left_because IS NULL
+    ORDER BY c.n
+    LIMIT $3";
+
+/// How much of a finding is wanted. Whom a row belongs to takes joins, and the lines take sorting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detail {
+    Totals,
+    Lines,
+}
+
+/// A look sorts and joins all the rows there are to repair, once; four megabytes are the stock setting.
+pub(super) const ROOM: &str = "SET LOCAL work_mem TO '64MB'";
+
 /// What is to be changed, and how it is found.
 #[derive(Clone, Debug)]
 pub(super) struct Change {
@@ -25,6 +45,8 @@ pub(super) struct Change {
     /// A query for the columns `key`, `before`, `after`, `owner`, `day`, `at`, `amount_before`, `amount_after` and
     /// `counted`.
     source: String,
+    /// The same without owner and day.
+    plain_source: String,
     /// What must still be as it was when the row is reached.
     checked: Vec<Column>,
     /// What is set from the journal.
@@ -52,8 +74,9 @@ impl Change {
             .collect();
         let amount = rows.corrects.iter().find(|(column, _)| column.name == rows.amount);
         let amount_after = amount.map_or_else(|| format!("u.{}", rows.amount), |(_, becomes)| of_row(becomes, "u"));
-        let source = format!(
-            "SELECT u.{key}::text AS key,
+        let source = |shared: &str, joins: &str| {
+            format!(
+                "SELECT u.{key}::text AS key,
                     {before} AS before,
                     jsonb_build_object({after}) AS after,
                     {shared},
@@ -62,16 +85,17 @@ impl Change {
                     {counted} AS counted
              FROM {table} u {joins}
              WHERE {eligible}",
-            key = rows.key.name,
-            before = record(&checked, "u"),
-            after = becomes.join(", "),
-            shared = shared(&rows),
-            amount = rows.amount,
-            counted = rows.counts.map_or("false".to_owned(), |counts| of_row(counts, "u")),
-            table = rows.table,
-            joins = joins(&rows),
-        );
-        Self { rows, source, checked, writes, stamps, eligible, leaves_none: true }
+                key = rows.key.name,
+                before = record(&checked, "u"),
+                after = becomes.join(", "),
+                amount = rows.amount,
+                counted = rows.counts.map_or("false".to_owned(), |counts| of_row(counts, "u")),
+                table = rows.table,
+            )
+        };
+        let plain_source = source(&at(&rows), "");
+        let source = source(&shared(&rows), joins(&rows));
+        Self { rows, source, plain_source, checked, writes, stamps, eligible, leaves_none: true }
     }
 
     /// The rows that still are as `run` left them become what they were before it.
@@ -80,8 +104,9 @@ impl Change {
         writes.extend(stamped(&rows));
         let before: Vec<String> =
             writes.iter().map(|Column { name, .. }| format!("'{name}', c.before -> '{name}'")).collect();
-        let source = format!(
-            "SELECT c.key,
+        let source = |shared: &str, joins: &str| {
+            format!(
+                "SELECT c.key,
                     {now} AS before,
                     jsonb_build_object({before}) AS after,
                     {shared},
@@ -91,22 +116,32 @@ impl Change {
              FROM migrate.repair_change c
              JOIN {table} u ON u.{key} = c.key::{key_type} {joins}
              WHERE c.run_id = {run} AND c.applied_at IS NOT NULL AND {now} = c.after",
-            now = record(&writes, "u"),
-            before = before.join(", "),
-            shared = shared(&rows),
-            amount = rows.amount,
-            table = rows.table,
-            key = rows.key.name,
-            key_type = rows.key.sql_type,
-            joins = joins(&rows),
-        );
+                now = record(&writes, "u"),
+                before = before.join(", "),
+                amount = rows.amount,
+                table = rows.table,
+                key = rows.key.name,
+                key_type = rows.key.sql_type,
+            )
+        };
+        let plain_source = source(&at(&rows), "");
+        let source = source(&shared(&rows), joins(&rows));
         let checked = writes.clone();
-        Self { rows, source, checked, writes, stamps: Vec::new(), eligible: "true".to_owned(), leaves_none: false }
+        Self {
+            rows,
+            source,
+            plain_source,
+            checked,
+            writes,
+            stamps: Vec::new(),
+            eligible: "true".to_owned(),
+            leaves_none: false,
+        }
     }
 
-    /// One pass: the lines of a finding, and first of all their total with the digest. With a run, it also writes its
-    /// journal. `$1` goes into the digest.
-    pub fn look(&self, journal_of: Option<i64>) -> String {
+    /// One pass: the lines of a finding, if they are wanted, after their total with the digest. With a run, it also
+    /// writes its journal. `$1` goes into the digest.
+    pub fn look(&self, detail: Detail, journal_of: Option<i64>) -> String {
         let journal = journal_of.map_or_else(String::new, |run| {
             format!(
                 ",
@@ -117,56 +152,64 @@ impl Change {
                  )"
             )
         });
+        let (source, sets) = match detail {
+            Detail::Lines => (&self.source, "(c.owner, c.day), ()"),
+            Detail::Totals => (&self.plain_source, "()"),
+        };
         format!(
             "WITH candidates AS MATERIALIZED ({source}){journal}
-             SELECT c.owner, c.day, count(*), coalesce(sum(c.amount_before), 0)::text,
+             SELECT {line}, count(*), coalesce(sum(c.amount_before), 0)::text,
                     coalesce(sum(c.amount_after), 0)::text, count(*) FILTER (WHERE c.counted),
                     to_json(min(c.at)) #>> '{{}}', to_json(max(c.at)) #>> '{{}}',
-                    CASE WHEN grouping(c.day) = 1 THEN left(encode(sha256(convert_to(concat_ws(
-                        '/', $1::text, count(*), sum(hashtextextended(c.key || c.before::text || c.after::text, 0)::numeric)
+                    CASE WHEN {total} THEN left(encode(sha256(convert_to(concat_ws(
+                        '/', $1::text, count(*),
+                        sum(hashtextextended(c.key, jsonb_hash_extended(c.before, 0))::numeric),
+                        sum(c.amount_after)
                     ), 'UTF8')), 'hex'), 12) END
              FROM candidates c
-             GROUP BY GROUPING SETS ((c.owner, c.day), ())
-             ORDER BY grouping(c.day) DESC, c.owner, c.day",
-            source = self.source
+             GROUP BY GROUPING SETS ({sets})
+             ORDER BY {order}",
+            line = if detail == Detail::Lines { "c.owner, c.day" } else { "NULL::text, NULL::text" },
+            total = if detail == Detail::Lines { "grouping(c.day) = 1" } else { "true" },
+            order = if detail == Detail::Lines { "grouping(c.day) DESC, c.owner, c.day" } else { "1" },
         )
     }
 
-    /// Takes the next batch of run `$1` behind row `$2`, of at most `$3` rows, and locks whatever nobody else has
-    /// locked: the last row, then those locked, held by others, gone.
+    /// Locks the rows of the next batch of run `$1` behind row `$2`, of at most `$3` rows, which nobody else has locked:
+    /// the numbers of the batch, and of those locked.
     pub fn lock(&self) -> String {
         let Rows { table, key, .. } = &self.rows;
         format!(
-            "WITH batch AS MATERIALIZED (
-                 SELECT c.n, c.key::{key_type} AS key
-                 FROM migrate.repair_change c
-                 WHERE c.run_id = $1 AND c.n > $2 AND c.applied_at IS NULL AND c.left_because IS NULL
-                 ORDER BY c.n
-                 LIMIT $3
-             ),
+            "WITH batch AS MATERIALIZED ({NEXT}),
              tried AS MATERIALIZED (
-                 SELECT b.n, b.key, l.locked
+                 SELECT b.n, l.locked
                  FROM batch b
                  LEFT JOIN LATERAL (
-                     SELECT true AS locked FROM {table} u WHERE u.{key} = b.key FOR NO KEY UPDATE SKIP LOCKED
+                     SELECT true AS locked FROM {table} u WHERE u.{key} = b.key::{key_type} FOR NO KEY UPDATE SKIP LOCKED
                  ) l ON true
-             ),
-             missed AS MATERIALIZED (
-                 SELECT t.n, EXISTS (SELECT FROM {table} u WHERE u.{key} = t.key) AS there
-                 FROM tried t
-                 WHERE t.locked IS NULL
              )
-             SELECT (SELECT max(b.n) FROM batch b),
-                    coalesce((SELECT array_agg(t.n ORDER BY t.n) FROM tried t WHERE t.locked), '{{}}'),
-                    coalesce((SELECT array_agg(m.n ORDER BY m.n) FROM missed m WHERE m.there), '{{}}'),
-                    coalesce((SELECT array_agg(m.n ORDER BY m.n) FROM missed m WHERE NOT m.there), '{{}}')",
-            key_type = key.sql_type,
+             SELECT coalesce(array_agg(t.n ORDER BY t.n), '{{}}'),
+                    coalesce(array_agg(t.n ORDER BY t.n) FILTER (WHERE t.locked), '{{}}')
+             FROM tried t",
             key = key.name,
+            key_type = key.sql_type,
         )
     }
 
-    /// Changes those of rows `$2` of run `$1` that are as they were: their numbers.
-    pub fn apply(&self) -> String {
+    /// Changes those rows of the next batch of run `$1` behind row `$2`, of at most `$3` rows, that are as they were:
+    /// the numbers of the batch, and of those changed. Waits for whoever has one of them locked.
+    pub fn apply_next(&self) -> String {
+        self.apply(NEXT)
+    }
+
+    /// The same for rows `$2` of run `$1`.
+    pub fn apply_locked(&self) -> String {
+        let these =
+            format!("SELECT c.n, c.key, c.before, c.after FROM migrate.repair_change c WHERE {}", of_batch("c", "$2"));
+        self.apply(&these)
+    }
+
+    fn apply(&self, batch: &str) -> String {
         let Rows { table, key, .. } = &self.rows;
         let mut sets = String::new();
         for Column { name, sql_type } in &self.writes {
@@ -176,24 +219,35 @@ impl Change {
             let _ = write!(sets, "{name} = now(), ");
         }
         format!(
-            "WITH batch AS MATERIALIZED (
-                 SELECT c.n, c.key::{key_type} AS key, c.before, c.after
-                 FROM migrate.repair_change c
-                 WHERE c.run_id = $1 AND c.n = ANY ($2::bigint[])
-             ),
+            "WITH batch AS MATERIALIZED ({batch}),
              applied AS (
                  UPDATE {table} u
                  SET {sets}
                  FROM batch b
-                 WHERE u.{key} = b.key AND {checked} = b.before AND ({eligible})
+                 WHERE u.{key} = b.key::{key_type} AND {checked} = b.before AND ({eligible})
                  RETURNING b.n
              )
-             SELECT coalesce(array_agg(a.n), '{{}}') FROM applied a",
-            key_type = key.sql_type,
+             SELECT coalesce((SELECT array_agg(b.n ORDER BY b.n) FROM batch b), '{{}}'),
+                    coalesce((SELECT array_agg(a.n ORDER BY a.n) FROM applied a), '{{}}')",
             key = key.name,
+            key_type = key.sql_type,
             sets = sets.trim_end_matches(", "),
             checked = record(&self.checked, "u"),
             eligible = self.eligible,
+        )
+    }
+
+    /// Those of rows `$2` of run `$1` that are gone.
+    pub fn gone(&self) -> String {
+        let Rows { table, key, .. } = &self.rows;
+        format!(
+            "SELECT coalesce(array_agg(c.n ORDER BY c.n), '{{}}')
+             FROM migrate.repair_change c
+             WHERE {of_batch}
+               AND NOT EXISTS (SELECT FROM {table} u WHERE u.{key} = c.key::{key_type} OFFSET 0)",
+            of_batch = of_batch("c", "$2"),
+            key = key.name,
+            key_type = key.sql_type,
         )
     }
 
@@ -203,15 +257,18 @@ impl Change {
         let stamps: Vec<String> = self.stamps.iter().map(|name| format!("'{name}', now()")).collect();
         format!(
             "WITH gone AS (
-                 UPDATE migrate.repair_change SET left_because = 'gone' WHERE run_id = $1 AND n = ANY ($4::bigint[])
+                 UPDATE migrate.repair_change c SET left_because = 'gone' WHERE {gone}
              ),
              changed AS (
-                 UPDATE migrate.repair_change SET left_because = 'changed' WHERE run_id = $1 AND n = ANY ($3::bigint[])
+                 UPDATE migrate.repair_change c SET left_because = 'changed' WHERE {changed}
              )
-             UPDATE migrate.repair_change
-             SET applied_at = now(), after = after || jsonb_build_object({})
-             WHERE run_id = $1 AND n = ANY ($2::bigint[])",
-            stamps.join(", ")
+             UPDATE migrate.repair_change c
+             SET applied_at = now(), after = after || jsonb_build_object({stamps})
+             WHERE {applied}",
+            gone = of_batch("c", "$4"),
+            changed = of_batch("c", "$3"),
+            applied = of_batch("c", "$2"),
+            stamps = stamps.join(", "),
         )
     }
 
@@ -266,9 +323,10 @@ impl Change {
              JOIN {table} u ON u.{key} = c.key::{key_type}
              JOIN pg_catalog.pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = u.xmax AND l.granted
              LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-             WHERE c.run_id = $1 AND c.n = ANY ($2::bigint[]) AND l.pid IS NOT NULL
+             WHERE {of_batch} AND l.pid IS NOT NULL
              ORDER BY 4 NULLS LAST
              LIMIT 1",
+            of_batch = of_batch("c", "$2"),
             key = key.name,
             key_type = key.sql_type,
         )
@@ -307,10 +365,11 @@ impl Change {
              JOIN agent_task_queue t ON t.id = u.task_id AND t.runtime_id IS NOT NULL
              JOIN agent a ON a.id = t.agent_id
              LEFT JOIN issue i ON i.id = t.issue_id
-             WHERE c.run_id = $1 AND c.n = ANY ($2::bigint[])
+             WHERE {of_batch}
              ORDER BY 1, 2, 3, 4, 5, 6, 7
              ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET
                  enqueued_at = least(d.enqueued_at, excluded.enqueued_at)",
+            of_batch = of_batch("c", "$2"),
             key = key.name,
             key_type = key.sql_type,
         )
@@ -342,15 +401,31 @@ fn record(columns: &[Column], alias: &str) -> String {
     format!("jsonb_build_object({})", pairs.join(", "))
 }
 
+/// Some rows of run `$1`. By their numbers alone, a planner without statistics may read the run's whole journal and
+/// filter it, for every batch; the numbers of a batch are neighbours, so their range is all that has to be read.
+fn of_batch(alias: &str, numbers: &str) -> String {
+    format!(
+        "{alias}.run_id = $1
+                   AND {alias}.n >= (SELECT min(x) FROM unnest({numbers}::bigint[]) x)
+                   AND {alias}.n <= (SELECT max(x) FROM unnest({numbers}::bigint[]) x)
+                   AND {alias}.n = ANY ({numbers}::bigint[])"
+    )
+}
+
 fn joins(rows: &Rows) -> &'static str {
     rows.owner.map_or("", |owner| owner.joins)
 }
 
-/// What every source says about a row.
+/// When a row belongs to.
+fn at(rows: &Rows) -> String {
+    format!("u.{at} AS at", at = rows.at)
+}
+
+/// What every source with lines says about a row.
 fn shared(rows: &Rows) -> String {
     let at = rows.at;
     format!(
         "{}::text AS owner, ((u.{at} AT TIME ZONE 'UTC')::date)::text AS day, u.{at} AS at",
-        rows.owner.map_or("NULL", |owner| owner.expression)
+        rows.owner.map_or("NULL", |owner| owner.expression),
     )
 }

@@ -1,8 +1,9 @@
--- Usage of twelve months for the benchmark, as an application would have left it: in the order of time, without
+-- Usage of twelve months for the benchmarks, as an application would have left it: in the order of time, without
 -- statistics. For a database at version 72, before there are indexes on times, which are then built in one go.
 --
 -- Set before it runs:  SET bench.rows = '1000000';    how many usage rows, one a task
 --                      SET bench.per_bucket = '50';   how many of them share a bucket; 1 for nearly a bucket a row
+--                      SET bench.codex = '0.25';      which part of them is of Codex; the rest is of Claude
 --
 -- 100 workspaces with 2,000 agents, of which the busiest does some 2 % of all work and the laziest next to none; 20,000
 -- issues, most of them in projects. The older 40 % of the rows have updated_at NULL, as rows from before version 72.
@@ -71,7 +72,7 @@ INSERT INTO task_usage (
     id, task_id, provider, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, created_at, updated_at
 )
 SELECT
-    usage_id, task_id, 'claude', model,
+    usage_id, task_id, CASE WHEN random() < current_setting('bench.codex')::float8 THEN 'codex' ELSE 'claude' END, model,
     (random() * 10000)::int, (random() * 1000)::int, (random() * 5000)::int, (random() * 500)::int,
     at,
     CASE WHEN at >= now() - interval '219 days' THEN at END
