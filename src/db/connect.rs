@@ -9,7 +9,7 @@ use postgres_types::ToSql;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, Row, SimpleQueryMessage};
+use tokio_postgres::{AsyncMessage, Client, Row, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
@@ -257,6 +257,24 @@ impl Connection {
     /// As [`Self::query`].
     pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
         self.interruptible(self.client.execute(sql, params)).await
+    }
+
+    /// Prepares a statement that is going to be run many times.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn prepare(&self, sql: &str) -> Result<Statement, Error> {
+        self.interruptible(self.client.prepare(sql)).await
+    }
+
+    /// Runs a prepared statement and returns its rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn query_prepared(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>, Error> {
+        self.interruptible(self.client.query(statement, params)).await
     }
 
     /// Runs any number of statements, in one implicit transaction unless they begin their own.

@@ -10,8 +10,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
 
 use super::RepairError;
 use super::event::{RepairEvent, RepairObserver};
@@ -20,7 +21,7 @@ use super::gate::Authorised;
 use super::journal::{self, RunState, Sums};
 use super::lag::Replicas;
 use super::repair::Names;
-use super::statements::{BATCH, Change, Detail};
+use super::statements::{BATCH, Change, Detail, LOOK};
 use crate::db::{self, Connection, Holder, Transaction};
 use crate::usage;
 
@@ -172,9 +173,16 @@ pub(super) struct Execution<'a> {
     pub cutoff: Option<&'a str>,
 }
 
+/// What every batch runs. Planning it anew each time would cost a tenth of the whole.
+struct Prepared {
+    apply_next: Statement,
+    keep: Statement,
+}
+
 /// Where an execution is.
 struct Progress {
     run: i64,
+    prepared: Prepared,
     started: Instant,
     deadline: Option<Instant>,
     done: u64,
@@ -185,6 +193,8 @@ struct Progress {
     buckets: u64,
     /// Changed since the rollup was last brought up to date.
     not_rolled_up: u64,
+    /// A window of this execution has begun.
+    rolled_up: bool,
 }
 
 /// How changed rows get into the rollup.
@@ -247,8 +257,13 @@ impl Execution<'_> {
     async fn try_apply(&self, run: i64) -> Result<Repaired, RepairError> {
         let started = Instant::now();
         let (done, total) = journal::progress(self.connection, run).await?;
+        let prepared = Prepared {
+            apply_next: self.connection.prepare(&self.change.apply_next()).await?,
+            keep: self.connection.prepare(&self.change.keep()).await?,
+        };
         let mut progress = Progress {
             run,
+            prepared,
             started,
             deadline: self.pacing.max_runtime.map(|limit| started + limit),
             done,
@@ -258,11 +273,12 @@ impl Execution<'_> {
             rollup: self.feeding().await?,
             buckets: 0,
             not_rolled_up: 0,
+            rolled_up: false,
         };
         self.tell(&progress);
         let end = self.walk(&mut progress).await?;
         if let Feeding::Windows { .. } = progress.rollup {
-            self.roll_up(&mut progress).await?;
+            self.roll_up(&mut progress, true).await?;
         }
         self.finish(&progress, end).await
     }
@@ -338,7 +354,7 @@ impl Execution<'_> {
         progress.not_rolled_up += batch.applied;
         self.tell(progress);
         if matches!(progress.rollup, Feeding::Windows { .. }) && progress.not_rolled_up >= ROLL_UP_EVERY {
-            self.roll_up(progress).await?;
+            self.roll_up(progress, false).await?;
         }
         Ok(Some(batch))
     }
@@ -363,9 +379,10 @@ impl Execution<'_> {
         let (all, mine, applied) = match locked {
             Locked::Wait => {
                 transaction.batch(BRIEFLY).await?;
-                let sql = self.change.apply_next();
-                let row = transaction.as_role(self.role, transaction.query_one(&sql, &[&run, &cursor, &limit])).await?;
-                let [all, applied] = numbers(&row);
+                let params: [&(dyn ToSql + Sync); 3] = [&run, &cursor, &limit];
+                let work = transaction.query_prepared(&progress.prepared.apply_next, &params);
+                let rows = transaction.as_role(self.role, work).await?;
+                let [all, applied] = rows.first().map(numbers).unwrap_or_default();
                 (all.clone(), all, applied)
             }
             Locked::PassOver => {
@@ -391,7 +408,7 @@ impl Execution<'_> {
         if progress.rollup.enqueues() && !applied.is_empty() {
             transaction.as_role(self.role, transaction.execute(&self.change.enqueue(), &[&run, &applied])).await?;
         }
-        transaction.execute(&self.change.keep(), &[&run, &applied, &changed, &gone]).await?;
+        transaction.query_prepared(&progress.prepared.keep, &[&run, &applied, &changed, &gone]).await?;
         if !applied.is_empty() {
             journal::to_be_rolled_up(&transaction, run).await?;
         }
@@ -431,18 +448,20 @@ impl Execution<'_> {
     }
 
     /// A window over everything that this run has changed and the rollup does not contain yet, whichever execution it
-    /// was: from a second before the first transaction to a second after the last.
-    async fn roll_up(&self, progress: &mut Progress) -> Result<(), RepairError> {
+    /// was.
+    async fn roll_up(&self, progress: &mut Progress, last: bool) -> Result<(), RepairError> {
         const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz)";
         progress.replicas.keep_up(self.connection, progress.deadline, self.observer).await?;
         let transaction = self.begin().await?;
-        if let Some((from, to)) = journal::not_rolled_up(&transaction, progress.run).await? {
+        let window = journal::not_rolled_up(&transaction, progress.run, !progress.rolled_up, last).await?;
+        if let Some((from, to)) = window {
             let row = transaction.as_role(self.role, transaction.query_one(WINDOW, &[&from, &to])).await?;
             progress.buckets += row.get::<_, i64>(0).unsigned_abs();
             journal::rolled_up(&transaction, progress.run).await?;
         }
         transaction.commit().await?;
         progress.not_rolled_up = 0;
+        progress.rolled_up = true;
         Ok(())
     }
 
@@ -461,7 +480,11 @@ impl Execution<'_> {
         // The proof is a look at the table itself. Out of time, there is none left for it.
         let left_over = match self.change.left_over() {
             Some(sql) if state != RunState::Stopped => {
-                self.connection.query_one(&sql, &[]).await?.get::<_, i64>(0).unsigned_abs().saturating_sub(sums.waiting)
+                let transaction = self.connection.begin().await?;
+                transaction.batch(LOOK).await?;
+                let left: i64 = transaction.query_one(&sql, &[]).await?.get(0);
+                transaction.rollback().await;
+                left.unsigned_abs().saturating_sub(sums.waiting)
             }
             _ => 0,
         };

@@ -241,8 +241,9 @@ pub(super) struct Opening<'a> {
 /// Opens a run and returns its number.
 pub(super) async fn open(connection: &Connection, opening: &Opening<'_>) -> Result<i64, db::Error> {
     const OPEN: &str = "
-        INSERT INTO migrate.repair_run (repair, arguments, undoes, run_from, tool_version)
-        VALUES ($1, $2, $3, concat_ws(', ', $4::text, host(inet_client_addr())), $5)
+        INSERT INTO migrate.repair_run (id, repair, arguments, undoes, run_from, tool_version)
+        SELECT coalesce(max(r.id), 0) + 1, $1, $2, $3, concat_ws(', ', $4::text, host(inet_client_addr())), $5
+        FROM migrate.repair_run r
         RETURNING id";
     let Opening { repair, arguments, undoes } = opening;
     let row =
@@ -327,13 +328,20 @@ pub(super) async fn to_be_rolled_up(transaction: &Connection, run: i64) -> Resul
     Ok(())
 }
 
-/// The window that contains every row of this run that is not rolled up, as the server writes times.
-pub(super) async fn not_rolled_up(transaction: &Connection, run: i64) -> Result<Option<(String, String)>, db::Error> {
+/// The window that contains every row of this run that is not rolled up, as the server writes times. The first one of an
+/// execution begins a second before its first transaction, the last one ends a second after the last.
+pub(super) async fn not_rolled_up(
+    transaction: &Connection,
+    run: i64,
+    first: bool,
+    last: bool,
+) -> Result<Option<(String, String)>, db::Error> {
     const WINDOW: &str = "
-        SELECT (rollup_from - interval '1 second')::text, (rollup_to + interval '1 second')::text
+        SELECT (rollup_from - CASE WHEN $2 THEN interval '1 second' ELSE interval '0' END)::text,
+               (rollup_to + CASE WHEN $3 THEN interval '1 second' ELSE interval '1 microsecond' END)::text
         FROM migrate.repair_run
         WHERE id = $1 AND rollup_from IS NOT NULL";
-    Ok(transaction.query_opt(WINDOW, &[&run]).await?.map(|row| (row.get(0), row.get(1))))
+    Ok(transaction.query_opt(WINDOW, &[&run, &first, &last]).await?.map(|row| (row.get(0), row.get(1))))
 }
 
 /// Now they are, if this transaction commits.

@@ -9,7 +9,8 @@ END
 $$;
 
 CREATE TABLE IF NOT EXISTS migrate.repair_run (
-    id           bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    -- Without gaps: one repair at a time.
+    id           bigint PRIMARY KEY,
     started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     repair       text NOT NULL,
     -- What selects the rows. A run that is not finished is continued by the same ones.

@@ -14,7 +14,7 @@ use super::journal::{self, Opening, Run, RunState};
 use super::rebuild::RebuildContext;
 use super::registry::{AnyRebuild, AnyRepair, Entry};
 use super::repair::Rows;
-use super::statements::{Change, Detail, ROOM};
+use super::statements::{Change, Detail, LOOK};
 use super::{RepairError, Repairs};
 use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock};
 use crate::engine::{Forecast, Outcome};
@@ -23,7 +23,7 @@ use crate::engine::{Forecast, Outcome};
 pub const UNDO: &str = "undo";
 
 /// How long a repair that was killed a moment ago is given to end on the server, before it counts as being at work.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Rows a second that an estimate counts with. What `cargo bench --bench repair` sees, and some reserve.
 const ROWS_PER_SECOND: u64 = 10_000;
@@ -63,6 +63,8 @@ struct Task<'a> {
     arguments: Value,
     change: Change,
     undoes: Option<i64>,
+    /// The run to be undone is unfinished: that it is not gone on with is something to do in itself.
+    closes: bool,
     cutoff: Option<String>,
 }
 
@@ -249,7 +251,7 @@ impl Repairer {
         } else {
             let inspected = self.inspect(session, task, pacing.detail(), role.as_deref()).await?;
             let finding = inspected.finding().clone();
-            if finding.totals.rows == 0 && task.undoes.is_none() {
+            if finding.totals.rows == 0 && !task.closes {
                 return Ok(Executed::NothingToDo(inspected.forget().await));
             }
             let authorised = inspected.authorise(expected).await?;
@@ -291,6 +293,7 @@ impl Repairer {
     async fn undo_task(&self, connection: &Connection, run: i64) -> Result<Task<'static>, RepairError> {
         // What an undo has done can be undone as well: the rows are those of the repair it began with.
         let mut first = journal::run(connection, run).await?;
+        let closes = first.state.is_unfinished();
         while let Some(undoes) = first.undoes {
             first = journal::run(connection, undoes).await?;
         }
@@ -305,6 +308,7 @@ impl Repairer {
             arguments: json!({ "run": run }),
             change: Change::undo(rows, run),
             undoes: Some(run),
+            closes,
             cutoff: None,
         })
     }
@@ -369,11 +373,13 @@ async fn repair_task(
     arguments: &Value,
 ) -> Result<Task<'static>, RepairError> {
     repair.check(connection, arguments).await?;
+    let journal = journal::is_there(connection).await?;
     Ok(Task {
         name: repair.name(),
         arguments: arguments.clone(),
-        change: Change::repair(repair.rows(), repair.eligible(arguments)?),
+        change: Change::repair(repair.rows(), repair.eligible(arguments)?, journal),
         undoes: None,
+        closes: false,
         cutoff: repair.cutoff(arguments)?,
     })
 }
@@ -385,7 +391,7 @@ async fn look(
     detail: Detail,
     journal_of: Option<i64>,
 ) -> Result<Finding, RepairError> {
-    connection.batch(ROOM).await?;
+    connection.batch(LOOK).await?;
     let stands_for = format!("{} {}", task.name, task.arguments);
     let rows = connection.query(&task.change.look(detail, journal_of), &[&stands_for]).await?;
     let mut finding = Finding {

@@ -35,8 +35,11 @@ pub(super) enum Detail {
     Lines,
 }
 
-/// A look sorts and joins all the rows there are to repair, once; four megabytes are the stock setting.
-pub(super) const ROOM: &str = "SET LOCAL work_mem TO '64MB'";
+/// How the whole table is looked at. All the rows there are to repair are sorted and joined, for which the four megabytes
+/// of stock settings are little; and by hash, whatever the statistics say about how few they are.
+pub(super) const LOOK: &str = "
+    SET LOCAL work_mem TO '64MB';
+    SET LOCAL enable_nestloop TO off";
 
 /// What is to be changed, and how it is found.
 #[derive(Clone, Debug)]
@@ -55,14 +58,27 @@ pub(super) struct Change {
     stamps: Vec<&'static str>,
     /// The condition on `u`.
     eligible: String,
-    /// Rows that meet the condition afterwards are left over.
-    leaves_none: bool,
+    /// The condition for rows that have not been repaired yet; none if what is left is as it should be.
+    found: Option<String>,
 }
 
 impl Change {
     /// The rows that are wrong become right.
-    pub fn repair(rows: Rows, eligible: String) -> Self {
+    ///
+    /// A row that was repaired carries the time of its repair. With a later cutoff it would meet the condition again; with
+    /// a `journal` to ask, it is known, unless somebody has written it since.
+    pub fn repair(rows: Rows, eligible: String, journal: bool) -> Self {
         let stamps = rows.stamps.clone();
+        let mut found = format!("({eligible})");
+        for stamp in stamps.iter().filter(|_| journal) {
+            let _ = write!(
+                found,
+                " AND NOT EXISTS (
+                     SELECT FROM migrate.repair_change c WHERE c.key = u.{}::text AND c.applied_at = u.{stamp}
+                 )",
+                rows.key.name
+            );
+        }
         let writes: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
         let mut checked = writes.clone();
         checked.extend(stamped(&rows));
@@ -80,11 +96,11 @@ impl Change {
                     {before} AS before,
                     jsonb_build_object({after}) AS after,
                     {shared},
-                    u.{amount}::numeric AS amount_before,
-                    ({amount_after})::numeric AS amount_after,
+                    u.{amount} AS amount_before,
+                    {amount_after} AS amount_after,
                     {counted} AS counted
              FROM {table} u {joins}
-             WHERE {eligible}",
+             WHERE {found}",
                 key = rows.key.name,
                 before = record(&checked, "u"),
                 after = becomes.join(", "),
@@ -95,7 +111,7 @@ impl Change {
         };
         let plain_source = source(&at(&rows), "");
         let source = source(&shared(&rows), joins(&rows));
-        Self { rows, source, plain_source, checked, writes, stamps, eligible, leaves_none: true }
+        Self { rows, source, plain_source, checked, writes, stamps, eligible, found: Some(found) }
     }
 
     /// The rows that still are as `run` left them become what they were before it.
@@ -110,8 +126,8 @@ impl Change {
                     {now} AS before,
                     jsonb_build_object({before}) AS after,
                     {shared},
-                    u.{amount}::numeric AS amount_before,
-                    (c.before ->> '{amount}')::numeric AS amount_after,
+                    u.{amount} AS amount_before,
+                    (c.before ->> '{amount}')::{amount_type} AS amount_after,
                     false AS counted
              FROM migrate.repair_change c
              JOIN {table} u ON u.{key} = c.key::{key_type} {joins}
@@ -119,6 +135,7 @@ impl Change {
                 now = record(&writes, "u"),
                 before = before.join(", "),
                 amount = rows.amount,
+                amount_type = amount_type(&rows),
                 table = rows.table,
                 key = rows.key.name,
                 key_type = rows.key.sql_type,
@@ -135,7 +152,7 @@ impl Change {
             writes,
             stamps: Vec::new(),
             eligible: "true".to_owned(),
-            leaves_none: false,
+            found: None,
         }
     }
 
@@ -163,7 +180,7 @@ impl Change {
                     to_json(min(c.at)) #>> '{{}}', to_json(max(c.at)) #>> '{{}}',
                     CASE WHEN {total} THEN left(encode(sha256(convert_to(concat_ws(
                         '/', $1::text, count(*),
-                        sum(hashtextextended(c.key, jsonb_hash_extended(c.before, 0))::numeric),
+                        sum(hashtextextended(c.key, jsonb_hash_extended(c.before, 0))),
                         sum(c.amount_after)
                     ), 'UTF8')), 'hex'), 12) END
              FROM candidates c
@@ -275,13 +292,16 @@ impl Change {
     /// What the journal of run `$1` adds up to: changed rows with their sums, rows left for either reason, rows not
     /// reached.
     pub fn sums(&self) -> String {
-        let amount = self.rows.amount;
-        let counted =
-            self.rows.counts.filter(|_| self.leaves_none).map_or("false".to_owned(), |counts| self.of_journal(counts));
+        let (amount, amount_type) = (self.rows.amount, amount_type(&self.rows));
+        let counted = self
+            .rows
+            .counts
+            .filter(|_| self.found.is_some())
+            .map_or("false".to_owned(), |counts| self.of_journal(counts));
         format!(
             "SELECT count(*) FILTER (WHERE c.applied_at IS NOT NULL),
-                    coalesce(sum((c.before ->> '{amount}')::numeric) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
-                    coalesce(sum((c.after ->> '{amount}')::numeric) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
+                    coalesce(sum((c.before ->> '{amount}')::{amount_type}) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
+                    coalesce(sum((c.after ->> '{amount}')::{amount_type}) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
                     count(*) FILTER (WHERE c.applied_at IS NOT NULL AND {counted}),
                     count(*) FILTER (WHERE c.left_because = 'changed'),
                     count(*) FILTER (WHERE c.left_because = 'gone'),
@@ -293,8 +313,7 @@ impl Change {
 
     /// Rows that still are wrong; none if this change cannot leave any.
     pub fn left_over(&self) -> Option<String> {
-        let Self { rows: Rows { table, .. }, eligible, .. } = self;
-        self.leaves_none.then(|| format!("SELECT count(*) FROM {table} u WHERE {eligible}"))
+        self.found.as_ref().map(|found| format!("SELECT count(*) FROM {} u WHERE {found}", self.rows.table))
     }
 
     /// Rows of run `$1` that are no longer as it left them, and rows that are gone.
@@ -414,6 +433,11 @@ fn of_batch(alias: &str, numbers: &str) -> String {
 
 fn joins(rows: &Rows) -> &'static str {
     rows.owner.map_or("", |owner| owner.joins)
+}
+
+/// The type of the corrected column that totals are about.
+fn amount_type(rows: &Rows) -> &'static str {
+    rows.corrects.iter().find(|(column, _)| column.name == rows.amount).map_or("numeric", |(column, _)| column.sql_type)
 }
 
 /// When a row belongs to.

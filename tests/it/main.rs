@@ -16,6 +16,7 @@ mod kill;
 mod live;
 mod locks;
 mod output;
+mod repair;
 mod replicas;
 mod rollup;
 mod rollup_commands;

@@ -71,6 +71,16 @@ pub fn start_special_server_again(folder: &Path) {
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
 }
 
+/// Makes a standby of a special server and starts it: its URL. The server has been stopped for that.
+pub fn standby_of(primary: &Path, name: &str) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("script/server");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let copied = Command::new(&script).arg("standby").arg(&folder).arg(primary).stdin(Stdio::null()).output();
+    let copied = copied.expect("script/server can be run");
+    assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
+    start(&script, name, &[]).0
+}
+
 /// The container is removed by a shell that outlives this process: a static is never dropped, and a test run can be
 /// killed.
 fn from_docker() -> String {
