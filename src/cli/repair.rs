@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::exit;
 use super::failure::Failure;
 use super::render::{Renderer, Report};
-use crate::repairs::{Executed, Finding, Found, Pacing, Repaired, Repairer, Repairs, Rows, Sort, UNDO};
+use crate::engine::Forecast;
+use crate::repairs::{Executed, Finding, Pacing, Rebuilt, Repaired, Repairer, Repairs, Rows, Sort, UNDO};
 
 /// Subcommands of `migrate repair`. Those for the repairs themselves come from the registry.
 #[derive(Debug)]
@@ -177,11 +178,18 @@ impl Execution {
         }
     }
 
-    /// The report's file, made now: whether it can be written must not turn out at the end.
+    /// The report's file. Whether it can be written must not turn out at the end.
     fn report(&self) -> Result<Option<&Path>, Failure> {
         let Some(path) = self.report.as_deref() else { return Ok(None) };
+        let was_there = path.exists();
         match std::fs::OpenOptions::new().create(true).append(true).open(path) {
-            Ok(_) => Ok(Some(path)),
+            Ok(_) => {
+                if !was_there {
+                    // Should there be nothing to report, nothing is left behind.
+                    let _ = std::fs::remove_file(path);
+                }
+                Ok(Some(path))
+            }
             Err(error) => Err(Failure::usage(format!("the report cannot be written to {}: {error}", path.display()))),
         }
     }
@@ -258,13 +266,7 @@ async fn named(
         let executed = repairer.execute(name, &arguments, execution.expect.as_deref(), &pacing).await?;
         executed_rows(&executed, &subject, report, renderer)
     } else {
-        match repairer.dry_run(name, &arguments).await? {
-            Found::Rows(finding) => shown(&finding, &subject, report, renderer),
-            Found::Work(forecast) => {
-                renderer.rebuild_forecast(name, &forecast);
-                Ok(exit::OK)
-            }
-        }
+        shown(&repairer.look(name, &arguments).await?, &subject, report, renderer)
     }
 }
 
@@ -307,12 +309,11 @@ fn executed_rows(
             write_report(report, finding, None, subject, renderer)?;
             Ok(exit::OK)
         }
-        Executed::Rows(finding, repaired) => {
+        Executed::Done(finding, repaired) => {
             renderer.repaired(repaired, subject);
             write_report(report, finding, Some(repaired), subject, renderer)?;
             Ok(if repaired.had_to_leave() { exit::ROWS_LEFT } else { exit::OK })
         }
-        Executed::Work(..) | Executed::NoWork(_) => Ok(exit::OK),
     }
 }
 
@@ -342,15 +343,12 @@ async fn rebuild(
 ) -> Result<u8, Failure> {
     let pacing = Pacing { sleep_between_batches: rebuilding.sleep_between_slices, lock_wait, ..Pacing::default() };
     if !rebuilding.execute {
-        if let Found::Work(forecast) = repairer.dry_run(name, arguments).await? {
-            renderer.rebuild_forecast(name, &forecast);
-        }
+        renderer.rebuild_forecast(name, &repairer.forecast(name, arguments).await?);
         return Ok(exit::OK);
     }
-    match repairer.execute(name, arguments, None, &pacing).await? {
-        Executed::Work(run, outcome) => renderer.rebuilt(name, run, &outcome),
-        Executed::NoWork(reason) => renderer.rebuild_forecast(name, &crate::engine::Forecast::nothing(reason)),
-        Executed::NothingToDo(_) | Executed::Rows(..) => {}
+    match repairer.rebuild(name, arguments, &pacing).await? {
+        Rebuilt::Done(run, outcome) => renderer.rebuilt(name, run, &outcome),
+        Rebuilt::NothingToDo(reason) => renderer.rebuild_forecast(name, &Forecast::nothing(reason)),
     }
     Ok(exit::OK)
 }

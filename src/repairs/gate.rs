@@ -50,7 +50,11 @@ impl<'c> Inspected<'c> {
     }
 }
 
-/// What may be applied: it was inspected, and whoever may say so has said so.
+/// What may be applied: it was inspected, and whoever may say so has said so. Only the gate makes one:
+///
+/// ```compile_fail
+/// let forged = migrate::repairs::Authorised { what: "all of it", run: 1 };
+/// ```
 #[derive(Debug)]
 pub struct Authorised<T> {
     what: T,

@@ -132,8 +132,8 @@ pub struct Unfinished {
     pub digest: Option<String>,
 }
 
-/// Makes the tables, if they are not there, after asking whether that is allowed.
-pub(super) async fn prepare(connection: &Connection, role: Option<&str>) -> Result<(), RepairError> {
+/// Whether this is a server that can be written to, and this role may keep the books.
+pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError> {
     let facts = ServerFacts::read(connection).await?;
     if facts.in_recovery {
         return Err(RepairError::refused_with_hint(
@@ -151,15 +151,28 @@ pub(super) async fn prepare(connection: &Connection, role: Option<&str>) -> Resu
             ),
         ));
     }
+    Ok(())
+}
+
+/// Makes the tables, if they are not there.
+pub(super) async fn prepare(connection: &Connection, role: Option<&str>) -> Result<(), db::Error> {
+    const OURS: &str = "
+        SELECT bool_and(pg_has_role(c.relowner, 'USAGE') AND pg_has_role(n.nspowner, 'USAGE'))
+        FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.oid IN ('migrate.repair_run'::regclass, 'migrate.repair_change'::regclass)";
     let script = include_str!("journal.sql");
     // "already exists, skipping" is nothing to bother anybody with.
     connection.batch(&format!("SET client_min_messages TO warning; {script} RESET client_min_messages")).await?;
-    if let Some(role) = role {
-        // Rows are corrected as the owner of their table, who reads the journal for it.
+    if let Some(role) = role
+        && connection.query_one(OURS, &[]).await?.get(0)
+    {
+        // Rows are corrected as the owner of their table, who reads the journal for it, and may be the next one to repair.
         let role = ident(role);
-        connection
-            .batch(&format!("GRANT USAGE ON SCHEMA migrate TO {role}; GRANT SELECT ON migrate.repair_change TO {role}"))
-            .await?;
+        let grant = format!(
+            "GRANT ALL ON SCHEMA migrate TO {role}; GRANT ALL ON migrate.repair_run, migrate.repair_change TO {role}"
+        );
+        connection.batch(&grant).await?;
     }
     Ok(())
 }

@@ -34,6 +34,14 @@ impl Replicas {
         Self { max_lag, noted: VecDeque::new() }
     }
 
+    /// Makes sure that the replicas can be seen, if they are to be looked at.
+    pub async fn can_be_seen(&mut self, connection: &Connection) -> Result<(), RepairError> {
+        if self.max_lag.is_some() {
+            self.furthest_behind(connection).await?;
+        }
+        Ok(())
+    }
+
     /// Waits as long as a replica is further behind than it may be, or until `deadline`. Nothing is open on the server
     /// meanwhile.
     pub async fn keep_up(

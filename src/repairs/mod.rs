@@ -32,4 +32,4 @@ pub use journal::{Run, RunState, Unfinished};
 pub use rebuild::RebuildContext;
 pub use registry::{Repairs, Sort};
 pub use repair::{Column, Names, Owner, Rebuild, Repair, Rows};
-pub use repairer::{Executed, Found, Repairer, UNDO};
+pub use repairer::{Executed, Rebuilt, Repairer, UNDO};

@@ -109,6 +109,20 @@ impl Repairs {
         }
     }
 
+    pub(super) fn repair(&self, name: &str) -> Result<&dyn AnyRepair, RepairError> {
+        match self.get(name) {
+            Some(Entry::Rows(repair)) => Ok(repair.as_ref()),
+            _ => Err(no_such(name)),
+        }
+    }
+
+    pub(super) fn rebuild(&self, name: &str) -> Result<&dyn AnyRebuild, RepairError> {
+        match self.get(name) {
+            Some(Entry::Rebuild(rebuild)) => Ok(rebuild.as_ref()),
+            _ => Err(no_such(name)),
+        }
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Entry> {
         self.0.iter().find(|entry| match entry {
             Entry::Rows(repair) => repair.name() == name,
@@ -150,6 +164,10 @@ pub(super) trait AnyRebuild: Send + Sync {
         arguments: &Value,
         authorised: &Authorised<Forecast>,
     ) -> Result<Outcome, RepairError>;
+}
+
+fn no_such(name: &str) -> RepairError {
+    RepairError::refused_with_hint(format!("there is no repair {name}"), "migrate repair list names them all")
 }
 
 struct Typed<R>(R);

@@ -11,6 +11,7 @@ use super::execute::{Execution, Pacing, Repaired, big};
 use super::finding::{Finding, Line, Totals};
 use super::gate::{self, Inspected};
 use super::journal::{self, Opening, Run, RunState};
+use super::lag::Replicas;
 use super::rebuild::RebuildContext;
 use super::registry::{AnyRebuild, AnyRepair, Entry};
 use super::repair::Rows;
@@ -35,26 +36,22 @@ pub struct Repairer {
     observer: RepairObserver,
 }
 
-/// What a dry run has found.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// Rows.
-    Rows(Finding),
-    /// What a rebuild would do.
-    Work(Forecast),
-}
-
-/// What an execution has done.
+/// What executing a repair, or undoing one, has done.
 #[derive(Clone, Debug)]
 pub enum Executed {
-    /// There were no rows to repair. Nothing was written.
+    /// There are no such rows. Nothing was written.
     NothingToDo(Finding),
     /// Rows were gone through: what was found in the beginning, and what came of it.
-    Rows(Finding, Box<Repaired>),
-    /// Something was rebuilt, under this run.
-    Work(i64, Outcome),
-    /// There was nothing to rebuild, for this reason.
-    NoWork(String),
+    Done(Finding, Box<Repaired>),
+}
+
+/// What executing a rebuild has done.
+#[derive(Clone, Debug)]
+pub enum Rebuilt {
+    /// There was nothing to do, for this reason. Nothing was written.
+    NothingToDo(String),
+    /// It was done, under this run.
+    Done(i64, Outcome),
 }
 
 /// What is to be done with which rows.
@@ -112,23 +109,13 @@ impl Repairer {
     /// # Errors
     ///
     /// [`RepairError`].
-    pub async fn dry_run(&self, name: &str, arguments: &Value) -> Result<Found, RepairError> {
-        let connection = self.connector.clone().read_only().connect("migrate: repair, dry run").await?;
-        let found = match self.entry(name)? {
-            Entry::Rows(repair) => {
-                let task = repair_task(&connection, repair.as_ref(), arguments).await?;
-                let mut finding = look(&connection, &task, Detail::Lines, None).await?;
-                finding.unfinished = journal::unfinished(&connection, name, arguments).await?;
-                Found::Rows(finding)
-            }
-            Entry::Rebuild(rebuild) => {
-                let unfinished = journal::unfinished(&connection, name, arguments).await?;
-                let cx = self.rebuild_context(name, unfinished.map(|run| run.id), None, &Pacing::default());
-                Found::Work(rebuild.inspect(&connection, &cx, arguments).await?)
-            }
-        };
+    pub async fn look(&self, name: &str, arguments: &Value) -> Result<Finding, RepairError> {
+        let repair = self.repairs.repair(name)?;
+        let connection = self.to_look().await?;
+        let task = repair_task(&connection, repair, arguments).await?;
+        let finding = self.look_at(&connection, &task).await?;
         connection.close().await;
-        Ok(found)
+        Ok(finding)
     }
 
     /// Inspects, and applies what was found, if it is what `expected` stands for. One repair at a time: another one is
@@ -144,15 +131,41 @@ impl Repairer {
         expected: Option<&str>,
         pacing: &Pacing,
     ) -> Result<Executed, RepairError> {
-        let entry = self.entry(name)?.clone();
+        let repair = self.repairs.repair(name)?;
         let (lock, session) = self.acquire(pacing.lock_wait).await?;
-        let result = match entry {
-            Entry::Rows(repair) => match repair_task(&session, repair.as_ref(), arguments).await {
-                Ok(task) => Box::pin(self.change_rows(&session, &task, expected, pacing)).await,
-                Err(error) => Err(error),
-            },
-            Entry::Rebuild(rebuild) => Box::pin(self.rebuild(&session, rebuild.as_ref(), arguments, pacing)).await,
+        let result = match repair_task(&session, repair, arguments).await {
+            Ok(task) => Box::pin(self.change_rows(&session, &task, expected, pacing)).await,
+            Err(error) => Err(error),
         };
+        session.close().await;
+        lock.release().await;
+        result
+    }
+
+    /// What a rebuild would do. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`].
+    pub async fn forecast(&self, name: &str, arguments: &Value) -> Result<Forecast, RepairError> {
+        let rebuild = self.repairs.rebuild(name)?;
+        let connection = self.to_look().await?;
+        let unfinished = journal::unfinished(&connection, name, arguments).await?;
+        let cx = self.rebuild_context(name, unfinished.map(|run| run.id), None, &Pacing::default());
+        let forecast = rebuild.inspect(&connection, &cx, arguments).await?;
+        connection.close().await;
+        Ok(forecast)
+    }
+
+    /// Inspects, and rebuilds. Of `pacing`, only the pause and the wait for locks concern a rebuild.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`]. What was committed stays; the next execution with the same arguments goes on.
+    pub async fn rebuild(&self, name: &str, arguments: &Value, pacing: &Pacing) -> Result<Rebuilt, RepairError> {
+        let rebuild = self.repairs.rebuild(name)?;
+        let (lock, session) = self.acquire(pacing.lock_wait).await?;
+        let result = Box::pin(self.run_rebuild(&session, rebuild, arguments, pacing)).await;
         session.close().await;
         lock.release().await;
         result
@@ -164,10 +177,9 @@ impl Repairer {
     ///
     /// [`RepairError`].
     pub async fn undo_dry_run(&self, run: i64) -> Result<(Rows, Finding), RepairError> {
-        let connection = self.connector.clone().read_only().connect("migrate: repair undo, dry run").await?;
+        let connection = self.to_look().await?;
         let task = self.undo_task(&connection, run).await?;
-        let mut finding = look(&connection, &task, Detail::Lines, None).await?;
-        finding.unfinished = journal::unfinished(&connection, UNDO, &task.arguments).await?;
+        let finding = self.look_at(&connection, &task).await?;
         connection.close().await;
         Ok((task.change.rows, finding))
     }
@@ -205,10 +217,14 @@ impl Repairer {
         Duration::from_secs(rows.div_ceil(ROWS_PER_SECOND)).saturating_add(pauses)
     }
 
-    fn entry(&self, name: &str) -> Result<&Entry, RepairError> {
-        self.repairs.get(name).ok_or_else(|| {
-            RepairError::refused_with_hint(format!("there is no repair {name}"), "migrate repair list names them all")
-        })
+    async fn to_look(&self) -> Result<Connection, db::Error> {
+        self.connector.clone().read_only().connect("migrate: repair, dry run").await
+    }
+
+    async fn look_at(&self, connection: &Connection, task: &Task<'_>) -> Result<Finding, RepairError> {
+        let mut finding = look(connection, task, Detail::Lines, None).await?;
+        finding.unfinished = journal::unfinished(connection, task.name, &task.arguments).await?;
+        Ok(finding)
     }
 
     async fn acquire(&self, lock_wait: Duration) -> Result<(RunLock, Connection), RepairError> {
@@ -233,6 +249,8 @@ impl Repairer {
         expected: Option<&str>,
         pacing: &Pacing,
     ) -> Result<Executed, RepairError> {
+        journal::may_write(session).await?;
+        Replicas::new(pacing.max_lag).can_be_seen(session).await?;
         let role = owner(session, task.change.rows.table).await?;
         let unfinished = journal::unfinished(session, task.name, &task.arguments).await?;
         let (finding, authorised) = if let Some(unfinished) = unfinished {
@@ -269,7 +287,7 @@ impl Repairer {
             cutoff: task.cutoff.as_deref(),
         };
         let repaired = execution.apply(authorised).await?;
-        Ok(Executed::Rows(finding, Box::new(repaired)))
+        Ok(Executed::Done(finding, Box::new(repaired)))
     }
 
     /// Candidates and before-images in one pass, into a journal that commits when it is authorised.
@@ -297,11 +315,16 @@ impl Repairer {
         while let Some(undoes) = first.undoes {
             first = journal::run(connection, undoes).await?;
         }
-        let Some(rows) = self.repairs.rows(&first.repair) else {
-            return Err(RepairError::refused(format!(
-                "run {run} was a {}, which changes no rows that could be given back",
-                first.repair
-            )));
+        let rows = match self.repairs.get(&first.repair) {
+            Some(Entry::Rows(repair)) => repair.rows(),
+            Some(Entry::Rebuild(_)) => {
+                let what = "which changes no rows that could be given back";
+                return Err(RepairError::refused(format!("run {run} was a {}, {what}", first.repair)));
+            }
+            None => {
+                let what = "which this program does not have";
+                return Err(RepairError::refused(format!("run {run} was a {}, {what}", first.repair)));
+            }
         };
         Ok(Task {
             name: UNDO,
@@ -326,21 +349,22 @@ impl Repairer {
         }
     }
 
-    async fn rebuild(
+    async fn run_rebuild(
         &self,
         session: &Connection,
         rebuild: &dyn AnyRebuild,
         arguments: &Value,
         pacing: &Pacing,
-    ) -> Result<Executed, RepairError> {
+    ) -> Result<Rebuilt, RepairError> {
         let name = rebuild.name();
         let role = owner(session, "task_usage").await?;
         let unfinished = journal::unfinished(session, name, arguments).await?;
         let cx = self.rebuild_context(name, unfinished.map(|run| run.id), role.clone(), pacing);
         let forecast = rebuild.inspect(session, &cx, arguments).await?;
         if !forecast.work {
-            return Ok(Executed::NoWork(forecast.summary));
+            return Ok(Rebuilt::NothingToDo(forecast.summary));
         }
+        journal::may_write(session).await?;
         journal::prepare(session, role.as_deref()).await?;
         let authorised = gate::rebuild(session, name, arguments, forecast).await?;
         let run = authorised.run();
@@ -348,7 +372,7 @@ impl Repairer {
         match rebuild.run(session, &cx, arguments, &authorised).await {
             Ok(outcome) => {
                 journal::close(session, run, RunState::Done, Some(&Value::Object(outcome.details.clone()))).await?;
-                Ok(Executed::Work(run, outcome))
+                Ok(Rebuilt::Done(run, outcome))
             }
             Err(error) => {
                 let state = match &error {
@@ -373,11 +397,11 @@ async fn repair_task(
     arguments: &Value,
 ) -> Result<Task<'static>, RepairError> {
     repair.check(connection, arguments).await?;
-    let journal = journal::is_there(connection).await?;
+    let known_as = journal::is_there(connection).await?.then(|| repair.name());
     Ok(Task {
         name: repair.name(),
         arguments: arguments.clone(),
-        change: Change::repair(repair.rows(), repair.eligible(arguments)?, journal),
+        change: Change::repair(repair.rows(), repair.eligible(arguments)?, known_as),
         undoes: None,
         closes: false,
         cutoff: repair.cutoff(arguments)?,

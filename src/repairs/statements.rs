@@ -65,17 +65,20 @@ pub(super) struct Change {
 impl Change {
     /// The rows that are wrong become right.
     ///
-    /// A row that was repaired carries the time of its repair. With a later cutoff it would meet the condition again; with
-    /// a `journal` to ask, it is known, unless somebody has written it since.
-    pub fn repair(rows: Rows, eligible: String, journal: bool) -> Self {
+    /// A row that was repaired carries the time of its repair. With a later cutoff it would meet the condition again; where
+    /// there is a journal of the repair `known_as`, it is known, unless somebody has written it since.
+    pub fn repair(rows: Rows, eligible: String, known_as: Option<&str>) -> Self {
         let stamps = rows.stamps.clone();
         let mut found = format!("({eligible})");
-        for stamp in stamps.iter().filter(|_| journal) {
+        if let (Some(stamp), Some(name)) = (stamps.first(), known_as) {
             let _ = write!(
                 found,
                 " AND NOT EXISTS (
-                     SELECT FROM migrate.repair_change c WHERE c.key = u.{}::text AND c.applied_at = u.{stamp}
+                     SELECT FROM migrate.repair_change c
+                     JOIN migrate.repair_run r ON r.id = c.run_id AND r.repair = '{}'
+                     WHERE c.key = u.{}::text AND c.applied_at = u.{stamp}
                  )",
+                name.replace('\'', "''"),
                 rows.key.name
             );
         }
