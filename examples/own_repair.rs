@@ -42,7 +42,7 @@ impl Repair for NegativeWords {
             counts: None,
             at: "written_at",
             owner: None,
-            names: Names { before: "words_before", after: "words_after", removed: "words_removed", counted: "" },
+            names: Names { before: "words_before", after: "words_after", removed: "words_removed" },
             feeds_rollup: false,
         }
     }

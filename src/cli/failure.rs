@@ -155,6 +155,9 @@ impl From<RepairError> for Failure {
             RepairError::Busy { .. } => {
                 Self::new(exit::REFUSED, message).hint("one at a time: wait for its end, or stop it with SIGTERM")
             }
+            RepairError::Overruled { table } => Self::new(exit::REFUSED, message).hint(format!(
+                "look at its BEFORE UPDATE triggers (\\d {table}), and disable the one that does this meanwhile"
+            )),
             RepairError::NoSuchRun { .. } => Self::new(exit::REFUSED, message).hint("migrate repair runs lists them"),
             RepairError::Walk(WalkError::NoState) => Self::new(exit::REFUSED, message).hint(NO_STATE_HINT),
             RepairError::Walk(_) => Self::new(exit::FAILED, message),

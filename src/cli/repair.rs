@@ -305,7 +305,7 @@ fn executed_rows(
 ) -> Result<u8, Failure> {
     match executed {
         Executed::NothingToDo(finding) => {
-            renderer.nothing_to_repair(subject);
+            renderer.nothing_to_repair(finding, subject);
             write_report(report, finding, None, subject, renderer)?;
             Ok(exit::OK)
         }

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use super::RepairError;
-use super::repair::{Column, Names, Owner, Repair, Rows};
+use super::repair::{Column, Counts, Names, Owner, Repair, Rows};
 use crate::db::Connection;
 
 /// The repair `codex-cache`.
@@ -75,19 +75,14 @@ impl Repair for CodexCache {
             stamps: vec!["updated_at"],
             rests_on: vec![Column::new("cache_read_tokens", "bigint")],
             amount: "input_tokens",
-            counts: Some("{input_tokens} < {cache_read_tokens}"),
+            counts: Some(Counts { name: "clamped_rows", condition: "{input_tokens} < {cache_read_tokens}" }),
             at: "created_at",
             owner: Some(Owner {
                 name: "workspace",
                 joins: "LEFT JOIN agent_task_queue t ON t.id = u.task_id LEFT JOIN agent a ON a.id = t.agent_id",
                 expression: "a.workspace_id",
             }),
-            names: Names {
-                before: "input_before",
-                after: "input_after",
-                removed: "input_tokens_removed",
-                counted: "clamped_rows",
-            },
+            names: Names { before: "input_before", after: "input_after", removed: "input_tokens_removed" },
             feeds_rollup: true,
         }
     }

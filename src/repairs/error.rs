@@ -37,6 +37,14 @@ pub enum RepairError {
         /// Its session.
         holder: Option<Box<Holder>>,
     },
+    /// The table did not take what was written into it as it was.
+    #[error(
+        "a row of {table} says something else than was written into it: a trigger changes it, and it could not be undone"
+    )]
+    Overruled {
+        /// The table.
+        table: &'static str,
+    },
     /// There is no run of that number.
     #[error("there is no repair run {run} in this database")]
     NoSuchRun {

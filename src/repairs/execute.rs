@@ -9,7 +9,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
@@ -20,145 +19,23 @@ use super::finding::{Finding, Totals};
 use super::gate::Authorised;
 use super::journal::{self, RunState, Sums};
 use super::lag::Replicas;
-use super::repair::Names;
-use super::statements::{BATCH, Change, Detail, LOOK};
+use super::outcome::{Pacing, Repaired, Rollup};
+use super::rate::Rate;
+use super::statements::{BATCH, Change, LOOK};
 use crate::db::{self, Connection, Holder, Transaction};
 use crate::usage;
 
-/// So many changed rows are brought into the rollup at once. A window that rebuilds their hours takes about a second.
-const ROLL_UP_EVERY: u64 = 10_000;
+/// Into how many hours changed rows may fall before they are brought into the rollup. A window rebuilds whole hours, of
+/// which nobody knows beforehand how large they are, so this follows what the last window took.
+const HOURS_AT_FIRST: u64 = 50;
+const MOST_HOURS: u64 = 2000;
+const LONG_WINDOW: Duration = Duration::from_secs(1);
+const SHORT_WINDOW: Duration = Duration::from_millis(300);
 
 /// The pause before rows that others hold are tried again. It doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
-
-/// A batch that meets a locked row waits for it no longer than this, well under the second after which PostgreSQL looks
-/// for deadlocks: where we and the application have locked each other out, it is we who step back.
-const BRIEFLY: &str = "SET LOCAL lock_timeout TO '100ms'";
-
-/// How a repair goes about it.
-#[derive(Clone, Debug)]
-pub struct Pacing {
-    /// Rows a transaction.
-    pub batch_size: u32,
-    /// Pause between two transactions.
-    pub sleep_between_batches: Duration,
-    /// Stop after the batch in which this much time has passed.
-    pub max_runtime: Option<Duration>,
-    /// Pause while a streaming replica is further behind than this.
-    pub max_lag: Option<Duration>,
-    /// How long to wait for the rollup's lock, and for rows that others hold locked.
-    pub lock_wait: Duration,
-    /// Bring what was changed into the hourly rollup.
-    pub rebuild_rollup: bool,
-    /// Let the finding of an execution say whose rows these are, and of which day, as that of a dry run does. For a report.
-    pub with_lines: bool,
-}
-
-impl Default for Pacing {
-    /// A thousand rows a batch, no pauses, no limits, ten minutes for a lock, and the rollup is rebuilt.
-    fn default() -> Self {
-        Self {
-            batch_size: 1000,
-            sleep_between_batches: Duration::ZERO,
-            max_runtime: None,
-            max_lag: None,
-            lock_wait: Duration::from_mins(10),
-            rebuild_rollup: true,
-            with_lines: false,
-        }
-    }
-}
-
-impl Pacing {
-    pub(super) fn detail(&self) -> Detail {
-        if self.with_lines { Detail::Lines } else { Detail::Totals }
-    }
-
-    fn pause_until(&self, deadline: Option<Instant>) -> Duration {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        self.sleep_between_batches.min(left.unwrap_or(Duration::MAX))
-    }
-}
-
-/// What an execution has done, those before it included.
-#[derive(Clone, Debug)]
-pub struct Repaired {
-    /// The run.
-    pub run: i64,
-    /// How it stands.
-    pub state: RunState,
-    /// Rows changed, and what they add up to.
-    pub totals: Totals,
-    /// Rows left alone because somebody had changed them since they were found.
-    pub changed: u64,
-    /// Rows that had gone.
-    pub gone: u64,
-    /// Rows not reached: held locked by others for too long, or out of time.
-    pub waiting: u64,
-    /// Who has one of them locked, if that can be seen.
-    pub holder: Option<Holder>,
-    /// Rows that meet the condition of the repair now.
-    pub left_over: u64,
-    /// A transaction that is older than the repair's cutoff and has not ended. What it writes is not seen yet.
-    pub straggler: Option<Holder>,
-    /// What became of the rollup.
-    pub rollup: Rollup,
-    /// How long this execution took.
-    pub duration: Duration,
-}
-
-impl Repaired {
-    /// Whether rows had to be left that should have been repaired.
-    #[must_use]
-    pub fn had_to_leave(&self) -> bool {
-        self.waiting > 0 || self.left_over > 0
-    }
-
-    /// As it is kept, and told to programs.
-    #[must_use]
-    pub fn to_json(&self, names: &Names) -> Value {
-        let mut totals = totals_to_json(&self.totals, names);
-        let more = json!({
-            "changed_since_found": self.changed,
-            "gone_since_found": self.gone,
-            "not_reached": self.waiting,
-            "left_over": self.left_over,
-        });
-        if let (Some(totals), Some(more)) = (totals.as_object_mut(), more.as_object()) {
-            totals.extend(more.clone());
-        }
-        totals
-    }
-}
-
-/// Totals under the names that the repair gives them. Sums beyond 64 bits become text.
-#[must_use]
-pub fn totals_to_json(totals: &Totals, names: &Names) -> Value {
-    let number =
-        |number: i128| i64::try_from(number).map_or_else(|_| json!(number.to_string()), |number| json!(number));
-    json!({
-        "rows": totals.rows,
-        names.before: number(totals.before),
-        names.after: number(totals.after),
-        names.removed: number(totals.removed()),
-        names.counted: totals.counted,
-    })
-}
-
-/// What became of the rollup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rollup {
-    /// Everything changed is in it; so many buckets were written by this execution.
-    Rebuilt(u64),
-    /// It was not asked for: the next ticks bring it in.
-    LeftToTicks,
-    /// There is none.
-    None,
-    /// These rows do not feed it.
-    NotConcerned,
-}
 
 /// One execution.
 pub(super) struct Execution<'a> {
@@ -169,6 +46,8 @@ pub(super) struct Execution<'a> {
     /// Whoever owns the table, if that is not the session's role.
     pub role: Option<&'a str>,
     pub observer: &'a RepairObserver,
+    /// When it was called.
+    pub started: Instant,
     /// Transactions that began before this time may still bring rows to be repaired.
     pub cutoff: Option<&'a str>,
 }
@@ -176,23 +55,24 @@ pub(super) struct Execution<'a> {
 /// What every batch runs. Planning it anew each time would cost a tenth of the whole.
 struct Prepared {
     apply_next: Statement,
-    keep: Statement,
+    keep_all: Statement,
 }
 
 /// Where an execution is.
 struct Progress {
     run: i64,
     prepared: Prepared,
-    started: Instant,
     deadline: Option<Instant>,
+    rate: Rate,
     done: u64,
-    done_before: u64,
     total: u64,
     replicas: Replicas,
-    rollup: Feeding,
+    feeding: Feeding,
+    /// Buckets written.
     buckets: u64,
-    /// Changed since the rollup was last brought up to date.
-    not_rolled_up: u64,
+    /// Into how many hours the rows fall that were changed since the rollup was last brought up to date.
+    open_hours: u64,
+    hours_at_once: u64,
     /// A window of this execution has begun.
     rolled_up: bool,
 }
@@ -200,16 +80,14 @@ struct Progress {
 /// How changed rows get into the rollup.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Feeding {
-    Windows { enqueue: bool },
-    LeftToTicks { enqueue: bool },
+    /// We call its windows.
+    Windows,
+    /// The next ticks do; the batch puts its buckets into their queue, if they would not find them.
+    LeftToTicks {
+        enqueue: bool,
+    },
     NoRollup,
     NotConcerned,
-}
-
-impl Feeding {
-    fn enqueues(self) -> bool {
-        matches!(self, Self::Windows { enqueue: true } | Self::LeftToTicks { enqueue: true })
-    }
 }
 
 /// What came of a batch.
@@ -217,14 +95,17 @@ struct Batch {
     last: i64,
     applied: u64,
     left: u64,
+    hours: u64,
     held: Vec<i64>,
 }
 
-/// What to do about rows that somebody else has locked.
+/// Which rows a batch takes.
 #[derive(Clone, Copy)]
-enum Locked {
-    Wait,
-    PassOver,
+enum Take<'a> {
+    /// The next ones behind this number.
+    Behind(i64),
+    /// These; whatever somebody else has locked is passed over.
+    These(&'a [i64]),
 }
 
 enum End {
@@ -237,84 +118,76 @@ impl Execution<'_> {
     /// Goes through the journal of an authorised run.
     pub async fn apply(&self, authorised: Authorised<Finding>) -> Result<Repaired, RepairError> {
         let run = authorised.run();
-        let result = self.try_apply(run).await;
+        let mut progress = self.begin_run(run).await?;
+        let result = self.go_through(&mut progress).await;
         let Err(error) = result else { return result };
         let state = match &error {
             RepairError::Database(db::Error::Interrupted) => RunState::Interrupted,
             _ => RunState::Failed,
         };
-        // The error that matters is the one that happened; a database that is gone cannot record it.
-        if let Ok(transaction) = self.connection.shielded().begin().await {
-            transaction.rollback().await;
-        }
-        if let Err(error) = journal::close(self.connection, run, state, None).await {
-            tracing::debug!("the end of run {run} could not be recorded: {error}");
-        }
-        let (done, total) = journal::progress(self.connection, run).await.unwrap_or_default();
+        journal::close_after(self.connection, run, state).await;
+        let Progress { done, total, .. } = progress;
         Err(RepairError::Stopped { run, done, total, source: Box::new(error) })
     }
 
-    async fn try_apply(&self, run: i64) -> Result<Repaired, RepairError> {
-        let started = Instant::now();
+    async fn begin_run(&self, run: i64) -> Result<Progress, RepairError> {
         let (done, total) = journal::progress(self.connection, run).await?;
         let prepared = Prepared {
             apply_next: self.connection.prepare(&self.change.apply_next()).await?,
-            keep: self.connection.prepare(&self.change.keep()).await?,
+            keep_all: self.connection.prepare(&self.change.keep_all()).await?,
         };
-        let mut progress = Progress {
+        Ok(Progress {
             run,
             prepared,
-            started,
-            deadline: self.pacing.max_runtime.map(|limit| started + limit),
+            deadline: self.pacing.max_runtime.map(|limit| self.started + limit),
+            rate: Rate::from(done),
             done,
-            done_before: done,
             total,
             replicas: Replicas::new(self.pacing.max_lag),
-            rollup: self.feeding().await?,
+            feeding: self.feeding().await?,
             buckets: 0,
-            not_rolled_up: 0,
+            open_hours: 0,
+            hours_at_once: HOURS_AT_FIRST,
             rolled_up: false,
-        };
-        self.tell(&progress);
-        let end = self.walk(&mut progress).await?;
-        if let Feeding::Windows { .. } = progress.rollup {
-            self.roll_up(&mut progress, true).await?;
-        }
-        self.finish(&progress, end).await
+        })
     }
 
-    /// All rows in order, then those that others held, again and again.
-    async fn walk(&self, progress: &mut Progress) -> Result<End, RepairError> {
+    async fn go_through(&self, progress: &mut Progress) -> Result<Repaired, RepairError> {
+        self.tell(progress);
         let mut held = Vec::new();
-        let mut cursor = 0;
-        loop {
+        let mut end = self.walk(progress, &mut held).await?;
+        if matches!(end, End::AllReached) {
+            end = self.walk_held(progress, held).await?;
+        }
+        if progress.feeding == Feeding::Windows {
+            self.roll_up(progress, true).await?;
+        }
+        self.finish(progress, end).await
+    }
+
+    /// All rows in order; those that others hold locked are noted.
+    async fn walk(&self, progress: &mut Progress, held: &mut Vec<i64>) -> Result<End, RepairError> {
+        // Finding the place takes reading what is done already, which nobody has to wait for.
+        let Some(first) = journal::first_open(self.connection, progress.run).await? else { return Ok(End::AllReached) };
+        let mut cursor = first - 1;
+        while progress.done + (held.len() as u64) < progress.total {
             if self.is_out_of_time(progress).await? {
                 return Ok(End::OutOfTime);
             }
-            match self.step(progress, cursor).await? {
-                Some(batch) => {
-                    cursor = batch.last;
-                    held.extend(batch.held);
-                    if progress.done + held.len() as u64 >= progress.total {
-                        break;
-                    }
-                    self.connection.pause(self.pacing.pause_until(progress.deadline)).await?;
-                }
-                None => break,
-            }
+            let Some(batch) = self.step(progress, Take::Behind(cursor)).await? else { break };
+            cursor = batch.last;
+            held.extend(batch.held);
+            self.connection.pause(self.pacing.pause_until(progress.deadline)).await?;
         }
-        self.walk_held(progress, held).await
+        Ok(End::AllReached)
     }
 
-    /// Rows that others held locked, until they let them go or patience is at its end.
+    /// Rows that others held locked, again and again, until they let them go or patience is at its end.
     async fn walk_held(&self, progress: &mut Progress, mut held: Vec<i64>) -> Result<End, RepairError> {
         let mut since = Instant::now();
         let mut pause = FIRST_PAUSE;
         let mut reported: Option<Instant> = None;
-        while let Some(first) = held.first().copied() {
-            if self.is_out_of_time(progress).await? {
-                return Ok(End::OutOfTime);
-            }
+        while !held.is_empty() {
             let left = self.pacing.lock_wait.saturating_sub(since.elapsed());
             if left.is_zero() {
                 return Ok(End::HeldByOthers(held));
@@ -327,10 +200,14 @@ impl Execution<'_> {
             self.connection.pause(pause.min(left)).await?;
             pause = (pause * 2).min(LONGEST_PAUSE);
             let before = progress.done;
-            let (mut cursor, mut still) = (first - 1, Vec::new());
-            while let Some(batch) = self.step(progress, cursor).await? {
-                cursor = batch.last;
-                still.extend(batch.held);
+            let mut still = Vec::new();
+            for some in held.chunks(self.pacing.batch_size as usize) {
+                if self.is_out_of_time(progress).await? {
+                    return Ok(End::OutOfTime);
+                }
+                if let Some(batch) = self.step(progress, Take::These(some)).await? {
+                    still.extend(batch.held);
+                }
                 self.connection.pause(self.pacing.pause_until(progress.deadline)).await?;
             }
             held = still;
@@ -347,52 +224,75 @@ impl Execution<'_> {
         Ok(progress.deadline.is_some_and(|deadline| Instant::now() >= deadline))
     }
 
-    /// One batch behind row `cursor`, with what belongs to it; none if there is no row left to try.
-    async fn step(&self, progress: &mut Progress, cursor: i64) -> Result<Option<Batch>, RepairError> {
-        let Some(batch) = self.batch(progress, cursor).await? else { return Ok(None) };
+    /// One batch with what belongs to it; none if there is no row left to take.
+    async fn step(&self, progress: &mut Progress, take: Take<'_>) -> Result<Option<Batch>, RepairError> {
+        let Some(batch) = self.batch(progress, take).await? else { return Ok(None) };
         progress.done += batch.applied + batch.left;
-        progress.not_rolled_up += batch.applied;
+        progress.open_hours += batch.hours;
         self.tell(progress);
-        if matches!(progress.rollup, Feeding::Windows { .. }) && progress.not_rolled_up >= ROLL_UP_EVERY {
+        if progress.feeding == Feeding::Windows && progress.open_hours >= progress.hours_at_once {
             self.roll_up(progress, false).await?;
         }
         Ok(Some(batch))
     }
 
-    /// The rows behind `cursor`, in one transaction. Locked rows are rare, and locking all rows beforehand costs nearly as
-    /// much as changing them; so a lock is only waited for, for an instant, and if that does not help, the batch begins
-    /// again and passes over what is locked.
-    async fn batch(&self, progress: &Progress, cursor: i64) -> Result<Option<Batch>, RepairError> {
-        match self.try_batch(progress, cursor, Locked::Wait).await {
-            Err(RepairError::Database(error)) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
-                self.try_batch(progress, cursor, Locked::PassOver).await
+    /// Locked rows are rare, and locking all rows beforehand costs nearly as much as changing them. So a lock is waited for,
+    /// for an instant; if that does not help, the batch begins again and passes over what is locked; and if something else
+    /// than a row is in the way, all of it counts as held by others.
+    async fn batch(&self, progress: &Progress, take: Take<'_>) -> Result<Option<Batch>, RepairError> {
+        let stepped_back = |error: &RepairError| match error {
+            RepairError::Database(error) => {
+                error.is(&SqlState::LOCK_NOT_AVAILABLE) || error.is(&SqlState::T_R_DEADLOCK_DETECTED)
+            }
+            _ => false,
+        };
+        let these: Vec<i64> = match take {
+            Take::These(these) => these.to_vec(),
+            Take::Behind(cursor) => match self.try_batch(progress, take).await {
+                Err(error) if stepped_back(&error) => {
+                    // A transaction of its own, which also ends the one that has failed.
+                    let transaction = self.connection.begin().await?;
+                    let limit = i64::from(self.pacing.batch_size);
+                    let row = transaction.query_one(&Change::next(), &[&progress.run, &cursor, &limit]).await?;
+                    transaction.rollback().await;
+                    row.get(0)
+                }
+                result => return result,
+            },
+        };
+        match self.try_batch(progress, Take::These(&these)).await {
+            Err(error) if stepped_back(&error) => {
+                let last = these.last().copied();
+                Ok(last.map(|last| Batch { last, applied: 0, left: 0, hours: 0, held: these }))
             }
             result => result,
         }
     }
 
-    async fn try_batch(&self, progress: &Progress, cursor: i64, locked: Locked) -> Result<Option<Batch>, RepairError> {
+    async fn try_batch(&self, progress: &Progress, take: Take<'_>) -> Result<Option<Batch>, RepairError> {
         let run = progress.run;
         let transaction = self.begin().await?;
         transaction.batch(BATCH).await?;
-        let limit = i64::from(self.pacing.batch_size);
-        let (all, mine, applied) = match locked {
-            Locked::Wait => {
-                transaction.batch(BRIEFLY).await?;
+        let (all, mine, changed) = match take {
+            Take::Behind(cursor) => {
+                let limit = i64::from(self.pacing.batch_size);
                 let params: [&(dyn ToSql + Sync); 3] = [&run, &cursor, &limit];
                 let work = transaction.query_prepared(&progress.prepared.apply_next, &params);
-                let rows = transaction.as_role(self.role, work).await?;
-                let [all, applied] = rows.first().map(numbers).unwrap_or_default();
-                (all.clone(), all, applied)
+                let changed = Changed::read(&transaction.as_role(self.role, work).await?)?;
+                (changed.batch.clone(), changed.batch.clone(), changed)
             }
-            Locked::PassOver => {
-                let [all, mine] = numbers(&transaction.query_one(&self.change.lock(), &[&run, &cursor, &limit]).await?);
+            Take::These(all) => {
+                let mine: Vec<i64> = transaction.query_one(&self.change.lock(), &[&run, &all]).await?.get(0);
                 let sql = self.change.apply_locked();
-                let row = transaction.as_role(self.role, transaction.query_one(&sql, &[&run, &mine])).await?;
-                let [_, applied] = numbers(&row);
-                (all, mine, applied)
+                let rows = transaction.as_role(self.role, transaction.query(&sql, &[&run, &mine])).await?;
+                (all.to_vec(), mine, Changed::read(&rows)?)
             }
         };
+        let Changed { applied, hours, as_meant, .. } = changed;
+        if !as_meant {
+            transaction.rollback().await;
+            return Err(RepairError::Overruled { table: self.change.rows.table });
+        }
         let Some(last) = all.last().copied() else {
             transaction.rollback().await;
             return Ok(None);
@@ -405,15 +305,22 @@ impl Execution<'_> {
         };
         let held = without(&without(&all, &mine), &gone);
         let changed = without(&without(&mine, &applied), &gone);
-        if progress.rollup.enqueues() && !applied.is_empty() {
+        if progress.feeding == (Feeding::LeftToTicks { enqueue: true }) && !applied.is_empty() {
             transaction.as_role(self.role, transaction.execute(&self.change.enqueue(), &[&run, &applied])).await?;
         }
-        transaction.query_prepared(&progress.prepared.keep, &[&run, &applied, &changed, &gone]).await?;
-        if !applied.is_empty() {
+        match take {
+            Take::Behind(cursor) if not_applied.is_empty() => {
+                transaction.query_prepared(&progress.prepared.keep_all, &[&run, &cursor, &last]).await?;
+            }
+            _ => {
+                transaction.execute(&self.change.keep(), &[&run, &applied, &changed, &gone]).await?;
+            }
+        }
+        if !applied.is_empty() && progress.feeding == Feeding::Windows {
             journal::to_be_rolled_up(&transaction, run).await?;
         }
         transaction.commit().await?;
-        Ok(Some(Batch { last, applied: applied.len() as u64, left: (changed.len() + gone.len()) as u64, held }))
+        Ok(Some(Batch { last, applied: applied.len() as u64, left: (changed.len() + gone.len()) as u64, hours, held }))
     }
 
     /// Where the rows feed the rollup, under its lock: no window reads half of what a batch does, and older programs,
@@ -439,11 +346,13 @@ impl Execution<'_> {
             return Ok(Feeding::NotConcerned);
         }
         let row = self.connection.query_one(THERE, &[]).await?;
-        let enqueue = self.change.restores_times() && row.get(1);
-        Ok(match row.get(0) {
+        let (there, older): (bool, bool) = (row.get(0), row.get(1));
+        // Older functions rebuild key by key, and take a key from the queue that arrives while they are at it: the less they
+        // are given to do at once, and the older it is, the better.
+        Ok(match there {
             false => Feeding::NoRollup,
-            true if self.pacing.rebuild_rollup => Feeding::Windows { enqueue },
-            true => Feeding::LeftToTicks { enqueue },
+            true if self.pacing.rebuild_rollup && !older => Feeding::Windows,
+            true => Feeding::LeftToTicks { enqueue: older && self.change.restores_times() },
         })
     }
 
@@ -453,6 +362,7 @@ impl Execution<'_> {
         const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz)";
         progress.replicas.keep_up(self.connection, progress.deadline, self.observer).await?;
         let transaction = self.begin().await?;
+        let began = Instant::now();
         let window = journal::not_rolled_up(&transaction, progress.run, !progress.rolled_up, last).await?;
         if let Some((from, to)) = window {
             let row = transaction.as_role(self.role, transaction.query_one(WINDOW, &[&from, &to])).await?;
@@ -460,7 +370,13 @@ impl Execution<'_> {
             journal::rolled_up(&transaction, progress.run).await?;
         }
         transaction.commit().await?;
-        progress.not_rolled_up = 0;
+        let took = began.elapsed();
+        if took > LONG_WINDOW {
+            progress.hours_at_once = (progress.hours_at_once / 2).max(1);
+        } else if took < SHORT_WINDOW {
+            progress.hours_at_once = (progress.hours_at_once * 2).min(MOST_HOURS);
+        }
+        progress.open_hours = 0;
         progress.rolled_up = true;
         Ok(())
     }
@@ -477,6 +393,11 @@ impl Execution<'_> {
             End::HeldByOthers(_) => RunState::Incomplete,
             End::OutOfTime => RunState::Stopped,
         };
+        // Looked for first: one that ends in between is then seen by the count.
+        let straggler = match self.cutoff {
+            Some(cutoff) => straggler(self.connection, self.change, cutoff).await?,
+            None => None,
+        };
         // The proof is a look at the table itself. Out of time, there is none left for it.
         let left_over = match self.change.left_over() {
             Some(sql) if state != RunState::Stopped => {
@@ -488,13 +409,6 @@ impl Execution<'_> {
             }
             _ => 0,
         };
-        let straggler = match self.cutoff {
-            Some(cutoff) => {
-                let row = self.connection.query_opt(&self.change.straggler(), &[&cutoff]).await?;
-                row.map(|row| Holder::from_row(&row))
-            }
-            None => None,
-        };
         let repaired = Repaired {
             run,
             state,
@@ -505,15 +419,15 @@ impl Execution<'_> {
             holder,
             left_over,
             straggler,
-            rollup: match progress.rollup {
-                Feeding::Windows { .. } => Rollup::Rebuilt(progress.buckets),
+            rollup: match progress.feeding {
+                Feeding::Windows => Rollup::Rebuilt(progress.buckets),
                 Feeding::LeftToTicks { .. } => Rollup::LeftToTicks,
                 Feeding::NoRollup => Rollup::None,
                 Feeding::NotConcerned => Rollup::NotConcerned,
             },
-            duration: progress.started.elapsed(),
+            duration: self.started.elapsed(),
         };
-        let totals = repaired.to_json(&self.change.rows.names);
+        let totals = repaired.to_json(&self.change.rows);
         journal::close(self.connection, run, state, Some(&totals)).await?;
         Ok(repaired)
     }
@@ -525,28 +439,54 @@ impl Execution<'_> {
         Ok(Sums { done, changed: count(4), gone: count(5), waiting: count(6) })
     }
 
+    /// One of those who have rows locked; a few of the rows will do.
     async fn holder(&self, run: i64, held: &[i64]) -> Result<Option<Holder>, RepairError> {
-        let row = self.connection.query_opt(&self.change.holder(), &[&run, &held]).await?;
+        let some = &held[..held.len().min(10)];
+        let row = self.connection.query_opt(&self.change.holder(), &[&run, &some]).await?;
         Ok(row.map(|row| Holder::from_row(&row)))
     }
 
     fn tell(&self, progress: &Progress) {
-        let Progress { run, done, total, done_before, started, .. } = *progress;
-        let elapsed = started.elapsed();
-        let here = done.saturating_sub(done_before);
-        #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-        let per_second = here as f64 / elapsed.as_secs_f64().max(0.001);
-        #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-        let eta = (here > 0 && done < total)
-            .then(|| Duration::try_from_secs_f64((total - done) as f64 / per_second).unwrap_or_default());
-        let repair = self.repair.to_owned();
-        (self.observer)(RepairEvent::RepairProgress { run, repair, unit: "rows", done, total, per_second, eta });
+        let Progress { run, done, total, rate, .. } = progress;
+        let (per_second, eta) = rate.at(*done, *total);
+        (self.observer)(RepairEvent::RepairProgress {
+            run: *run,
+            repair: self.repair.to_owned(),
+            unit: "rows",
+            done: *done,
+            total: *total,
+            per_second,
+            eta,
+        });
     }
 }
 
-/// The two lists of numbers that a batch's statements return.
-fn numbers(row: &Row) -> [Vec<i64>; 2] {
-    [row.get(0), row.get(1)]
+/// The oldest transaction that writes the table and began before the cutoff.
+pub(super) async fn straggler(
+    connection: &Connection,
+    change: &Change,
+    cutoff: &str,
+) -> Result<Option<Holder>, db::Error> {
+    let row = connection.query_opt(&change.straggler(), &[&cutoff]).await?;
+    Ok(row.map(|row| Holder::from_row(&row)))
+}
+
+/// What a batch's statement returns.
+struct Changed {
+    batch: Vec<i64>,
+    applied: Vec<i64>,
+    hours: u64,
+    as_meant: bool,
+}
+
+impl Changed {
+    fn read(rows: &[Row]) -> Result<Self, db::Error> {
+        let Some(row) = rows.first() else {
+            return Err(db::Error::Conversion { reason: "a batch returned nothing".to_owned() });
+        };
+        let hours: i64 = row.get(2);
+        Ok(Self { batch: row.get(0), applied: row.get(1), hours: hours.unsigned_abs(), as_meant: row.get(3) })
+    }
 }
 
 /// What of `all` is not in `some`. Both are in order.

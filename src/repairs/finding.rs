@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::journal::Unfinished;
+use crate::db::Holder;
 
 /// The rows of one owner on one UTC day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -64,4 +65,6 @@ pub struct Finding {
     pub gone_since: u64,
     /// A run of the same arguments that would be continued instead.
     pub unfinished: Option<Unfinished>,
+    /// A transaction that is older than the repair's cutoff and has not ended. What it writes is not seen yet.
+    pub straggler: Option<Holder>,
 }

@@ -8,6 +8,7 @@ use super::RepairError;
 use super::finding::Finding;
 use super::journal::{self, Unfinished};
 use crate::db::{self, Connection, Transaction};
+use crate::engine::Forecast;
 
 /// What was found, written into a journal that is not committed yet.
 #[must_use = "what is not authorised is not applied, and its journal is rolled back"]
@@ -87,12 +88,12 @@ pub(super) async fn resume(
 }
 
 /// Opens a run of something that keeps no journal of rows, or goes on with one.
-pub(super) async fn rebuild<T>(
+pub(super) async fn rebuild(
     connection: &Connection,
     repair: &str,
     arguments: &Value,
-    what: T,
-) -> Result<Authorised<T>, db::Error> {
+    what: Forecast,
+) -> Result<Authorised<Forecast>, db::Error> {
     let run = match journal::unfinished(connection, repair, arguments).await? {
         Some(unfinished) => {
             journal::reopen(connection, unfinished.id).await?;

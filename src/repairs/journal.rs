@@ -48,7 +48,7 @@ impl RunState {
     }
 
     fn parse(text: &str) -> Self {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(Self::Running)
+        Self::ALL.into_iter().find(|state| state.as_str() == text).unwrap_or(Self::Done)
     }
 
     /// Whether the same command would go on with it.
@@ -209,7 +209,7 @@ const UNFINISHED: &str = "
            (SELECT count(*) FROM migrate.repair_change c
             WHERE c.run_id = r.id AND (c.applied_at IS NOT NULL OR c.left_because IS NOT NULL))
     FROM migrate.repair_run r
-    WHERE r.state NOT IN ('done', 'undone')";
+    WHERE r.state IN ('running', 'interrupted', 'stopped', 'failed', 'incomplete')";
 
 fn unfinished_from(row: &Row) -> Unfinished {
     Unfinished {
@@ -300,12 +300,31 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Marks the run that another one takes back, so that nobody goes on with it.
+/// Says how a run ended that an error has ended. The error that matters is that one; a database that is gone cannot record
+/// it.
+pub(super) async fn close_after(connection: &Connection, run: i64, state: RunState) {
+    if let Ok(transaction) = connection.shielded().begin().await {
+        transaction.rollback().await;
+    }
+    if let Err(error) = close(connection, run, state, None).await {
+        tracing::debug!("the end of run {run} could not be recorded: {error}");
+    }
+}
+
+/// Marks the run that another one takes back, so that nobody goes on with it. If it was an undo itself, what that had undone
+/// is in force again.
 pub(super) async fn undone(connection: &Connection, run: i64) -> Result<(), db::Error> {
     const UNDONE: &str = "
-        UPDATE migrate.repair_run
-        SET state = 'undone', finished_at = coalesce(finished_at, clock_timestamp())
-        WHERE id = $1";
+        WITH undone AS (
+            UPDATE migrate.repair_run
+            SET state = 'undone', finished_at = coalesce(finished_at, clock_timestamp())
+            WHERE id = $1
+            RETURNING undoes
+        )
+        UPDATE migrate.repair_run r
+        SET state = 'done'
+        FROM undone u
+        WHERE r.id = u.undoes";
     connection.execute(UNDONE, &[&run]).await?;
     Ok(())
 }
@@ -327,8 +346,43 @@ pub(super) async fn progress(connection: &Connection, run: i64) -> Result<(u64, 
                r.rows_found
         FROM migrate.repair_run r
         WHERE r.id = $1";
-    let row = connection.shielded().query_one(PROGRESS, &[&run]).await?;
+    let row = connection.query_one(PROGRESS, &[&run]).await?;
     Ok((row.get::<_, i64>(0).unsigned_abs(), row.get::<_, i64>(1).unsigned_abs()))
+}
+
+/// The first row that a run is not done with.
+pub(super) async fn first_open(connection: &Connection, run: i64) -> Result<Option<i64>, db::Error> {
+    const FIRST: &str = "
+        SELECT min(c.n) FROM migrate.repair_change c
+        WHERE c.run_id = $1 AND c.applied_at IS NULL AND c.left_because IS NULL";
+    Ok(connection.query_one(FIRST, &[&run]).await?.get(0))
+}
+
+/// Nobody else is at work: whatever says that it is was killed.
+pub(super) async fn nobody_is_at_work(connection: &Connection) -> Result<(), db::Error> {
+    if is_there(connection).await? {
+        connection.batch("UPDATE migrate.repair_run SET state = 'interrupted' WHERE state = 'running'").await?;
+    }
+    Ok(())
+}
+
+/// A run whose rows came out behind its own cutoff, but before this one, and whose journal does not know them all any
+/// more: they would be taken for wrong ones.
+pub(super) async fn forgotten(connection: &Connection, repair: &str, cutoff: &str) -> Result<Option<i64>, db::Error> {
+    const FORGOTTEN: &str = "
+        SELECT r.id
+        FROM migrate.repair_run r
+        WHERE r.repair = $1
+          AND r.state <> 'undone'
+          AND r.started_at < $2::text::timestamptz
+          AND (r.totals ->> 'rows')::bigint
+              > (SELECT count(*) FROM migrate.repair_change c WHERE c.run_id = r.id AND c.applied_at IS NOT NULL)
+        ORDER BY r.id
+        LIMIT 1";
+    if !is_there(connection).await? {
+        return Ok(None);
+    }
+    Ok(connection.query_opt(FORGOTTEN, &[&repair, &cutoff]).await?.map(|row| row.get(0)))
 }
 
 /// This transaction has changed rows that the rollup does not contain yet. They carry its start.

@@ -1,12 +1,13 @@
 //! What a rebuild is given.
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::event::{RepairEvent, RepairObserver};
+use super::rate::Rate;
 use crate::db::{self, Connection, Waiting};
 
 /// A place to keep progress, and somebody to tell about it.
@@ -18,9 +19,7 @@ pub struct RebuildContext {
     pub(super) lock_wait: Duration,
     pub(super) pause: Duration,
     pub(super) observer: RepairObserver,
-    pub(super) started: Instant,
-    /// Units that an earlier execution had done; they say nothing about the speed of this one.
-    pub(super) done_before: Mutex<Option<u64>>,
+    pub(super) rate: Mutex<Option<Rate>>,
 }
 
 impl RebuildContext {
@@ -44,17 +43,11 @@ impl RebuildContext {
 
     /// Tells how far it is.
     pub fn progress(&self, unit: &'static str, done: u64, total: u64) {
-        let done_before = {
-            let mut first = self.done_before.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            *first.get_or_insert(done)
-        };
         let Some(run) = self.run else { return };
-        let here = done.saturating_sub(done_before);
-        #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-        let per_second = here as f64 / self.started.elapsed().as_secs_f64().max(0.001);
-        #[allow(clippy::cast_precision_loss, reason = "an estimate")]
-        let eta = (here > 0 && done < total)
-            .then(|| Duration::try_from_secs_f64((total - done) as f64 / per_second).unwrap_or_default());
+        let (per_second, eta) = {
+            let mut rate = self.rate.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            rate.get_or_insert_with(|| Rate::from(done)).at(done, total)
+        };
         let repair = self.name.clone();
         (self.observer)(RepairEvent::RepairProgress { run, repair, unit, done, total, per_second, eta });
     }

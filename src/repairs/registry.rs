@@ -43,24 +43,44 @@ impl Repairs {
     }
 
     /// Adds a repair.
+    ///
+    /// # Panics
+    ///
+    /// If another one has its name, or the command line has (`list`, `runs`, `undo`).
     #[must_use]
     pub fn with(mut self, repair: impl Repair) -> Self {
+        self.must_be_free(repair.name());
         self.0.push(Entry::Rows(Arc::new(Typed(repair))));
         self
     }
 
     /// Adds a rebuild.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::with`].
     #[must_use]
     pub fn with_rebuild(mut self, rebuild: impl Rebuild) -> Self {
+        self.must_be_free(rebuild.name());
         self.0.push(Entry::Rebuild(Arc::new(Typed(rebuild))));
         self
     }
 
     /// Adds all of `others`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::with`].
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
+        others.list().for_each(|(name, ..)| self.must_be_free(name));
         self.0.extend(others.0);
         self
+    }
+
+    fn must_be_free(&self, name: &str) {
+        assert!(!["list", "runs", "undo", "help"].contains(&name), "a repair cannot be called {name}");
+        assert!(self.get(name).is_none(), "there are two repairs called {name}");
     }
 
     /// Name, one line about it, and what sort it is.

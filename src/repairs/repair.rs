@@ -113,7 +113,7 @@ pub struct Rows {
     /// The corrected number that totals are about.
     pub amount: &'static str,
     /// A condition that is worth counting: the correction could not take away all that it should, for example.
-    pub counts: Option<&'static str>,
+    pub counts: Option<Counts>,
     /// When a row belongs to: a column of type `timestamptz`, never null. Rows are corrected in this order.
     pub at: &'static str,
     /// Whom a row belongs to: a name for it, the joins that it takes, and the expression.
@@ -122,6 +122,47 @@ pub struct Rows {
     pub names: Names,
     /// The hourly rollup is made of these rows, and has to be rebuilt where they change.
     pub feeds_rollup: bool,
+}
+
+/// A condition that is worth counting.
+#[derive(Clone, Copy, Debug)]
+pub struct Counts {
+    /// How the number is called: `clamped_rows`.
+    pub name: &'static str,
+    /// The condition.
+    pub condition: &'static str,
+}
+
+impl Rows {
+    /// What its author has promised and can be checked without a database: expressions are made of columns that are
+    /// compared, and the totals are about one that is corrected.
+    pub(super) fn check(&self) -> Result<(), RepairError> {
+        let known = |name: &str| {
+            let of = |column: &Column| column.name == name;
+            self.corrects.iter().any(|(column, _)| of(column))
+                || self.rests_on.iter().any(of)
+                || self.stamps.contains(&name)
+        };
+        let expressions =
+            self.corrects.iter().map(|(_, becomes)| *becomes).chain(self.counts.map(|counts| counts.condition));
+        for expression in expressions {
+            for part in expression.split('{').skip(1) {
+                let name = part.split('}').next().unwrap_or_default();
+                if !known(name) {
+                    return Err(RepairError::refused(format!(
+                        "the repair is wrong itself: {expression} uses {{{name}}}, which is neither corrected, stamped nor in rests_on"
+                    )));
+                }
+            }
+        }
+        if !self.corrects.iter().any(|(column, _)| column.name == self.amount) {
+            let amount = self.amount;
+            return Err(RepairError::refused(format!(
+                "the repair is wrong itself: it does not correct its amount, {amount}"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// Whom a row belongs to.
@@ -144,6 +185,4 @@ pub struct Names {
     pub after: &'static str,
     /// The difference.
     pub removed: &'static str,
-    /// The rows that meet the condition worth counting.
-    pub counted: &'static str,
 }

@@ -7,17 +7,18 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{RepairEvent, RepairObserver};
-use super::execute::{Execution, Pacing, Repaired, big};
+use super::execute::{Execution, big, straggler};
 use super::finding::{Finding, Line, Totals};
 use super::gate::{self, Inspected};
 use super::journal::{self, Opening, Run, RunState};
 use super::lag::Replicas;
+use super::outcome::{Pacing, Repaired};
 use super::rebuild::RebuildContext;
 use super::registry::{AnyRebuild, AnyRepair, Entry};
 use super::repair::Rows;
 use super::statements::{Change, Detail, LOOK};
 use super::{RepairError, Repairs};
-use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock};
+use crate::db::{self, Connection, Connector, Database, Holder, LockTimeout, RunLock};
 use crate::engine::{Forecast, Outcome};
 
 /// The name of an undo in the books.
@@ -63,6 +64,15 @@ struct Task<'a> {
     /// The run to be undone is unfinished: that it is not gone on with is something to do in itself.
     closes: bool,
     cutoff: Option<String>,
+}
+
+impl Task<'_> {
+    async fn straggler(&self, connection: &Connection) -> Result<Option<Holder>, db::Error> {
+        match &self.cutoff {
+            Some(cutoff) => straggler(connection, &self.change, cutoff).await,
+            None => Ok(None),
+        }
+    }
 }
 
 impl Repairer {
@@ -131,10 +141,11 @@ impl Repairer {
         expected: Option<&str>,
         pacing: &Pacing,
     ) -> Result<Executed, RepairError> {
+        let started = Instant::now();
         let repair = self.repairs.repair(name)?;
         let (lock, session) = self.acquire(pacing.lock_wait).await?;
         let result = match repair_task(&session, repair, arguments).await {
-            Ok(task) => Box::pin(self.change_rows(&session, &task, expected, pacing)).await,
+            Ok(task) => Box::pin(self.change_rows(&session, &task, expected, pacing, started)).await,
             Err(error) => Err(error),
         };
         session.close().await;
@@ -195,10 +206,11 @@ impl Repairer {
         expected: Option<&str>,
         pacing: &Pacing,
     ) -> Result<(Rows, Executed), RepairError> {
+        let started = Instant::now();
         let (lock, session) = self.acquire(pacing.lock_wait).await?;
         let result = match self.undo_task(&session, run).await {
             Ok(task) => {
-                let executed = Box::pin(self.change_rows(&session, &task, expected, pacing)).await;
+                let executed = Box::pin(self.change_rows(&session, &task, expected, pacing, started)).await;
                 executed.map(|executed| (task.change.rows, executed))
             }
             Err(error) => Err(error),
@@ -224,6 +236,7 @@ impl Repairer {
     async fn look_at(&self, connection: &Connection, task: &Task<'_>) -> Result<Finding, RepairError> {
         let mut finding = look(connection, task, Detail::Lines, None).await?;
         finding.unfinished = journal::unfinished(connection, task.name, &task.arguments).await?;
+        finding.straggler = task.straggler(connection).await?;
         Ok(finding)
     }
 
@@ -248,16 +261,20 @@ impl Repairer {
         task: &Task<'_>,
         expected: Option<&str>,
         pacing: &Pacing,
+        started: Instant,
     ) -> Result<Executed, RepairError> {
         journal::may_write(session).await?;
         Replicas::new(pacing.max_lag).can_be_seen(session).await?;
         let role = owner(session, task.change.rows.table).await?;
+        may_change(session, &task.change.rows, role.as_deref()).await?;
+        journal::nobody_is_at_work(session).await?;
         let unfinished = journal::unfinished(session, task.name, &task.arguments).await?;
         let (finding, authorised) = if let Some(unfinished) = unfinished {
             journal::prepare(session, role.as_deref()).await?;
             let transaction = session.begin().await?;
             let finding = look(&transaction, task, pacing.detail(), None).await?;
             transaction.rollback().await;
+            let finding = Finding { unfinished: Some(unfinished.clone()), ..finding };
             let authorised = gate::resume(session, &unfinished, expected, finding.clone()).await?;
             (self.observer)(RepairEvent::RepairResumed {
                 run: unfinished.id,
@@ -270,7 +287,9 @@ impl Repairer {
             let inspected = self.inspect(session, task, pacing.detail(), role.as_deref()).await?;
             let finding = inspected.finding().clone();
             if finding.totals.rows == 0 && !task.closes {
-                return Ok(Executed::NothingToDo(inspected.forget().await));
+                let mut finding = inspected.forget().await;
+                finding.straggler = task.straggler(session).await?;
+                return Ok(Executed::NothingToDo(finding));
             }
             let authorised = inspected.authorise(expected).await?;
             let (run, repair, rows) = (authorised.run(), task.name.to_owned(), finding.totals.rows);
@@ -284,6 +303,7 @@ impl Repairer {
             pacing,
             role: role.as_deref(),
             observer: &self.observer,
+            started,
             cutoff: task.cutoff.as_deref(),
         };
         let repaired = execution.apply(authorised).await?;
@@ -344,8 +364,7 @@ impl Repairer {
             lock_wait: pacing.lock_wait,
             pause: pacing.sleep_between_batches,
             observer: Arc::clone(&self.observer),
-            started: Instant::now(),
-            done_before: Mutex::new(None),
+            rate: Mutex::new(None),
         }
     }
 
@@ -379,12 +398,7 @@ impl Repairer {
                     RepairError::Database(db::Error::Interrupted) => RunState::Interrupted,
                     _ => RunState::Failed,
                 };
-                if let Ok(transaction) = session.shielded().begin().await {
-                    transaction.rollback().await;
-                }
-                if let Err(error) = journal::close(session, run, state, None).await {
-                    tracing::debug!("the end of run {run} could not be recorded: {error}");
-                }
+                journal::close_after(session, run, state).await;
                 Err(error)
             }
         }
@@ -397,6 +411,18 @@ async fn repair_task(
     arguments: &Value,
 ) -> Result<Task<'static>, RepairError> {
     repair.check(connection, arguments).await?;
+    repair.rows().check()?;
+    let cutoff = repair.cutoff(arguments)?;
+    if let Some(cutoff) = &cutoff
+        && let Some(run) = journal::forgotten(connection, repair.name(), cutoff).await?
+    {
+        return Err(RepairError::refused_with_hint(
+            format!(
+                "run {run} has repaired rows before this cutoff, and its journal is gone: they would be corrected again"
+            ),
+            format!("give a cutoff from before run {run}; migrate repair runs says when it was"),
+        ));
+    }
     let known_as = journal::is_there(connection).await?.then(|| repair.name());
     Ok(Task {
         name: repair.name(),
@@ -404,7 +430,7 @@ async fn repair_task(
         change: Change::repair(repair.rows(), repair.eligible(arguments)?, known_as),
         undoes: None,
         closes: false,
-        cutoff: repair.cutoff(arguments)?,
+        cutoff,
     })
 }
 
@@ -425,6 +451,7 @@ async fn look(
         changed_since: 0,
         gone_since: 0,
         unfinished: None,
+        straggler: None,
     };
     for row in &rows {
         let totals = Totals {
@@ -464,4 +491,26 @@ async fn owner(connection: &Connection, table: &str) -> Result<Option<String>, R
           AND pg_has_role(session_user, r.oid,
                           CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
     Ok(connection.query_opt(OWNER, &[&table]).await?.map(|row| row.get(0)))
+}
+
+/// Whether the rows, and what is made of them, may be changed: asked before anything is, so that it does not turn out in the
+/// middle.
+async fn may_change(connection: &Connection, rows: &Rows, role: Option<&str>) -> Result<(), RepairError> {
+    const MAY: &str = "
+        SELECT t.name, coalesce($1, current_user::text)
+        FROM unnest($2::text[]) t (name)
+        WHERE to_regclass(t.name) IS NOT NULL
+          AND NOT (has_table_privilege(coalesce($1, current_user::text), to_regclass(t.name), 'SELECT')
+                   AND has_table_privilege(coalesce($1, current_user::text), to_regclass(t.name), 'UPDATE'))
+        LIMIT 1";
+    let mut tables = vec![rows.table];
+    if rows.feeds_rollup {
+        tables.push("task_usage_hourly");
+    }
+    let Some(row) = connection.query_opt(MAY, &[&role, &tables]).await? else { return Ok(()) };
+    let (table, role): (String, String) = (row.get(0), row.get(1));
+    Err(RepairError::refused_with_hint(
+        format!("role {role} may not read and update table {table}"),
+        "connect as the role that owns these tables, or as a member of it: GRANT <owner> TO <role>",
+    ))
 }

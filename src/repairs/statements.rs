@@ -7,11 +7,19 @@ use std::fmt::Write as _;
 
 use super::repair::{Column, Rows};
 
-/// How a batch is run. Its plan is the same whatever the statistics say: a journal that was written a moment ago has none.
+/// How a batch is run. A row that somebody has locked is waited for no longer than a tenth of a second, well under the second
+/// after which PostgreSQL looks for deadlocks: where we and the application have locked each other out, it is we who step
+/// back. Rows that a policy would hide are an error, not passed over. What values look like does not depend on the role's
+/// settings, or a row would seem to have changed. The plan is the same whatever the statistics say: a journal that was written a moment ago has none.
 /// Its commit does not wait for the disk: should the server crash, rows and journal lose the same last batches, and the run
 /// goes on with them. The end of the run waits, and with it everything before.
 pub(super) const BATCH: &str = "
     SET LOCAL synchronous_commit TO off;
+    SET LOCAL lock_timeout TO '100ms';
+    SET LOCAL row_security TO off;
+    SET LOCAL extra_float_digits TO 1;
+    SET LOCAL intervalstyle TO postgres;
+    SET LOCAL bytea_output TO hex;
     SET LOCAL enable_seqscan TO off;
     SET LOCAL enable_bitmapscan TO off;
     SET LOCAL enable_hashjoin TO off;
@@ -38,8 +46,12 @@ pub(super) enum Detail {
 /// How the whole table is looked at. All the rows there are to repair are sorted and joined, for which the four megabytes
 /// of stock settings are little; and by hash, whatever the statistics say about how few they are.
 pub(super) const LOOK: &str = "
-    SET LOCAL work_mem TO '64MB';
-    SET LOCAL enable_nestloop TO off";
+    SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 64 * 1024 * 1024;
+    SET LOCAL enable_nestloop TO off;
+    SET LOCAL row_security TO off;
+    SET LOCAL extra_float_digits TO 1;
+    SET LOCAL intervalstyle TO postgres;
+    SET LOCAL bytea_output TO hex";
 
 /// What is to be changed, and how it is found.
 #[derive(Clone, Debug)]
@@ -89,10 +101,11 @@ impl Change {
         let becomes: Vec<String> = rows
             .corrects
             .iter()
-            .map(|(column, becomes)| format!("'{}', ({})::{}", column.name, of_row(becomes, "u"), column.sql_type))
+            .map(|(column, becomes)| format!("'{}', ({})::{}", column.name, of_row(becomes, &checked), column.sql_type))
             .collect();
         let amount = rows.corrects.iter().find(|(column, _)| column.name == rows.amount);
-        let amount_after = amount.map_or_else(|| format!("u.{}", rows.amount), |(_, becomes)| of_row(becomes, "u"));
+        let amount_after =
+            amount.map_or_else(|| format!("u.{}", rows.amount), |(_, becomes)| of_row(becomes, &checked));
         let source = |shared: &str, joins: &str| {
             format!(
                 "SELECT u.{key}::text AS key,
@@ -108,7 +121,7 @@ impl Change {
                 before = record(&checked, "u"),
                 after = becomes.join(", "),
                 amount = rows.amount,
-                counted = rows.counts.map_or("false".to_owned(), |counts| of_row(counts, "u")),
+                counted = rows.counts.map_or("false".to_owned(), |counts| of_row(counts.condition, &checked)),
                 table = rows.table,
             )
         };
@@ -121,8 +134,7 @@ impl Change {
     pub fn undo(rows: Rows, run: i64) -> Self {
         let mut writes: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
         writes.extend(stamped(&rows));
-        let before: Vec<String> =
-            writes.iter().map(|Column { name, .. }| format!("'{name}', c.before -> '{name}'")).collect();
+        let before = given_back(&writes);
         let source = |shared: &str, joins: &str| {
             format!(
                 "SELECT c.key,
@@ -136,7 +148,6 @@ impl Change {
              JOIN {table} u ON u.{key} = c.key::{key_type} {joins}
              WHERE c.run_id = {run} AND c.applied_at IS NOT NULL AND {now} = c.after",
                 now = record(&writes, "u"),
-                before = before.join(", "),
                 amount = rows.amount,
                 amount_type = amount_type(&rows),
                 table = rows.table,
@@ -195,48 +206,54 @@ impl Change {
         )
     }
 
-    /// Locks the rows of the next batch of run `$1` behind row `$2`, of at most `$3` rows, which nobody else has locked:
-    /// the numbers of the batch, and of those locked.
+    /// The numbers of the next batch of run `$1` behind row `$2`, of at most `$3` rows.
+    pub fn next() -> String {
+        format!("SELECT coalesce(array_agg(b.n ORDER BY b.n), '{{}}') FROM ({NEXT}) b")
+    }
+
+    /// Locks those of rows `$2` of run `$1` that nobody else has locked: their numbers.
     pub fn lock(&self) -> String {
         let Rows { table, key, .. } = &self.rows;
         format!(
-            "WITH batch AS MATERIALIZED ({NEXT}),
-             tried AS MATERIALIZED (
-                 SELECT b.n, l.locked
+            "WITH batch AS MATERIALIZED (SELECT c.n, c.key FROM migrate.repair_change c WHERE {these}),
+             locked AS MATERIALIZED (
+                 SELECT b.n
                  FROM batch b
-                 LEFT JOIN LATERAL (
-                     SELECT true AS locked FROM {table} u WHERE u.{key} = b.key::{key_type} FOR NO KEY UPDATE SKIP LOCKED
-                 ) l ON true
+                 CROSS JOIN LATERAL (
+                     SELECT FROM {table} u WHERE u.{key} = b.key::{key_type} FOR NO KEY UPDATE SKIP LOCKED
+                 ) l
              )
-             SELECT coalesce(array_agg(t.n ORDER BY t.n), '{{}}'),
-                    coalesce(array_agg(t.n ORDER BY t.n) FILTER (WHERE t.locked), '{{}}')
-             FROM tried t",
+             SELECT coalesce(array_agg(l.n ORDER BY l.n), '{{}}') FROM locked l",
+            these = these("$2"),
             key = key.name,
             key_type = key.sql_type,
         )
     }
 
     /// Changes those rows of the next batch of run `$1` behind row `$2`, of at most `$3` rows, that are as they were:
-    /// the numbers of the batch, and of those changed. Waits for whoever has one of them locked.
+    /// the numbers of the batch, and of those changed; into how many hours they fall, at most; and whether they say now what they
+    /// were to say. Waits for whoever has one of them locked.
     pub fn apply_next(&self) -> String {
         self.apply(NEXT)
     }
 
     /// The same for rows `$2` of run `$1`.
     pub fn apply_locked(&self) -> String {
-        let these =
-            format!("SELECT c.n, c.key, c.before, c.after FROM migrate.repair_change c WHERE {}", of_batch("c", "$2"));
+        let these = format!("SELECT c.n, c.key, c.before, c.after FROM migrate.repair_change c WHERE {}", these("$2"));
         self.apply(&these)
     }
 
     fn apply(&self, batch: &str) -> String {
         let Rows { table, key, .. } = &self.rows;
         let mut sets = String::new();
+        let mut as_meant = String::from("true");
         for Column { name, sql_type } in &self.writes {
             let _ = write!(sets, "{name} = (b.after ->> '{name}')::{sql_type}, ");
+            let _ = write!(as_meant, " AND u.{name} IS NOT DISTINCT FROM (b.after ->> '{name}')::{sql_type}");
         }
         for name in &self.stamps {
             let _ = write!(sets, "{name} = now(), ");
+            let _ = write!(as_meant, " AND u.{name} IS NOT DISTINCT FROM now()");
         }
         format!(
             "WITH batch AS MATERIALIZED ({batch}),
@@ -245,10 +262,16 @@ impl Change {
                  SET {sets}
                  FROM batch b
                  WHERE u.{key} = b.key::{key_type} AND {checked} = b.before AND ({eligible})
-                 RETURNING b.n
+                 RETURNING b.n, u.{at} AS at, {as_meant} AS as_meant
              )
              SELECT coalesce((SELECT array_agg(b.n ORDER BY b.n) FROM batch b), '{{}}'),
-                    coalesce((SELECT array_agg(a.n ORDER BY a.n) FROM applied a), '{{}}')",
+                    coalesce((SELECT array_agg(a.n ORDER BY a.n) FROM applied a), '{{}}'),
+                    (SELECT CASE WHEN isfinite(min(a.at)) AND isfinite(max(a.at))
+                                 THEN least(count(*), 1 + extract(epoch FROM max(a.at) - min(a.at))::bigint / 3600)
+                                 ELSE count(*) END
+                     FROM applied a),
+                    coalesce((SELECT bool_and(a.as_meant) FROM applied a), true)",
+            at = self.rows.at,
             key = key.name,
             key_type = key.sql_type,
             sets = sets.trim_end_matches(", "),
@@ -263,18 +286,33 @@ impl Change {
         format!(
             "SELECT coalesce(array_agg(c.n ORDER BY c.n), '{{}}')
              FROM migrate.repair_change c
-             WHERE {of_batch}
+             WHERE {these}
                AND NOT EXISTS (SELECT FROM {table} u WHERE u.{key} = c.key::{key_type} OFFSET 0)",
-            of_batch = of_batch("c", "$2"),
+            these = these("$2"),
             key = key.name,
             key_type = key.sql_type,
         )
     }
 
+    /// Keeps in the journal of run `$1` that every open row behind row `$2` up to row `$3` was changed. The common case, for
+    /// which reading a range is enough.
+    pub fn keep_all(&self) -> String {
+        format!(
+            "UPDATE migrate.repair_change c
+             SET applied_at = now(), after = after || {}
+             WHERE c.run_id = $1 AND c.n > $2 AND c.n <= $3 AND c.applied_at IS NULL AND c.left_because IS NULL",
+            self.stamped_now()
+        )
+    }
+
+    fn stamped_now(&self) -> String {
+        let stamps: Vec<String> = self.stamps.iter().map(|name| format!("'{name}', now()")).collect();
+        format!("jsonb_build_object({})", stamps.join(", "))
+    }
+
     /// Keeps in the journal of run `$1` that rows `$2` were changed, rows `$3` left because they had changed, and rows
     /// `$4` because they are gone.
     pub fn keep(&self) -> String {
-        let stamps: Vec<String> = self.stamps.iter().map(|name| format!("'{name}', now()")).collect();
         format!(
             "WITH gone AS (
                  UPDATE migrate.repair_change c SET left_because = 'gone' WHERE {gone}
@@ -283,12 +321,12 @@ impl Change {
                  UPDATE migrate.repair_change c SET left_because = 'changed' WHERE {changed}
              )
              UPDATE migrate.repair_change c
-             SET applied_at = now(), after = after || jsonb_build_object({stamps})
+             SET applied_at = now(), after = after || {stamps}
              WHERE {applied}",
-            gone = of_batch("c", "$4"),
-            changed = of_batch("c", "$3"),
-            applied = of_batch("c", "$2"),
-            stamps = stamps.join(", "),
+            gone = these("$4"),
+            changed = these("$3"),
+            applied = these("$2"),
+            stamps = self.stamped_now(),
         )
     }
 
@@ -300,7 +338,7 @@ impl Change {
             .rows
             .counts
             .filter(|_| self.found.is_some())
-            .map_or("false".to_owned(), |counts| self.of_journal(counts));
+            .map_or("false".to_owned(), |counts| self.of_journal(counts.condition));
         format!(
             "SELECT count(*) FILTER (WHERE c.applied_at IS NOT NULL),
                     coalesce(sum((c.before ->> '{amount}')::{amount_type}) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
@@ -319,12 +357,12 @@ impl Change {
         self.found.as_ref().map(|found| format!("SELECT count(*) FROM {} u WHERE {found}", self.rows.table))
     }
 
-    /// Rows of run `$1` that are no longer as it left them, and rows that are gone.
+    /// Rows of run `$1` that are neither as it left them nor as they were before it, and rows that are gone.
     pub fn since(rows: &Rows) -> String {
         let mut columns: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
         columns.extend(stamped(rows));
         format!(
-            "SELECT count(*) FILTER (WHERE u.{key} IS NOT NULL AND {now} <> c.after),
+            "SELECT count(*) FILTER (WHERE u.{key} IS NOT NULL AND {now} <> c.after AND {now} <> jsonb_build_object({before})),
                     count(*) FILTER (WHERE u.{key} IS NULL)
              FROM migrate.repair_change c
              LEFT JOIN {table} u ON u.{key} = c.key::{key_type}
@@ -333,6 +371,7 @@ impl Change {
             key_type = rows.key.sql_type,
             table = rows.table,
             now = record(&columns, "u"),
+            before = given_back(&columns),
         )
     }
 
@@ -345,10 +384,10 @@ impl Change {
              JOIN {table} u ON u.{key} = c.key::{key_type}
              JOIN pg_catalog.pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = u.xmax AND l.granted
              LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-             WHERE {of_batch} AND l.pid IS NOT NULL
+             WHERE {these} AND l.pid IS NOT NULL
              ORDER BY 4 NULLS LAST
              LIMIT 1",
-            of_batch = of_batch("c", "$2"),
+            these = these("$2"),
             key = key.name,
             key_type = key.sql_type,
         )
@@ -387,11 +426,11 @@ impl Change {
              JOIN agent_task_queue t ON t.id = u.task_id AND t.runtime_id IS NOT NULL
              JOIN agent a ON a.id = t.agent_id
              LEFT JOIN issue i ON i.id = t.issue_id
-             WHERE {of_batch}
+             WHERE {these}
              ORDER BY 1, 2, 3, 4, 5, 6, 7
              ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET
                  enqueued_at = least(d.enqueued_at, excluded.enqueued_at)",
-            of_batch = of_batch("c", "$2"),
+            these = these("$2"),
             key = key.name,
             key_type = key.sql_type,
         )
@@ -413,9 +452,18 @@ fn stamped(rows: &Rows) -> impl Iterator<Item = Column> + '_ {
     rows.stamps.iter().map(|name| Column::new(name, "timestamptz"))
 }
 
-/// An expression about the row `alias`.
-fn of_row(expression: &str, alias: &str) -> String {
-    expression.replace('{', &format!("{alias}.")).replace('}', "")
+/// An expression about the row `u`.
+fn of_row(expression: &str, columns: &[Column]) -> String {
+    columns.iter().fold(expression.to_owned(), |text, Column { name, .. }| {
+        text.replace(&format!("{{{name}}}"), &format!("u.{name}"))
+    })
+}
+
+/// What the journal has of a row from before its change, in those columns.
+fn given_back(columns: &[Column]) -> String {
+    let pairs: Vec<String> =
+        columns.iter().map(|Column { name, .. }| format!("'{name}', c.before -> '{name}'")).collect();
+    pairs.join(", ")
 }
 
 fn record(columns: &[Column], alias: &str) -> String {
@@ -423,14 +471,17 @@ fn record(columns: &[Column], alias: &str) -> String {
     format!("jsonb_build_object({})", pairs.join(", "))
 }
 
-/// Some rows of run `$1`. By their numbers alone, a planner without statistics may read the run's whole journal and
-/// filter it, for every batch; the numbers of a batch are neighbours, so their range is all that has to be read.
-fn of_batch(alias: &str, numbers: &str) -> String {
+/// Some rows of run `$1`, by their numbers. Looked up one by one: a planner without statistics might read the run's whole
+/// journal and filter it, for every batch.
+fn these(numbers: &str) -> String {
     format!(
-        "{alias}.run_id = $1
-                   AND {alias}.n >= (SELECT min(x) FROM unnest({numbers}::bigint[]) x)
-                   AND {alias}.n <= (SELECT max(x) FROM unnest({numbers}::bigint[]) x)
-                   AND {alias}.n = ANY ({numbers}::bigint[])"
+        "c.ctid = ANY (ARRAY(
+                   SELECT t.at
+                   FROM unnest({numbers}::bigint[]) AS x (n)
+                   CROSS JOIN LATERAL (
+                       SELECT j.ctid AS at FROM migrate.repair_change j WHERE j.run_id = $1 AND j.n = x.n OFFSET 0
+                   ) t
+               ))"
     )
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::super::repair::Subject;
 use super::human::{BOLD, DIM, RED, RESET, YELLOW, aside, out, short, utc};
+use crate::db::Holder;
 use crate::engine::{Forecast, Outcome};
 use crate::repairs::{Finding, Line, Repaired, Repairer, Repairs, Rollup, Run, RunState, Totals};
 use crate::usage::grouped;
@@ -108,11 +109,16 @@ impl Table {
 fn cells(day: &str, totals: &Totals, first: &str, last: &str, subject: &Subject) -> Vec<String> {
     let mut cells =
         vec![day.to_owned(), grouped(totals.rows), sum(totals.before), sum(totals.after), sum(moved(totals, subject))];
-    if subject.undoes.is_none() {
+    if counted(subject).is_some() {
         cells.push(grouped(totals.counted));
     }
     cells.extend([first.to_owned(), last.to_owned()]);
     cells
+}
+
+/// The name of what is worth counting; nothing is, in an undo.
+fn counted(subject: &Subject) -> Option<&'static str> {
+    subject.rows.counts.filter(|_| subject.undoes.is_none()).map(|counts| counts.name)
 }
 
 /// What a repair takes away, or an undo gives back.
@@ -126,17 +132,17 @@ fn time_of_day(time: &str) -> String {
 }
 
 pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
-    let counted = subject.rows.names.counted;
     if finding.totals.rows == 0 {
         nothing_to_repair(subject);
     } else {
         table(&finding.lines, subject, verbose);
         total(&finding.totals, subject);
-        if subject.undoes.is_none() && subject.rows.counts.is_some() {
+        if let Some(counted) = counted(subject) {
             out(&format!("{:<22}{}", spoken(counted), grouped(finding.totals.counted)));
         }
     }
     since(finding.changed_since, finding.gone_since);
+    straggler(finding.straggler.as_ref());
     if let Some(unfinished) = &finding.unfinished {
         let [done, total] = [unfinished.done, unfinished.total].map(grouped);
         out(&format!(
@@ -166,8 +172,13 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
     }
     out(&format!("{:<22}about {}, pauses included", "would take", whole(Repairer::estimate(finding, subject.pacing))));
     out(&format!("{:<22}{BOLD}{}{RESET}", "digest", finding.digest));
-    out("nothing was written; to do exactly this, run");
-    out(&format!("  {} --execute --expect {}", subject.command(), finding.digest));
+    if finding.unfinished.is_some() {
+        out("nothing was written; to go on, run");
+        out(&format!("  {} --execute", subject.command()));
+    } else {
+        out("nothing was written; to do exactly this, run");
+        out(&format!("  {} --execute --expect {}", subject.command(), finding.digest));
+    }
 }
 
 fn whole(duration: Duration) -> String {
@@ -178,8 +189,10 @@ fn table(lines: &[Line], subject: &Subject, verbose: bool) {
     let heads = if subject.undoes.is_some() {
         vec!["day (UTC)", "rows", "now", "then", "given back", "first", "last"]
     } else {
-        let counted = subject.rows.names.counted.split('_').next().unwrap_or_default();
-        vec!["day (UTC)", "rows", "before", "after", "removed", counted, "first", "last"]
+        let mut heads = vec!["day (UTC)", "rows", "before", "after", "removed"];
+        heads.extend(counted(subject).and_then(|name| name.split('_').next()));
+        heads.extend(["first", "last"]);
+        heads
     };
     let heads: Vec<String> = heads.into_iter().map(str::to_owned).collect();
     let shown = if verbose || !std::io::stdout().is_terminal() { lines.len() } else { lines.len().min(LINES_SHOWN) };
@@ -231,14 +244,20 @@ fn since(changed: u64, gone: u64) {
     }
 }
 
-pub(super) fn nothing_to_repair(subject: &Subject) {
+fn nothing_to_repair(subject: &Subject) {
     out(match subject.undoes {
         Some(_) => "nothing to give back: no row is as that run left it",
         None => "nothing to repair: there is no such row",
     });
 }
 
-pub(super) fn repaired(repaired: &Repaired, subject: &Subject) {
+pub(super) fn nothing_done(finding: &Finding, subject: &Subject) {
+    nothing_to_repair(subject);
+    since(finding.changed_since, finding.gone_since);
+    straggler(finding.straggler.as_ref());
+}
+
+pub(super) fn repaired(repaired: &Repaired, subject: &Subject, quiet: bool) {
     let Repaired { run, totals, .. } = repaired;
     let names = &subject.rows.names;
     let head = match repaired.state {
@@ -253,8 +272,8 @@ pub(super) fn repaired(repaired: &Repaired, subject: &Subject) {
     out(&format!("{:<22}{}", spoken(names.after), sum(totals.after)));
     if subject.undoes.is_none() {
         out(&format!("{:<22}{}", spoken(names.removed), sum(totals.removed())));
-        if subject.rows.counts.is_some() {
-            out(&format!("{:<22}{}", spoken(names.counted), grouped(totals.counted)));
+        if let Some(counted) = counted(subject) {
+            out(&format!("{:<22}{}", spoken(counted), grouped(totals.counted)));
         }
     }
     since(repaired.changed, repaired.gone);
@@ -271,14 +290,18 @@ pub(super) fn repaired(repaired: &Repaired, subject: &Subject) {
         Rollup::None => out(&format!("{:<22}there is none yet", "hourly rollup")),
         Rollup::NotConcerned => {}
     }
-    if let Some(holder) = &repaired.straggler {
-        aside(&format!(
-            "{YELLOW}{holder} has been writing since before the cutoff; when it has ended, look again{RESET}"
-        ));
-    }
+    straggler(repaired.straggler.as_ref());
     left(repaired, subject);
-    if subject.undoes.is_none() && totals.rows > 0 {
+    if subject.undoes.is_none() && totals.rows > 0 && !quiet {
         aside(&format!("migrate repair undo {run} would take it back"));
+    }
+}
+
+/// Somebody whose writes nobody can see yet: not an error, and not to be overlooked.
+fn straggler(holder: Option<&Holder>) {
+    if let Some(holder) = holder {
+        let look = "when it has ended, look again";
+        out(&format!("{YELLOW}{holder} has been writing since before the cutoff{RESET}; {look}"));
     }
 }
 

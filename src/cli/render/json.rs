@@ -146,7 +146,7 @@ fn with_totals(event: &str, subject: &Subject, totals: &Totals, more: Value) {
         if let Some(run) = subject.undoes {
             object.insert("undoes".to_owned(), json!(run));
         }
-        for part in [more, totals_to_json(totals, &subject.rows.names)] {
+        for part in [more, totals_to_json(totals, subject.rows)] {
             if let Value::Object(part) = part {
                 object.extend(part);
             }
@@ -175,17 +175,27 @@ pub(super) fn finding(finding: &Finding, subject: &Subject) {
         "gone_since": finding.gone_since,
         "estimated_seconds": Repairer::estimate(finding, subject.pacing).as_secs_f64(),
         "unfinished": finding.unfinished,
+        "straggler": finding.straggler,
         "written": false,
     });
     with_totals("repair_found", subject, &finding.totals, more);
 }
 
-pub(super) fn nothing_to_repair(subject: &Subject) {
-    with_totals("repair_finished", subject, &Totals::default(), json!({ "run": null, "state": "done" }));
+pub(super) fn nothing_to_repair(finding: &Finding, subject: &Subject) {
+    let more = json!({
+        "run": null,
+        "state": "done",
+        "changed_since_found": finding.changed_since,
+        "gone_since_found": finding.gone_since,
+        "not_reached": 0,
+        "left_over": 0,
+        "straggler": finding.straggler,
+    });
+    with_totals("repair_finished", subject, &Totals::default(), more);
 }
 
 pub(super) fn repaired(repaired: &Repaired, subject: &Subject) {
-    let mut more = repaired.to_json(&subject.rows.names);
+    let mut more = repaired.to_json(subject.rows);
     if let Some(more) = more.as_object_mut() {
         more.insert("run".to_owned(), json!(repaired.run));
         more.insert("state".to_owned(), json!(repaired.state));

@@ -231,10 +231,10 @@ impl Renderer {
     }
 
     /// A repair was to be executed, and there is nothing to repair.
-    pub fn nothing_to_repair(&self, subject: &Subject) {
+    pub fn nothing_to_repair(&self, finding: &Finding, subject: &Subject) {
         match &self.0 {
-            Kind::Human(_) => human_repair::nothing_to_repair(subject),
-            Kind::Json { .. } => json::nothing_to_repair(subject),
+            Kind::Human(_) => human_repair::nothing_done(finding, subject),
+            Kind::Json { .. } => json::nothing_to_repair(finding, subject),
         }
     }
 
@@ -242,8 +242,9 @@ impl Renderer {
     pub fn repaired(&self, repaired: &Repaired, subject: &Subject) {
         match &self.0 {
             Kind::Human(human) => {
-                human.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                human_repair::repaired(repaired, subject);
+                let mut human = human.lock().unwrap_or_else(PoisonError::into_inner);
+                human.clear();
+                human_repair::repaired(repaired, subject, human.is_quiet());
             }
             Kind::Json { .. } => json::repaired(repaired, subject),
         }

@@ -37,6 +37,9 @@ impl Report<'_> {
         });
         let lead = match (self.repaired, self.subject.undoes) {
             (None, _) => "What it would do. Nothing was written.",
+            (Some(_), _) if self.finding.unfinished.is_some() => {
+                "It went on with an unfinished run. The numbers are those of the whole run; chart and table show what was left."
+            }
             (Some(_), None) => "What it found, and what it did.",
             (Some(_), Some(_)) => "What it found, and what it gave back.",
         };
@@ -65,8 +68,8 @@ impl Report<'_> {
             figures.push((sum(-totals.removed()), "given back".to_owned()));
         } else {
             figures.push((sum(totals.removed()), names.removed.replace('_', " ")));
-            if self.subject.rows.counts.is_some() {
-                figures.push((grouped(totals.counted), names.counted.replace('_', " ")));
+            if let Some(counts) = self.subject.rows.counts {
+                figures.push((grouped(totals.counted), counts.name.replace('_', " ")));
             }
         }
         let mut text = "<div class=\"figures\">\n".to_owned();
@@ -152,7 +155,7 @@ impl Report<'_> {
 
     fn table(&self) -> String {
         let rows = self.subject.rows;
-        let counted = self.subject.undoes.is_none() && rows.counts.is_some();
+        let counted = rows.counts.filter(|_| self.subject.undoes.is_none());
         let moved =
             if self.subject.undoes.is_some() { "given back".to_owned() } else { rows.names.removed.replace('_', " ") };
         let at = rows.at.replace('_', " ");
@@ -163,9 +166,7 @@ impl Report<'_> {
             rows.names.after.replace('_', " "),
             moved,
         ];
-        if counted {
-            heads.push(rows.names.counted.replace('_', " "));
-        }
+        heads.extend(counted.map(|counts| counts.name.replace('_', " ")));
         heads.extend([format!("first {at}"), format!("last {at}")]);
         let columns = heads.len();
         let heads = tagged("th", &heads);
@@ -187,7 +188,7 @@ impl Report<'_> {
             let removed = if self.subject.undoes.is_some() { -totals.removed() } else { totals.removed() };
             let mut cells =
                 vec![line.day.clone(), grouped(totals.rows), sum(totals.before), sum(totals.after), sum(removed)];
-            if counted {
+            if counted.is_some() {
                 cells.push(grouped(totals.counted));
             }
             cells.extend([&line.first, &line.last].map(|time| time.get(..19).unwrap_or(time).replace('T', " ")));

@@ -89,8 +89,7 @@ async fn json_says_the_same() {
 #[tokio::test]
 async fn an_execution_says_what_it_did() {
     let database = small().await;
-    let repaired =
-        database.program().args(["repair", "codex-cache", "--cutoff", CUTOFF, "--execute"]).run().expect(0);
+    let repaired = database.program().args(["repair", "codex-cache", "--cutoff", CUTOFF, "--execute"]).run().expect(0);
     assert_eq!(
         repaired.stderr,
         "run 1, codex-cache: 9 rows in the journal\nmigrate repair undo 1 would take it back\n"
@@ -115,8 +114,16 @@ async fn an_execution_says_what_it_did() {
     let runs = database.program().args(["repair", "runs"]).run().expect(0);
     let lines: Vec<&str> = runs.stdout.lines().collect();
     assert_eq!(lines[0], " run  started (UTC)        repair         state               rows");
-    assert!(lines[1].starts_with("   2  ") && lines[1].ends_with("undo of run 1  done                  9"), "{}", lines[1]);
-    assert!(lines[2].starts_with("   1  ") && lines[2].ends_with("codex-cache    undone                9"), "{}", lines[2]);
+    assert!(
+        lines[1].starts_with("   2  ") && lines[1].ends_with("undo of run 1  done                   9"),
+        "{}",
+        lines[1]
+    );
+    assert!(
+        lines[2].starts_with("   1  ") && lines[2].ends_with("codex-cache    undone                 9"),
+        "{}",
+        lines[2]
+    );
     let verbose = database.program().args(["repair", "runs", "-v"]).run().expect(0);
     assert!(verbose.stdout.contains("by postgres from "), "{}", verbose.stdout);
     assert!(verbose.stdout.contains(CUTOFF), "{}", verbose.stdout);
@@ -131,12 +138,19 @@ async fn the_report_is_one_page_that_needs_nothing_else() {
     let page = || std::fs::read_to_string(path).unwrap();
     repair().run().expect(0);
     let before = page();
-    for part in ["Nothing was written", "<svg", "2026-01-10: 500 before, 360 after", "<b>270</b>", "<td>2026-01-11</td>"] {
+    for part in
+        ["Nothing was written", "<svg", "2026-01-10: 500 before, 360 after", "<b>270</b>", "<td>2026-01-11</td>"]
+    {
         assert!(before.contains(part), "{part} is missing");
     }
     repair().args(["--execute"]).run().expect(0);
     let after = page();
-    for part in ["What it found, and what it did", "<span class=\"state\">done</span>", "2026-01-10: 500 before", "nothing: no row is left"] {
+    for part in [
+        "What it found, and what it did",
+        "<span class=\"state\">done</span>",
+        "2026-01-10: 500 before",
+        "nothing: no row is left",
+    ] {
         assert!(after.contains(part), "{part} is missing");
     }
     for page in [before, after] {

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{TestDatabase, session, special_server, standby_of, start_special_server_again};
+use crate::harness::{
+    Program, TestDatabase, session, special_server, standby_of, start_special_server_again, with_database,
+};
 
 #[tokio::test]
 async fn while_a_replica_is_behind_nothing_is_written() {
@@ -13,10 +15,17 @@ async fn while_a_replica_is_behind_nothing_is_written() {
     database.program().args(["up", "--target", "84"]).run().expect(0);
     database.write_usage(600, 100).await;
     database.program().args(["up"]).run().expect(0);
-    let streaming =
-        "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming' AND replay_lsn IS NOT NULL)";
+    let streaming = "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE state = 'streaming' AND replay_lsn >= pg_current_wal_lsn())";
     database.wait_until(streaming).await;
     let replica = session(&standby).await;
+    // On the replica itself one can look, and not write.
+    let there = with_database(&standby, "lagging");
+    let on_replica = || {
+        Program::new().env("DATABASE_URL", &there).args(["repair", "codex-cache", "--cutoff", "2026-01-01T00:00:00Z"])
+    };
+    on_replica().run().expect(0);
+    let refused = on_replica().args(["--execute"]).run().expect(7);
+    assert!(refused.stderr.contains("this server is a standby"), "{}", refused.stderr);
     let cutoff: String = database.value("SELECT to_json(now()) #>> '{}'").await;
     let repair =
         || database.program().args(["repair", "codex-cache", "--cutoff", &cutoff, "--execute", "--batch-size", "10"]);
@@ -36,7 +45,7 @@ async fn while_a_replica_is_behind_nothing_is_written() {
     let open: i64 = database
         .value(
             "SELECT count(*) FROM pg_stat_activity
-             WHERE application_name = 'migrate: repair' AND datname = current_database() AND xact_start IS NOT NULL",
+             WHERE application_name = 'migrate: repair' AND datname = current_database() AND state LIKE 'idle in transaction%'",
         )
         .await;
     assert_eq!(open, 0);

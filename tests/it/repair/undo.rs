@@ -39,6 +39,7 @@ async fn it_gives_every_row_and_bucket_what_it_had() {
     database.program().args(["repair", "undo", "2", "--execute"]).run().expect(0);
     assert_eq!(database.fingerprint().await, repaired);
     database.assert_parity().await;
+    assert_eq!(database.run_states().await, ["done", "undone", "done"]);
 }
 
 #[tokio::test]
@@ -135,11 +136,16 @@ async fn with_the_functions_of_an_older_program_the_rollup_follows_as_well() {
     database.assert_parity().await;
     let (rows, buckets) = (database.fingerprint().await, database.rollup_fingerprint().await);
 
+    // Their windows are left to their ticks, which find what the repair has changed, and what the undo has reported.
+    let tick = "SELECT rollup_task_usage_hourly_window(now() - interval '1 day', now() + interval '1 second')";
     let repaired = database.repair().await.expect(0);
     assert!(!repaired.stdout.contains("rows repaired         0"), "{}", repaired.stdout);
+    assert!(repaired.stdout.contains("left to the next ticks"), "{}", repaired.stdout);
+    database.batch(tick).await;
     database.assert_parity().await;
     database.program().args(["repair", "undo", "1", "--execute"]).run().expect(0);
     assert_eq!(database.fingerprint().await, rows);
+    database.batch(tick).await;
     database.assert_parity().await;
     assert_eq!(database.rollup_fingerprint().await, buckets);
 }

@@ -1,0 +1,138 @@
+//! How a repair goes about it, and what comes of it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::finding::Totals;
+use super::journal::RunState;
+use super::repair::Rows;
+use super::statements::Detail;
+use crate::db::Holder;
+
+/// How a repair goes about it.
+#[derive(Clone, Debug)]
+pub struct Pacing {
+    /// Rows a transaction.
+    pub batch_size: u32,
+    /// Pause between two transactions.
+    pub sleep_between_batches: Duration,
+    /// Stop after the batch in which this much time has passed.
+    pub max_runtime: Option<Duration>,
+    /// Pause while a streaming replica is further behind than this.
+    pub max_lag: Option<Duration>,
+    /// How long to wait for the rollup's lock, and for rows that others hold locked.
+    pub lock_wait: Duration,
+    /// Bring what was changed into the hourly rollup.
+    pub rebuild_rollup: bool,
+    /// Let the finding of an execution say whose rows these are, and of which day, as that of a dry run does. For a report.
+    pub with_lines: bool,
+}
+
+impl Default for Pacing {
+    /// A thousand rows a batch, no pauses, no limits, ten minutes for a lock, and the rollup is rebuilt.
+    fn default() -> Self {
+        Self {
+            batch_size: 1000,
+            sleep_between_batches: Duration::ZERO,
+            max_runtime: None,
+            max_lag: None,
+            lock_wait: Duration::from_mins(10),
+            rebuild_rollup: true,
+            with_lines: false,
+        }
+    }
+}
+
+impl Pacing {
+    pub(super) fn detail(&self) -> Detail {
+        if self.with_lines { Detail::Lines } else { Detail::Totals }
+    }
+
+    pub(super) fn pause_until(&self, deadline: Option<Instant>) -> Duration {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        self.sleep_between_batches.min(left.unwrap_or(Duration::MAX))
+    }
+}
+
+/// What an execution has done, those before it included.
+#[derive(Clone, Debug)]
+pub struct Repaired {
+    /// The run.
+    pub run: i64,
+    /// How it stands.
+    pub state: RunState,
+    /// Rows changed, and what they add up to.
+    pub totals: Totals,
+    /// Rows left alone because somebody had changed them since they were found.
+    pub changed: u64,
+    /// Rows that had gone.
+    pub gone: u64,
+    /// Rows not reached: held locked by others for too long, or out of time.
+    pub waiting: u64,
+    /// Who has one of them locked, if that can be seen.
+    pub holder: Option<Holder>,
+    /// Rows that meet the condition of the repair now.
+    pub left_over: u64,
+    /// A transaction that is older than the repair's cutoff and has not ended. What it writes is not seen yet.
+    pub straggler: Option<Holder>,
+    /// What became of the rollup.
+    pub rollup: Rollup,
+    /// How long this execution took.
+    pub duration: Duration,
+}
+
+impl Repaired {
+    /// Whether rows had to be left that should have been repaired.
+    #[must_use]
+    pub fn had_to_leave(&self) -> bool {
+        self.waiting > 0 || self.left_over > 0
+    }
+
+    /// As it is kept, and told to programs.
+    #[must_use]
+    pub fn to_json(&self, rows: &Rows) -> Value {
+        let mut totals = totals_to_json(&self.totals, rows);
+        let more = json!({
+            "changed_since_found": self.changed,
+            "gone_since_found": self.gone,
+            "not_reached": self.waiting,
+            "left_over": self.left_over,
+        });
+        if let (Some(totals), Some(more)) = (totals.as_object_mut(), more.as_object()) {
+            totals.extend(more.clone());
+        }
+        totals
+    }
+}
+
+/// Totals under the names that the repair gives them. Sums beyond 64 bits become text.
+#[must_use]
+pub fn totals_to_json(totals: &Totals, rows: &Rows) -> Value {
+    let number =
+        |number: i128| i64::try_from(number).map_or_else(|_| json!(number.to_string()), |number| json!(number));
+    let names = &rows.names;
+    let mut object = json!({
+        "rows": totals.rows,
+        names.before: number(totals.before),
+        names.after: number(totals.after),
+        names.removed: number(totals.removed()),
+    });
+    if let (Some(counts), Some(object)) = (rows.counts, object.as_object_mut()) {
+        object.insert(counts.name.to_owned(), json!(totals.counted));
+    }
+    object
+}
+
+/// What became of the rollup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rollup {
+    /// Everything changed is in it; so many buckets were written by this execution.
+    Rebuilt(u64),
+    /// It was not asked for: the next ticks bring it in.
+    LeftToTicks,
+    /// There is none.
+    None,
+    /// These rows do not feed it.
+    NotConcerned,
+}
