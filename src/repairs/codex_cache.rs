@@ -22,8 +22,8 @@ pub struct CodexCache;
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[allow(clippy::doc_markdown, reason = "shown as help, where backticks are noise")]
 pub struct CodexCacheArguments {
-    /// When the fixed ingestion was deployed, with a zone: 2026-03-01T14:00:00Z. Rows last written before it are repaired.
-    /// Must lie in the past.
+    /// When the first instance of the fixed ingestion was deployed, with a zone: 2026-03-01T14:00:00Z. Rows last written
+    /// before it are repaired. Must lie in the past.
     #[arg(long, value_name = "TIME", value_parser = time_with_zone)]
     #[serde(with = "time::serde::rfc3339")]
     cutoff: OffsetDateTime,

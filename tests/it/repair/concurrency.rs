@@ -230,10 +230,14 @@ async fn the_rollup_of_everything_changed_is_rebuilt_also_after_interruptions() 
         || database.program().args(["repair", "codex-cache", "--cutoff", &cutoff, "--execute", "--batch-size", "20"]);
     // Killed before it got to the rollup, twice.
     for killed in 1..=2_i64 {
-        let running = repair().args(["--sleep-between-batches", "100ms"]).start();
+        let running = repair().args(["--sleep-between-batches", "300ms"]).start();
         database.wait_until("SELECT to_regclass('migrate.repair_change') IS NOT NULL").await;
-        let enough =
-            format!("SELECT count(*) >= {} FROM migrate.repair_change WHERE applied_at IS NOT NULL", 60 * killed);
+        let enough = format!(
+            "SELECT rollup_from IS NOT NULL
+                    AND (SELECT count(*) >= {} FROM migrate.repair_change WHERE applied_at IS NOT NULL)
+             FROM migrate.repair_run",
+            40 * killed
+        );
         database.wait_until(&enough).await;
         running.signal("KILL");
         running.wait();
