@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::exit;
 use super::failure::Failure;
 use super::render::{Renderer, Report};
+use crate::db::Database;
 use crate::engine::Forecast;
 use crate::repairs::{Executed, Finding, Pacing, Rebuilt, Repaired, Repairer, Repairs, Rows, Sort, UNDO};
 
@@ -202,6 +203,7 @@ pub(super) struct Subject<'a> {
     pub name: &'a str,
     pub arguments: &'a Value,
     pub rows: &'a Rows,
+    pub database: &'a Database,
     pub pacing: &'a Pacing,
     /// The run to be undone.
     pub undoes: Option<i64>,
@@ -261,7 +263,14 @@ async fn named(
     let rebuild_rollup = !rows.feeds_rollup || RollupArgs::from_arg_matches(matches).map_err(usage)?.rebuild_rollup;
     let pacing = execution.pacing(lock_wait, rebuild_rollup);
     let report = execution.report()?;
-    let subject = Subject { name, arguments: &arguments, rows: &rows, pacing: &pacing, undoes: None };
+    let subject = Subject {
+        name,
+        arguments: &arguments,
+        rows: &rows,
+        database: repairer.database(),
+        pacing: &pacing,
+        undoes: None,
+    };
     if execution.execute {
         let executed = repairer.execute(name, &arguments, execution.expect.as_deref(), &pacing).await?;
         executed_rows(&executed, &subject, report, renderer)
@@ -275,18 +284,20 @@ impl Undo {
         let Self { run, execution, rollup } = self;
         let pacing = execution.pacing(lock_wait, rollup.rebuild_rollup);
         let report = execution.report()?;
+        let subject = |rows| Subject {
+            name: UNDO,
+            arguments: &Value::Null,
+            rows,
+            database: repairer.database(),
+            pacing: &pacing,
+            undoes: Some(*run),
+        };
         if execution.execute {
             let (rows, executed) = repairer.undo(*run, execution.expect.as_deref(), &pacing).await?;
-            let arguments = Value::Null;
-            let subject =
-                Subject { name: UNDO, arguments: &arguments, rows: &rows, pacing: &pacing, undoes: Some(*run) };
-            executed_rows(&executed, &subject, report, renderer)
+            executed_rows(&executed, &subject(&rows), report, renderer)
         } else {
             let (rows, finding) = repairer.undo_dry_run(*run).await?;
-            let arguments = Value::Null;
-            let subject =
-                Subject { name: UNDO, arguments: &arguments, rows: &rows, pacing: &pacing, undoes: Some(*run) };
-            shown(&finding, &subject, report, renderer)
+            shown(&finding, &subject(&rows), report, renderer)
         }
     }
 }

@@ -96,6 +96,12 @@ impl Repairer {
         &self.repairs
     }
 
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        self.connector.database()
+    }
+
     /// All runs, the newest first. Writes nothing.
     ///
     /// # Errors

@@ -81,6 +81,7 @@ impl Report<'_> {
 
     fn facts(&self) -> String {
         let mut facts = vec![
+            ("Database", escaped(&self.subject.database.to_string())),
             ("Command", escaped(&self.subject.command())),
             ("Made", format!("{} UTC", utc(OffsetDateTime::now_utc()))),
         ];

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::overcounted;
-use crate::harness::{Dice, seed};
+use crate::harness::{Dice, TestDatabase, seed, special_server, start_special_server_again, stop_special_server};
 
 const KILLS: u32 = 30;
 
@@ -63,5 +63,35 @@ async fn a_repair_killed_at_any_moment_is_exact_in_the_end() {
     database.program().args(["repair", "undo", &run.to_string(), "--execute"]).run().expect(0);
     assert_eq!(database.fingerprint().await, rows);
     assert_eq!(database.rollup_fingerprint().await, buckets);
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_server_that_crashes_loses_rows_and_journal_alike() {
+    let (server, folder) = special_server("crashing", &[]);
+    let database = TestDatabase::on_server(&server, "crashing").await;
+    database.program().args(["up", "--target", "84"]).run().expect(0);
+    database.write_usage(1500, 200).await;
+    database.program().args(["up"]).run().expect(0);
+    database
+        .batch("CREATE TABLE original AS SELECT id, input_tokens, cache_read_tokens, updated_at FROM task_usage; CHECKPOINT")
+        .await;
+    let cutoff: String = database.value("SELECT to_json(now()) #>> '{}'").await;
+    let repair =
+        || database.program().args(["repair", "codex-cache", "--cutoff", &cutoff, "--execute", "--batch-size", "10"]);
+    for crash in 1..=2_u32 {
+        let running = repair().args(["--sleep-between-batches", "20ms"]).start();
+        database.wait_until("SELECT to_regclass('migrate.repair_change') IS NOT NULL").await;
+        let enough =
+            format!("SELECT count(*) > {} FROM migrate.repair_change WHERE applied_at IS NOT NULL", 100 * crash);
+        database.wait_until(&enough).await;
+        stop_special_server(&database.url, "QUIT").await;
+        let lost = running.wait().expect(6);
+        assert!(lost.stderr.contains("run 1 is done with "), "{}", lost.stderr);
+        start_special_server_again(&folder);
+    }
+    repair().run().expect(0);
+    database.assert_corrected_once().await;
+    database.assert_journal_complete().await;
     database.assert_parity().await;
 }

@@ -138,6 +138,7 @@ async fn the_report_is_one_page_that_needs_nothing_else() {
     let page = || std::fs::read_to_string(path).unwrap();
     repair().run().expect(0);
     let before = page();
+    assert!(before.contains("postgres@127.0.0.1:") && !before.contains("postgres:postgres@"), "where, and no password");
     for part in
         ["Nothing was written", "<svg", "2026-01-10: 500 before, 360 after", "<b>270</b>", "<td>2026-01-11</td>"]
     {

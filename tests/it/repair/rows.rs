@@ -1,7 +1,7 @@
 //! Which rows a repair changes.
 
 use super::{CUTOFF, overcounted};
-use crate::harness::TestDatabase;
+use crate::harness::{Program, TestDatabase, with_authority};
 
 /// One row for each way to be, or not to be, overcounted.
 pub async fn every_kind_of_row() -> TestDatabase {
@@ -255,4 +255,28 @@ async fn triggers_of_the_owner_run_with_the_rights_of_the_owner() {
     assert_eq!(seen, std::slice::from_ref(&role));
     database.assert_parity().await;
     database.batch(&format!("REASSIGN OWNED BY {role} TO postgres; DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn a_role_without_the_right_is_told_before_anything_is_written() {
+    let database = overcounted(60).await;
+    let role = format!("{}_reader", database.name);
+    database
+        .batch(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'reader';
+             GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}; GRANT CREATE ON DATABASE {} TO {role};
+             GRANT ALL ON SCHEMA migrate TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA migrate TO {role}",
+            database.name
+        ))
+        .await;
+    let url = with_authority(&database.url, Some(&format!("{role}:reader")), None);
+    let cutoff: String = database.value("SELECT to_json(now()) #>> '{}'").await;
+    let repair = || Program::new().env("DATABASE_URL", &url).args(["repair", "codex-cache", "--cutoff", &cutoff]);
+    repair().run().expect(0);
+    let refused = repair().args(["--execute"]).run().expect(7);
+    assert!(refused.stderr.contains("may not read and update table task_usage"), "{}", refused.stderr);
+    assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
+    let books: bool = database.value("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
+    assert!(!books);
+    database.batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
