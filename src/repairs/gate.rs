@@ -94,10 +94,10 @@ pub(super) async fn rebuild(
     arguments: &Value,
     what: Forecast,
 ) -> Result<Authorised<Forecast>, db::Error> {
-    let run = match journal::unfinished(connection, repair, arguments).await? {
+    let run = match journal::unfinished_rebuild(connection, repair, arguments).await? {
         Some(unfinished) => {
-            journal::reopen(connection, unfinished.id).await?;
-            unfinished.id
+            journal::reopen(connection, unfinished).await?;
+            unfinished
         }
         None => journal::open(connection, &journal::Opening { repair, arguments, undoes: None }).await?,
     };

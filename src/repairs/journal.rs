@@ -235,6 +235,19 @@ pub(super) async fn unfinished(
     Ok(connection.query_opt(&sql, &[&repair, arguments]).await?.as_ref().map(unfinished_from))
 }
 
+/// The run that a rebuild with these arguments would go on with. After a day, what it did then is no reason to leave it out
+/// now.
+pub(super) async fn unfinished_rebuild(
+    connection: &Connection,
+    repair: &str,
+    arguments: &Value,
+) -> Result<Option<i64>, db::Error> {
+    const LATELY: &str = "SELECT started_at > now() - interval '1 day' FROM migrate.repair_run WHERE id = $1";
+    let Some(run) = unfinished(connection, repair, arguments).await? else { return Ok(None) };
+    let lately: bool = connection.query_one(LATELY, &[&run.id]).await?.get(0);
+    Ok(lately.then_some(run.id))
+}
+
 /// The run that is, or was, at work.
 pub(super) async fn at_work(connection: &Connection) -> Result<Option<Unfinished>, db::Error> {
     if !is_there(connection).await? {

@@ -167,8 +167,8 @@ impl Repairer {
     pub async fn forecast(&self, name: &str, arguments: &Value) -> Result<Forecast, RepairError> {
         let rebuild = self.repairs.rebuild(name)?;
         let connection = self.to_look().await?;
-        let unfinished = journal::unfinished(&connection, name, arguments).await?;
-        let cx = self.rebuild_context(name, unfinished.map(|run| run.id), None, &Pacing::default());
+        let unfinished = journal::unfinished_rebuild(&connection, name, arguments).await?;
+        let cx = self.rebuild_context(name, unfinished, None, &Pacing::default());
         let forecast = rebuild.inspect(&connection, &cx, arguments).await?;
         connection.close().await;
         Ok(forecast)
@@ -382,9 +382,10 @@ impl Repairer {
         pacing: &Pacing,
     ) -> Result<Rebuilt, RepairError> {
         let name = rebuild.name();
+        journal::nobody_is_at_work(session).await?;
         let role = owner(session, "task_usage").await?;
-        let unfinished = journal::unfinished(session, name, arguments).await?;
-        let cx = self.rebuild_context(name, unfinished.map(|run| run.id), role.clone(), pacing);
+        let unfinished = journal::unfinished_rebuild(session, name, arguments).await?;
+        let cx = self.rebuild_context(name, unfinished, role.clone(), pacing);
         let forecast = rebuild.inspect(session, &cx, arguments).await?;
         if !forecast.work {
             return Ok(Rebuilt::NothingToDo(forecast.summary));

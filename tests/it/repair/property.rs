@@ -60,9 +60,18 @@ async fn write(session: Client, mut dice: Dice, stop: Arc<AtomicBool>) -> u64 {
         let statement = dice.one_of(&WRITES).replace("{n}", &dice.below(1_000_000).to_string());
         match session.batch_execute(&statement).await {
             Ok(()) => written += 1,
-            // Two of them may lock each other out; that is between them.
+            // Two of them may lock each other out; that is between them, and never the repair's doing.
             Err(error) if error.code().is_some_and(|code| code.code() == "40P01") => {
+                let detail = error.as_db_error().and_then(|error| error.detail()).unwrap_or_default().to_owned();
                 let _ = session.batch_execute("ROLLBACK").await;
+                let ours = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'migrate%' AND datname = current_database()";
+                for row in session.query(ours, &[]).await.expect("the question is valid") {
+                    let ours = format!("rocess {} ", row.get::<_, i32>(0));
+                    assert!(
+                        !format!("{detail} ").replace([';', '.'], " ").contains(&ours),
+                        "a deadlock with the repair: {detail}"
+                    );
+                }
             }
             Err(error) => panic!("{statement}: {error:?}"),
         }
