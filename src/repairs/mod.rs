@@ -22,6 +22,7 @@ mod registry;
 mod repair;
 mod repairer;
 mod statements;
+mod task;
 
 pub use codex_cache::CodexCache;
 pub use error::RepairError;
