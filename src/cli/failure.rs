@@ -163,10 +163,14 @@ impl From<RepairError> for Failure {
             RepairError::Walk(_) => Self::new(exit::FAILED, message),
             RepairError::Stopped { run, done, total, source } => {
                 let [done, total] = [done, total].map(grouped);
-                let reached = format!("run {run} is done with {done} of {total} rows");
+                let reached = format!("run {run} has done {done} of {total} rows");
                 let mut failure = Self::from(*source);
                 failure.message = format!("{}; {reached}", failure.message);
-                let next = format!("run the same command again to go on; migrate repair undo {run} takes it back");
+                let again = "run the same command again to go on";
+                let next = match done.as_str() {
+                    "0" => again.to_owned(),
+                    _ => format!("{again}; migrate repair undo {run} takes it back"),
+                };
                 failure.hint = Some(failure.hint.map_or(next.clone(), |hint| format!("{hint}; then {next}")));
                 failure.reached = Some(reached);
                 failure

@@ -26,7 +26,7 @@ pub(super) enum Repair {
 #[derive(Debug, Args)]
 pub(super) struct Undo {
     /// The run, as migrate repair runs lists it.
-    #[arg(value_name = "RUN", value_parser = clap::value_parser!(i64).range(1..))]
+    #[arg(value_name = "RUN", value_parser = run_number)]
     run: i64,
     #[command(flatten)]
     execution: Execution,
@@ -43,7 +43,7 @@ struct Execution {
     execute: bool,
 
     /// Do it only if exactly this was found: the digest that the dry run has shown.
-    #[arg(long, value_name = "DIGEST", requires = "execute")]
+    #[arg(long, value_name = "DIGEST", requires = "execute", value_parser = digest)]
     expect: Option<String>,
 
     /// Rows a transaction.
@@ -88,6 +88,19 @@ struct Rebuilding {
     /// Pause between two transactions, for the application's sake: 500ms, 5s.
     #[arg(long, value_name = "DURATION", default_value = "0s", allow_hyphen_values = true, value_parser = pause)]
     sleep_between_slices: Duration,
+}
+
+fn digest(text: &str) -> Result<String, String> {
+    if text.len() == 12 && text.chars().all(|c| c.is_ascii_digit() || ('a'..='f').contains(&c)) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the twelve characters that the dry run has shown".to_owned())
+    }
+}
+
+fn run_number(text: &str) -> Result<i64, String> {
+    let number = text.parse().ok().filter(|run| *run > 0);
+    number.ok_or_else(|| "expected the number of a run; migrate repair runs lists them".to_owned())
 }
 
 fn between(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
@@ -210,23 +223,47 @@ pub(super) struct Subject<'a> {
 }
 
 impl Subject<'_> {
-    /// The command that selects these rows, without the way to go about it.
+    /// The command that selects these rows and goes about it in this way.
     pub fn command(&self) -> String {
-        let mut command = format!("migrate repair {}", self.name);
+        let mut command = command(self.name, self.arguments);
         if let Some(run) = self.undoes {
-            return format!("{command} {run}");
+            command = format!("{command} {run}");
         }
-        for (name, value) in self.arguments.as_object().into_iter().flatten() {
-            let flag = format!(" --{}", name.replace('_', "-"));
-            match value {
-                Value::Null | Value::Bool(false) => {}
-                Value::Bool(true) => command += &flag,
-                Value::String(text) => command.extend([&flag, " ", text]),
-                other => command.extend([&flag, " ", &other.to_string()]),
+        let Pacing { batch_size, sleep_between_batches, max_runtime, max_lag, rebuild_rollup, .. } = self.pacing;
+        let usual = Pacing::default();
+        if *batch_size != usual.batch_size {
+            command.extend([" --batch-size ", &batch_size.to_string()]);
+        }
+        let pause = (!sleep_between_batches.is_zero()).then_some(*sleep_between_batches);
+        for (flag, duration) in
+            [(" --sleep-between-batches ", pause), (" --max-runtime ", *max_runtime), (" --max-lag ", *max_lag)]
+        {
+            if let Some(duration) = duration {
+                // One word: the flag takes no spaces.
+                let duration = humantime::format_duration(duration).to_string().replace(' ', "");
+                command.extend([flag, &duration]);
             }
+        }
+        if *rebuild_rollup != usual.rebuild_rollup && self.rows.feeds_rollup {
+            command += " --rebuild-rollup false";
         }
         command
     }
+}
+
+/// The command for a repair with these arguments.
+fn command(name: &str, arguments: &Value) -> String {
+    let mut command = format!("migrate repair {name}");
+    for (name, value) in arguments.as_object().into_iter().flatten() {
+        let flag = format!(" --{}", name.replace('_', "-"));
+        match value {
+            Value::Null | Value::Bool(false) => {}
+            Value::Bool(true) => command += &flag,
+            Value::String(text) => command.extend([&flag, " ", text]),
+            other => command.extend([&flag, " ", &other.to_string()]),
+        }
+    }
+    command
 }
 
 impl Repair {
@@ -275,7 +312,7 @@ async fn named(
         let executed = repairer.execute(name, &arguments, execution.expect.as_deref(), &pacing).await?;
         executed_rows(&executed, &subject, report, renderer)
     } else {
-        shown(&repairer.look(name, &arguments).await?, &subject, report, renderer)
+        shown(&repairer.look(name, &arguments, lock_wait).await?, &subject, report, renderer)
     }
 }
 
@@ -296,7 +333,7 @@ impl Undo {
             let (rows, executed) = repairer.undo(*run, execution.expect.as_deref(), &pacing).await?;
             executed_rows(&executed, &subject(&rows), report, renderer)
         } else {
-            let (rows, finding) = repairer.undo_dry_run(*run).await?;
+            let (rows, finding) = repairer.undo_dry_run(*run, lock_wait).await?;
             shown(&finding, &subject(&rows), report, renderer)
         }
     }
@@ -317,7 +354,8 @@ fn executed_rows(
     match executed {
         Executed::NothingToDo(finding) => {
             renderer.nothing_to_repair(finding, subject);
-            write_report(report, finding, None, subject, renderer)?;
+            // What is in that file may be the report of the run that left nothing to do.
+            renderer.nothing_to_report(report);
             Ok(exit::OK)
         }
         Executed::Done(finding, repaired) => {
@@ -354,12 +392,12 @@ async fn rebuild(
 ) -> Result<u8, Failure> {
     let pacing = Pacing { sleep_between_batches: rebuilding.sleep_between_slices, lock_wait, ..Pacing::default() };
     if !rebuilding.execute {
-        renderer.rebuild_forecast(name, &repairer.forecast(name, arguments).await?);
+        renderer.rebuild_forecast(name, &command(name, arguments), &repairer.forecast(name, arguments).await?);
         return Ok(exit::OK);
     }
     match repairer.rebuild(name, arguments, &pacing).await? {
         Rebuilt::Done(run, outcome) => renderer.rebuilt(name, run, &outcome),
-        Rebuilt::NothingToDo(reason) => renderer.rebuild_forecast(name, &Forecast::nothing(reason)),
+        Rebuilt::NothingToDo(reason) => renderer.rebuild_forecast(name, "", &Forecast::nothing(reason)),
     }
     Ok(exit::OK)
 }

@@ -123,6 +123,7 @@ impl Execution<'_> {
         let Err(error) = result else { return result };
         let state = match &error {
             RepairError::Database(db::Error::Interrupted) => RunState::Interrupted,
+            RepairError::Lock(_) => RunState::Stopped,
             _ => RunState::Failed,
         };
         journal::close_after(self.connection, run, state).await;
@@ -449,6 +450,10 @@ impl Execution<'_> {
     fn tell(&self, progress: &Progress) {
         let Progress { run, done, total, rate, .. } = progress;
         let (per_second, eta) = rate.at(*done, *total);
+        // In the beginning, the pauses have not shown in the rate yet.
+        let batches = total.saturating_sub(*done).div_ceil(u64::from(self.pacing.batch_size));
+        let pauses = self.pacing.sleep_between_batches.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX));
+        let eta = eta.map(|eta| eta.max(pauses));
         (self.observer)(RepairEvent::RepairProgress {
             run: *run,
             repair: self.repair.to_owned(),

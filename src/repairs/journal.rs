@@ -79,6 +79,8 @@ pub struct Run {
     pub digest: Option<String>,
     /// Rows it found.
     pub rows_found: i64,
+    /// Rows that its journal knows to be changed.
+    pub rows_done: i64,
     /// What came of it.
     pub totals: Option<Value>,
     /// The run that it takes back.
@@ -93,7 +95,8 @@ pub struct Run {
 
 const COLUMNS: &str = "
     r.id, r.repair, r.arguments, r.state, r.started_at, r.finished_at, r.digest, r.rows_found, r.totals, r.undoes, r.run_by,
-    r.run_from, r.tool_version";
+    r.run_from, r.tool_version,
+    (SELECT count(*) FROM migrate.repair_change c WHERE c.run_id = r.id AND c.applied_at IS NOT NULL)";
 
 impl Run {
     fn from_row(row: &Row) -> Self {
@@ -111,6 +114,7 @@ impl Run {
             run_by: row.get(10),
             run_from: row.get(11),
             tool_version: row.get(12),
+            rows_done: row.get(13),
         }
     }
 }
@@ -327,17 +331,18 @@ pub(super) async fn close_after(connection: &Connection, run: i64, state: RunSta
 /// Marks the run that another one takes back, so that nobody goes on with it. If it was an undo itself, what that had undone
 /// is in force again.
 pub(super) async fn undone(connection: &Connection, run: i64) -> Result<(), db::Error> {
+    // Of a chain of undos, every second one is in force.
     const UNDONE: &str = "
-        WITH undone AS (
-            UPDATE migrate.repair_run
-            SET state = 'undone', finished_at = coalesce(finished_at, clock_timestamp())
-            WHERE id = $1
-            RETURNING undoes
+        WITH RECURSIVE chain AS (
+            SELECT r.id, r.undoes, 0 AS depth FROM migrate.repair_run r WHERE r.id = $1
+            UNION ALL
+            SELECT r.id, r.undoes, c.depth + 1 FROM chain c JOIN migrate.repair_run r ON r.id = c.undoes
         )
         UPDATE migrate.repair_run r
-        SET state = 'done'
-        FROM undone u
-        WHERE r.id = u.undoes";
+        SET state = CASE WHEN c.depth % 2 = 0 THEN 'undone' ELSE 'done' END,
+            finished_at = coalesce(r.finished_at, clock_timestamp())
+        FROM chain c
+        WHERE r.id = c.id";
     connection.execute(UNDONE, &[&run]).await?;
     Ok(())
 }
@@ -396,6 +401,16 @@ pub(super) async fn forgotten(connection: &Connection, repair: &str, cutoff: &st
         return Ok(None);
     }
     Ok(connection.query_opt(FORGOTTEN, &[&repair, &cutoff]).await?.map(|row| row.get(0)))
+}
+
+/// Whether a run has changed more rows than its journal knows.
+pub(super) async fn is_forgotten(connection: &Connection, run: i64) -> Result<bool, db::Error> {
+    const FORGOTTEN: &str = "
+        SELECT coalesce((r.totals ->> 'rows')::bigint, 0)
+               > (SELECT count(*) FROM migrate.repair_change c WHERE c.run_id = r.id AND c.applied_at IS NOT NULL)
+        FROM migrate.repair_run r
+        WHERE r.id = $1";
+    Ok(connection.query_one(FORGOTTEN, &[&run]).await?.get(0))
 }
 
 /// This transaction has changed rows that the rollup does not contain yet. They carry its start.

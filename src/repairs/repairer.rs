@@ -106,10 +106,11 @@ impl Repairer {
     /// # Errors
     ///
     /// [`RepairError`].
-    pub async fn look(&self, name: &str, arguments: &Value) -> Result<Finding, RepairError> {
+    pub async fn look(&self, name: &str, arguments: &Value, lock_wait: Duration) -> Result<Finding, RepairError> {
         let repair = self.repairs.repair(name)?;
         let connection = self.to_look().await?;
         let task = repair_task(&connection, repair, arguments).await?;
+        connection.batch(&wait_for(lock_wait)).await?;
         let finding = self.look_at(&connection, &task).await?;
         connection.close().await;
         Ok(finding)
@@ -174,9 +175,10 @@ impl Repairer {
     /// # Errors
     ///
     /// [`RepairError`].
-    pub async fn undo_dry_run(&self, run: i64) -> Result<(Rows, Finding), RepairError> {
+    pub async fn undo_dry_run(&self, run: i64, lock_wait: Duration) -> Result<(Rows, Finding), RepairError> {
         let connection = self.to_look().await?;
         let task = self.undo_task(&connection, run).await?;
+        connection.batch(&wait_for(lock_wait)).await?;
         let finding = self.look_at(&connection, &task).await?;
         connection.close().await;
         Ok((task.change.rows, finding))
@@ -259,6 +261,7 @@ impl Repairer {
         let (finding, authorised) = if let Some(unfinished) = unfinished {
             journal::prepare(session, role.as_deref()).await?;
             let transaction = session.begin().await?;
+            transaction.batch(&wait_for(pacing.lock_wait)).await?;
             let finding = look(&transaction, task, pacing.detail(), None).await?;
             transaction.rollback().await;
             let finding = Finding { unfinished: Some(unfinished.clone()), ..finding };
@@ -271,7 +274,7 @@ impl Repairer {
             });
             (finding, authorised)
         } else {
-            let inspected = self.inspect(session, task, pacing.detail(), role.as_deref()).await?;
+            let inspected = self.inspect(session, task, pacing, role.as_deref()).await?;
             let finding = inspected.finding().clone();
             if finding.totals.rows == 0 && !task.closes {
                 let mut finding = inspected.forget().await;
@@ -302,15 +305,16 @@ impl Repairer {
         &self,
         session: &'c Connection,
         task: &Task<'_>,
-        detail: Detail,
+        pacing: &Pacing,
         role: Option<&str>,
     ) -> Result<Inspected<'c>, RepairError> {
         // Where nothing comes of it, the tables are not left behind either.
         let transaction = session.begin().await?;
+        transaction.batch(&wait_for(pacing.lock_wait)).await?;
         journal::prepare(&transaction, role).await?;
         let Task { name, arguments, undoes, .. } = task;
         let run = journal::open(&transaction, &Opening { repair: name, arguments, undoes: *undoes }).await?;
-        let finding = look(&transaction, task, detail, Some(run)).await?;
+        let finding = look(&transaction, task, pacing.detail(), Some(run)).await?;
         Ok(Inspected::new(transaction, run, *undoes, finding))
     }
 
@@ -326,13 +330,16 @@ impl Repairer {
             Some(Entry::Rows(repair)) => repair.rows(),
             Some(Entry::Rebuild(_)) => {
                 let what = "which changes no rows that could be given back";
-                return Err(RepairError::refused(format!("run {run} was a {}, {what}", first.repair)));
+                return Err(RepairError::refused(format!("run {run} was of {}, {what}", first.repair)));
             }
             None => {
                 let what = "which this program does not have";
-                return Err(RepairError::refused(format!("run {run} was a {}, {what}", first.repair)));
+                return Err(RepairError::refused(format!("run {run} was of {}, {what}", first.repair)));
             }
         };
+        if journal::is_forgotten(connection, run).await? {
+            return Err(RepairError::refused(format!("the journal of run {run} is gone, so it cannot be undone")));
+        }
         Ok(Task {
             name: UNDO,
             arguments: json!({ "run": run }),
@@ -391,4 +398,9 @@ impl Repairer {
             }
         }
     }
+}
+
+/// Whoever has the table locked is waited for no longer than this.
+fn wait_for(limit: Duration) -> String {
+    format!("SET LOCAL lock_timeout TO '{}ms'", limit.as_millis().clamp(1, 86_400_000))
 }

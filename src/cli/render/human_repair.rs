@@ -56,7 +56,9 @@ pub(super) fn runs(runs: &[Run], verbose: bool) {
             RunState::Running | RunState::Stopped | RunState::Interrupted => YELLOW,
             RunState::Failed | RunState::Incomplete => RED,
         };
-        let changed = run.totals.as_ref().and_then(|totals| totals.get("rows")).and_then(Value::as_u64);
+        let kept = run.totals.as_ref().and_then(|totals| totals.get("rows")).and_then(Value::as_u64);
+        // Once it has ended, its totals are true also without its journal.
+        let changed = kept.filter(|_| !run.state.is_unfinished()).or(Some(run.rows_done.unsigned_abs()));
         let changed = match changed {
             Some(changed) if changed != run.rows_found.unsigned_abs() && run.rows_found > 0 => {
                 format!("{} of {}", grouped(changed), grouped(run.rows_found.unsigned_abs()))
@@ -142,7 +144,6 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
         }
     }
     since(finding.changed_since, finding.gone_since);
-    straggler(finding.straggler.as_ref());
     if let Some(unfinished) = &finding.unfinished {
         let [done, total] = [unfinished.done, unfinished.total].map(grouped);
         out(&format!(
@@ -151,6 +152,7 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
         ));
     }
     if finding.totals.rows == 0 && finding.unfinished.is_none() {
+        straggler(finding.straggler.as_ref());
         return;
     }
     let columns: Vec<_> = subject
@@ -179,6 +181,7 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
         out("nothing was written; to do exactly this, run");
         out(&format!("  {} --execute --expect {}", subject.command(), finding.digest));
     }
+    straggler(finding.straggler.as_ref());
 }
 
 fn whole(duration: Duration) -> String {
@@ -326,10 +329,10 @@ fn left(repaired: &Repaired, subject: &Subject) {
     }
 }
 
-pub(super) fn rebuild_forecast(name: &str, forecast: &Forecast) {
+pub(super) fn rebuild_forecast(command: &str, forecast: &Forecast) {
     if forecast.work {
         out(&format!("would {}", forecast.summary));
-        out(&format!("nothing was written; migrate repair {name} --execute does it"));
+        out(&format!("nothing was written; {command} --execute does it"));
     } else {
         out(&format!("nothing to do: {}", forecast.summary));
     }

@@ -251,9 +251,9 @@ impl Renderer {
     }
 
     /// What a rebuild would do.
-    pub fn rebuild_forecast(&self, name: &str, forecast: &Forecast) {
+    pub fn rebuild_forecast(&self, name: &str, command: &str, forecast: &Forecast) {
         match &self.0 {
-            Kind::Human(_) => human_repair::rebuild_forecast(name, forecast),
+            Kind::Human(_) => human_repair::rebuild_forecast(command, forecast),
             Kind::Json { .. } => json::rebuild_forecast(name, forecast),
         }
     }
@@ -266,6 +266,13 @@ impl Renderer {
                 human_repair::rebuilt(run, outcome);
             }
             Kind::Json { .. } => json::rebuilt(name, run, outcome),
+        }
+    }
+
+    /// A report was asked for, and there is nothing to report.
+    pub fn nothing_to_report(&self, path: Option<&Path>) {
+        if let (Some(path), false, Kind::Human(_)) = (path, self.0.is_quiet(), &self.0) {
+            human::aside(&format!("there is nothing to report; {} is left as it was", path.display()));
         }
     }
 

@@ -85,7 +85,13 @@ impl Report<'_> {
             ("Command", escaped(&self.subject.command())),
             ("Made", format!("{} UTC", utc(OffsetDateTime::now_utc()))),
         ];
-        facts.push(("Digest", self.finding.digest.clone()));
+        let agreed = self.finding.unfinished.as_ref().filter(|_| self.repaired.is_some());
+        match agreed.and_then(|run| run.digest.as_ref()) {
+            Some(digest) => {
+                facts.push(("Digest", format!("{digest} when it began, {} of what was left", self.finding.digest)));
+            }
+            None => facts.push(("Digest", self.finding.digest.clone())),
+        }
         if let Some(repaired) = self.repaired {
             let bad = if repaired.had_to_leave() { " bad" } else { "" };
             facts.push((

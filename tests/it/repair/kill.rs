@@ -87,7 +87,7 @@ async fn a_server_that_crashes_loses_rows_and_journal_alike() {
         database.wait_until(&enough).await;
         stop_special_server(&database.url, "QUIT").await;
         let lost = running.wait().expect(6);
-        assert!(lost.stderr.contains("run 1 is done with "), "{}", lost.stderr);
+        assert!(lost.stderr.contains("run 1 has done "), "{}", lost.stderr);
         start_special_server_again(&folder);
     }
     repair().run().expect(0);

@@ -50,6 +50,59 @@ nothing was written; to do exactly this, run
 }
 
 #[tokio::test]
+async fn the_command_that_it_proposes_is_the_whole_command() {
+    let database = small().await;
+    let look = |args: &'static [&'static str]| {
+        database.program().args(["repair"]).args(args.iter().copied()).run().expect(0).stdout
+    };
+    let found = look(&[
+        "codex-cache",
+        "--cutoff",
+        CUTOFF,
+        "--batch-size",
+        "100",
+        "--sleep-between-batches",
+        "1500ms",
+        "--max-runtime",
+        "2h",
+        "--max-lag",
+        "5s",
+        "--rebuild-rollup",
+        "false",
+    ]);
+    let proposed = found.lines().last().unwrap().trim();
+    let flags = "--batch-size 100 --sleep-between-batches 1s500ms --max-runtime 2h --max-lag 5s --rebuild-rollup false --execute";
+    assert!(proposed.contains(flags), "{proposed}");
+    // It can be run as it stands.
+    let words: Vec<&str> = proposed.split(' ').skip(1).collect();
+    database.program().args(words).run().expect(0);
+    let found = look(&["hourly-rollup", "--months-back", "2", "--force-partial"]);
+    assert!(
+        found.ends_with("migrate repair hourly-rollup --force-partial --months-back 2 --execute does it\n"),
+        "{found}"
+    );
+}
+
+#[tokio::test]
+async fn a_report_is_not_overwritten_by_a_run_that_has_nothing_to_do() {
+    let database = small().await;
+    let path = std::env::temp_dir().join(format!("{}.html", database.name));
+    let path = path.to_str().unwrap();
+    let repair = || {
+        database
+            .program()
+            .args(["repair", "codex-cache", "--cutoff", CUTOFF, "--execute", "--report", path])
+            .run()
+            .expect(0)
+    };
+    repair();
+    let first = std::fs::read_to_string(path).unwrap();
+    assert!(repair().stderr.contains("is left as it was"));
+    assert_eq!(std::fs::read_to_string(path).unwrap(), first);
+    std::fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
 async fn json_says_the_same() {
     let database = small().await;
     let repair = || database.program().args(["repair", "codex-cache", "--cutoff", CUTOFF, "--format", "json"]);

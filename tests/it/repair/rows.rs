@@ -186,6 +186,7 @@ async fn bad_input_is_one_line_and_writes_nothing() {
         (&["--cutoff", CUTOFF, "--sleep-between-batches", "-1s"], 2, "such as 500ms"),
         (&["--cutoff", CUTOFF, "--max-runtime", "0s"], 2, "expected 1s to 30days"),
         (&["--cutoff", CUTOFF, "--max-lag", "soon"], 2, "such as 500ms"),
+        (&["--cutoff", CUTOFF, "--expect", "what I saw"], 2, "twelve characters"),
         (&["--cutoff", CUTOFF, "--workspace-id", &known, "--report", "/nowhere/at/all.html"], 2, "cannot be written"),
         (&["--cutof", CUTOFF], 2, "a similar argument exists: '--cutoff'"),
     ];

@@ -117,6 +117,21 @@ async fn what_cannot_be_undone_says_so() {
     database.program().args(["repair", "hourly-rollup", "--execute"]).run().expect(0);
     let refused = database.program().args(["repair", "undo", "1", "--execute"]).run().expect(7);
     assert!(refused.stderr.contains("changes no rows"), "{}", refused.stderr);
+    database.repair().await.expect(0);
+    database.batch("DELETE FROM migrate.repair_change").await;
+    let refused = database.program().args(["repair", "undo", "2"]).run().expect(7);
+    assert!(refused.stderr.contains("the journal of run 2 is gone"), "{}", refused.stderr);
+}
+
+#[tokio::test]
+async fn of_a_chain_of_undos_every_second_one_is_in_force() {
+    let database = overcounted(60).await;
+    database.repair().await.expect(0);
+    for run in ["1", "2", "3"] {
+        database.program().args(["repair", "undo", run, "--execute"]).run().expect(0);
+    }
+    assert_eq!(database.run_states().await, ["undone", "done", "undone", "done"]);
+    database.assert_parity().await;
 }
 
 #[tokio::test]
