@@ -63,6 +63,8 @@ pub struct Finding {
     pub changed_since: u64,
     /// Rows of the run to be undone that are gone.
     pub gone_since: u64,
+    /// There is an hourly rollup that would follow.
+    pub has_rollup: bool,
     /// A run of the same arguments that would be continued instead.
     pub unfinished: Option<Unfinished>,
     /// A transaction that is older than the repair's cutoff and has not ended. What it writes is not seen yet.

@@ -76,6 +76,7 @@ pub(super) async fn look(
         digest: String::new(),
         changed_since: 0,
         gone_since: 0,
+        has_rollup: false,
         unfinished: None,
         straggler: None,
     };
@@ -96,6 +97,10 @@ pub(super) async fn look(
                 last: row.get(7),
             }),
         }
+    }
+    if task.change.rows.feeds_rollup {
+        let there = "SELECT to_regclass('task_usage_hourly') IS NOT NULL";
+        finding.has_rollup = connection.query_one(there, &[]).await?.get(0);
     }
     if let Some(run) = task.undoes {
         let row = connection.query_one(&Change::since(&task.change.rows), &[&run]).await?;

@@ -168,8 +168,11 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
     out(&format!("{:<22}{found} of {} ({})", "would write", subject.rows.table, columns.join(", ")));
     out(&format!("{:<22}{found} of migrate.repair_change, in {} transaction{plural}", "", grouped(batches)));
     if subject.rows.feeds_rollup {
-        let rollup =
-            if subject.pacing.rebuild_rollup { "the hours of these rows" } else { "nothing: left to the next ticks" };
+        let rollup = match (finding.has_rollup, subject.pacing.rebuild_rollup) {
+            (false, _) => "nothing: there is no hourly rollup yet; better migrate up first",
+            (true, false) => "nothing: left to the next ticks",
+            (true, true) => "the hours of these rows",
+        };
         out(&format!("{:<22}{rollup}", "would roll up"));
     }
     out(&format!("{:<22}about {}, pauses included", "would take", whole(Repairer::estimate(finding, subject.pacing))));

@@ -226,6 +226,8 @@ async fn a_database_that_cannot_be_repaired_says_why() {
 #[tokio::test]
 async fn before_there_is_an_hourly_rollup_rows_are_repaired_all_the_same() {
     let database = TestDatabase::at_version(84, 200, 100).await;
+    let found = database.codex_cache().await.run().expect(0);
+    assert!(found.stdout.contains("would roll up         nothing: there is no hourly rollup yet"), "{}", found.stdout);
     let repaired = database.repair().await.expect(0);
     assert!(repaired.stdout.contains("hourly rollup         there is none yet"), "{}", repaired.stdout);
     database.program().args(["repair", "undo", "1", "--execute"]).run().expect(0);
