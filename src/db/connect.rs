@@ -342,6 +342,16 @@ impl Connection {
         self.batch(&SETTINGS.replace("{local}", "true")).await
     }
 
+    /// Lets statements of the open transaction wait for other people's locks no longer than this.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn limit_lock_wait(&self, limit: Duration) -> Result<(), Error> {
+        let limit = limit.as_millis().clamp(1, 86_400_000);
+        self.batch(&format!("SET LOCAL lock_timeout TO '{limit}ms'")).await
+    }
+
     /// The same session, for the few statements that must also run after the run was told to stop.
     #[must_use]
     pub fn shielded(&self) -> Self {

@@ -4,8 +4,8 @@
 //! programs that hold its lock. At each point they see rows that are right or not yet, never half a batch. A row that
 //! somebody has locked is passed over and tried again, so nobody waits for us for longer than a batch, and we wait for
 //! nobody for longer than an instant while we hold anything. A row is compared with its before-image when it is locked, so
-//! whatever was committed since the inspection is seen. When we die, the batch is rolled back, journal included, and the next execution goes on
-//! with the rows that are not marked.
+//! whatever was committed since the inspection is seen. When we die, the batch is rolled back, journal included, and the
+//! next execution goes on with the rows that are not marked.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,14 @@ use tokio_postgres::{Row, Statement};
 
 use super::RepairError;
 use super::event::{RepairEvent, RepairObserver};
-use super::finding::{Finding, Totals};
+use super::finding::{Finding, RollupThere, Totals};
 use super::gate::Authorised;
 use super::journal::{self, RunState, Sums};
 use super::lag::Replicas;
 use super::outcome::{Pacing, Repaired, Rollup};
 use super::rate::Rate;
 use super::statements::{BATCH, Change, LOOK};
+use super::task::rollup_there;
 use crate::db::{self, Connection, Holder, Transaction};
 use crate::usage;
 
@@ -48,6 +49,9 @@ pub(super) struct Execution<'a> {
     pub observer: &'a RepairObserver,
     /// When it was called.
     pub started: Instant,
+    /// Rows that the run was done with before, and rows it found.
+    pub done: u64,
+    pub total: u64,
     /// Transactions that began before this time may still bring rows to be repaired.
     pub cutoff: Option<&'a str>,
 }
@@ -121,18 +125,13 @@ impl Execution<'_> {
         let mut progress = self.begin_run(run).await?;
         let result = self.go_through(&mut progress).await;
         let Err(error) = result else { return result };
-        let state = match &error {
-            RepairError::Database(db::Error::Interrupted) => RunState::Interrupted,
-            RepairError::Lock(_) => RunState::Stopped,
-            _ => RunState::Failed,
-        };
-        journal::close_after(self.connection, run, state).await;
+        journal::close_after(self.connection, run, &error).await;
         let Progress { done, total, .. } = progress;
         Err(RepairError::Stopped { run, done, total, source: Box::new(error) })
     }
 
     async fn begin_run(&self, run: i64) -> Result<Progress, RepairError> {
-        let (done, total) = journal::progress(self.connection, run).await?;
+        let Self { done, total, .. } = *self;
         let prepared = Prepared {
             apply_next: self.connection.prepare(&self.change.apply_next()).await?,
             keep_all: self.connection.prepare(&self.change.keep_all()).await?,
@@ -332,28 +331,22 @@ impl Execution<'_> {
             Ok(usage::lock_rollup(self.connection, self.pacing.lock_wait, &on_wait).await?)
         } else {
             let transaction = self.connection.begin().await?;
-            let limit = self.pacing.lock_wait.as_millis().clamp(1, 86_400_000);
-            transaction.batch(&format!("SET LOCAL lock_timeout TO '{limit}ms'")).await?;
+            transaction.limit_lock_wait(self.pacing.lock_wait).await?;
             Ok(transaction)
         }
     }
 
     async fn feeding(&self) -> Result<Feeding, db::Error> {
-        const THERE: &str = "
-            SELECT to_regclass('task_usage_hourly') IS NOT NULL
-                   AND to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL,
-                   to_regclass('task_usage_hourly_invalidation') IS NULL";
         if !self.change.rows.feeds_rollup {
             return Ok(Feeding::NotConcerned);
         }
-        let row = self.connection.query_one(THERE, &[]).await?;
-        let (there, older): (bool, bool) = (row.get(0), row.get(1));
-        // Older functions rebuild key by key, and take a key from the queue that arrives while they are at it: the less they
-        // are given to do at once, and the older it is, the better.
-        Ok(match there {
-            false => Feeding::NoRollup,
-            true if self.pacing.rebuild_rollup && !older => Feeding::Windows,
-            true => Feeding::LeftToTicks { enqueue: older && self.change.restores_times() },
+        Ok(match rollup_there(self.connection).await? {
+            RollupThere::None => Feeding::NoRollup,
+            RollupThere::Ours if self.pacing.rebuild_rollup => Feeding::Windows,
+            RollupThere::Ours => Feeding::LeftToTicks { enqueue: false },
+            // Older functions rebuild key by key, and take a key from the queue that arrives while they are at it: the less
+            // they are given to do at once, and the older it is, the better.
+            RollupThere::Older => Feeding::LeftToTicks { enqueue: self.change.restores_times() },
         })
     }
 

@@ -50,6 +50,18 @@ impl Totals {
     }
 }
 
+/// Which hourly rollup a database has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RollupThere {
+    /// None.
+    None,
+    /// With the functions of an older program, whose windows are left to its ticks.
+    Older,
+    /// With ours.
+    Ours,
+}
+
 /// What a repair has found, before anything is changed.
 #[derive(Clone, Debug)]
 pub struct Finding {
@@ -63,8 +75,8 @@ pub struct Finding {
     pub changed_since: u64,
     /// Rows of the run to be undone that are gone.
     pub gone_since: u64,
-    /// There is an hourly rollup that would follow.
-    pub has_rollup: bool,
+    /// Which hourly rollup there is to follow; none also if these rows do not feed it.
+    pub rollup: RollupThere,
     /// A run of the same arguments that would be continued instead.
     pub unfinished: Option<Unfinished>,
     /// A transaction that is older than the repair's cutoff and has not ended. What it writes is not seen yet.

@@ -93,8 +93,9 @@ pub(super) async fn rebuild(
     repair: &str,
     arguments: &Value,
     what: Forecast,
+    unfinished: Option<i64>,
 ) -> Result<Authorised<Forecast>, db::Error> {
-    let run = match journal::unfinished_rebuild(connection, repair, arguments).await? {
+    let run = match unfinished {
         Some(unfinished) => {
             journal::reopen(connection, unfinished).await?;
             unfinished

@@ -17,7 +17,7 @@ pub enum RunState {
     Running,
     /// Told to stop, or killed.
     Interrupted,
-    /// Out of the time that it was given.
+    /// Out of the time that it was given, or to wait for a lock.
     Stopped,
     /// An error ended it.
     Failed,
@@ -319,7 +319,12 @@ pub(super) async fn close(
 
 /// Says how a run ended that an error has ended. The error that matters is that one; a database that is gone cannot record
 /// it.
-pub(super) async fn close_after(connection: &Connection, run: i64, state: RunState) {
+pub(super) async fn close_after(connection: &Connection, run: i64, error: &RepairError) {
+    let state = match error {
+        RepairError::Database(db::Error::Interrupted) => RunState::Interrupted,
+        RepairError::Lock(_) => RunState::Stopped,
+        _ => RunState::Failed,
+    };
     if let Ok(transaction) = connection.shielded().begin().await {
         transaction.rollback().await;
     }
@@ -354,18 +359,6 @@ pub(super) struct Sums {
     pub changed: u64,
     pub gone: u64,
     pub waiting: u64,
-}
-
-/// Rows that a run is done with, and rows that it found.
-pub(super) async fn progress(connection: &Connection, run: i64) -> Result<(u64, u64), db::Error> {
-    const PROGRESS: &str = "
-        SELECT (SELECT count(*) FROM migrate.repair_change c
-                WHERE c.run_id = r.id AND (c.applied_at IS NOT NULL OR c.left_because IS NOT NULL)),
-               r.rows_found
-        FROM migrate.repair_run r
-        WHERE r.id = $1";
-    let row = connection.query_one(PROGRESS, &[&run]).await?;
-    Ok((row.get::<_, i64>(0).unsigned_abs(), row.get::<_, i64>(1).unsigned_abs()))
 }
 
 /// The first row that a run is not done with.

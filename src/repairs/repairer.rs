@@ -110,7 +110,7 @@ impl Repairer {
         let repair = self.repairs.repair(name)?;
         let connection = self.to_look().await?;
         let task = repair_task(&connection, repair, arguments).await?;
-        connection.batch(&wait_for(lock_wait)).await?;
+        connection.limit_lock_wait(lock_wait).await?;
         let finding = self.look_at(&connection, &task).await?;
         connection.close().await;
         Ok(finding)
@@ -178,7 +178,7 @@ impl Repairer {
     pub async fn undo_dry_run(&self, run: i64, lock_wait: Duration) -> Result<(Rows, Finding), RepairError> {
         let connection = self.to_look().await?;
         let task = self.undo_task(&connection, run).await?;
-        connection.batch(&wait_for(lock_wait)).await?;
+        connection.limit_lock_wait(lock_wait).await?;
         let finding = self.look_at(&connection, &task).await?;
         connection.close().await;
         Ok((task.change.rows, finding))
@@ -258,10 +258,10 @@ impl Repairer {
         may_change(session, &task.change.rows, role.as_deref()).await?;
         journal::nobody_is_at_work(session).await?;
         let unfinished = journal::unfinished(session, task.name, &task.arguments).await?;
-        let (finding, authorised) = if let Some(unfinished) = unfinished {
+        let (finding, authorised, (done, total)) = if let Some(unfinished) = unfinished {
             journal::prepare(session, role.as_deref()).await?;
             let transaction = session.begin().await?;
-            transaction.batch(&wait_for(pacing.lock_wait)).await?;
+            transaction.limit_lock_wait(pacing.lock_wait).await?;
             let finding = look(&transaction, task, pacing.detail(), None).await?;
             transaction.rollback().await;
             let finding = Finding { unfinished: Some(unfinished.clone()), ..finding };
@@ -272,7 +272,7 @@ impl Repairer {
                 done: unfinished.done,
                 rows: unfinished.total,
             });
-            (finding, authorised)
+            (finding, authorised, (unfinished.done, unfinished.total))
         } else {
             let inspected = self.inspect(session, task, pacing, role.as_deref()).await?;
             let finding = inspected.finding().clone();
@@ -284,7 +284,7 @@ impl Repairer {
             let authorised = inspected.authorise(expected).await?;
             let (run, repair, rows) = (authorised.run(), task.name.to_owned(), finding.totals.rows);
             (self.observer)(RepairEvent::RepairStarted { run, repair, rows });
-            (finding, authorised)
+            (finding, authorised, (0, rows))
         };
         let execution = Execution {
             connection: session,
@@ -294,6 +294,8 @@ impl Repairer {
             role: role.as_deref(),
             observer: &self.observer,
             started,
+            done,
+            total,
             cutoff: task.cutoff.as_deref(),
         };
         let repaired = execution.apply(authorised).await?;
@@ -310,7 +312,7 @@ impl Repairer {
     ) -> Result<Inspected<'c>, RepairError> {
         // Where nothing comes of it, the tables are not left behind either.
         let transaction = session.begin().await?;
-        transaction.batch(&wait_for(pacing.lock_wait)).await?;
+        transaction.limit_lock_wait(pacing.lock_wait).await?;
         journal::prepare(&transaction, role).await?;
         let Task { name, arguments, undoes, .. } = task;
         let run = journal::open(&transaction, &Opening { repair: name, arguments, undoes: *undoes }).await?;
@@ -370,6 +372,7 @@ impl Repairer {
         pacing: &Pacing,
     ) -> Result<Rebuilt, RepairError> {
         let name = rebuild.name();
+        journal::may_write(session).await?;
         journal::nobody_is_at_work(session).await?;
         let role = owner(session, "task_usage").await?;
         let unfinished = journal::unfinished_rebuild(session, name, arguments).await?;
@@ -378,9 +381,8 @@ impl Repairer {
         if !forecast.work {
             return Ok(Rebuilt::NothingToDo(forecast.summary));
         }
-        journal::may_write(session).await?;
         journal::prepare(session, role.as_deref()).await?;
-        let authorised = gate::rebuild(session, name, arguments, forecast).await?;
+        let authorised = gate::rebuild(session, name, arguments, forecast, unfinished).await?;
         let run = authorised.run();
         let cx = self.rebuild_context(name, Some(run), role, pacing);
         match rebuild.run(session, &cx, arguments, &authorised).await {
@@ -389,18 +391,9 @@ impl Repairer {
                 Ok(Rebuilt::Done(run, outcome))
             }
             Err(error) => {
-                let state = match &error {
-                    RepairError::Database(db::Error::Interrupted) => RunState::Interrupted,
-                    _ => RunState::Failed,
-                };
-                journal::close_after(session, run, state).await;
+                journal::close_after(session, run, &error).await;
                 Err(error)
             }
         }
     }
-}
-
-/// Whoever has the table locked is waited for no longer than this.
-fn wait_for(limit: Duration) -> String {
-    format!("SET LOCAL lock_timeout TO '{}ms'", limit.as_millis().clamp(1, 86_400_000))
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::RepairError;
 use super::execute::{big, straggler};
-use super::finding::{Finding, Line, Totals};
+use super::finding::{Finding, Line, RollupThere, Totals};
 use super::journal;
 use super::registry::AnyRepair;
 use super::repair::Rows;
@@ -76,7 +76,7 @@ pub(super) async fn look(
         digest: String::new(),
         changed_since: 0,
         gone_since: 0,
-        has_rollup: false,
+        rollup: RollupThere::None,
         unfinished: None,
         straggler: None,
     };
@@ -99,8 +99,7 @@ pub(super) async fn look(
         }
     }
     if task.change.rows.feeds_rollup {
-        let there = "SELECT to_regclass('task_usage_hourly') IS NOT NULL";
-        finding.has_rollup = connection.query_one(there, &[]).await?.get(0);
+        finding.rollup = rollup_there(connection).await?;
     }
     if let Some(run) = task.undoes {
         let row = connection.query_one(&Change::since(&task.change.rows), &[&run]).await?;
@@ -108,6 +107,20 @@ pub(super) async fn look(
         finding.gone_since = row.get::<_, i64>(1).unsigned_abs();
     }
     Ok(finding)
+}
+
+/// Which hourly rollup there is.
+pub(super) async fn rollup_there(connection: &Connection) -> Result<RollupThere, db::Error> {
+    const THERE: &str = "
+        SELECT to_regclass('task_usage_hourly') IS NOT NULL
+               AND to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL,
+               to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
+    let row = connection.query_one(THERE, &[]).await?;
+    Ok(match (row.get(0), row.get(1)) {
+        (false, _) => RollupThere::None,
+        (true, false) => RollupThere::Older,
+        (true, true) => RollupThere::Ours,
+    })
 }
 
 /// Whoever owns the table, if that is another role, and one that this session may become. Triggers on the table are then

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::walk::{ROLLUP_LOCK, set_lock_timeout};
+use super::walk::ROLLUP_LOCK;
 use crate::db::{self, Connection, Connector, Holder, as_seconds, holder};
 
 /// How sessions that tick are called on the server, which is also how one recognises another.
@@ -105,7 +105,7 @@ async fn try_tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, 
         transaction.rollback().await;
         return Ok(Tick::Busy { holder: holder(connection, ROLLUP_LOCK).await? });
     }
-    set_lock_timeout(&transaction, lock_wait).await?;
+    transaction.limit_lock_wait(lock_wait).await?;
     let Some(before) = transaction.query_opt(STATE, &[]).await? else {
         transaction.rollback().await;
         return Err(TickError::NoState);
@@ -129,7 +129,7 @@ async fn record(connection: &Connection, message: &str) -> Result<(), db::Error>
         SET last_run_started_at = now(), last_run_finished_at = clock_timestamp(), last_run_rows = 0, last_error = $1
         WHERE id = 1";
     let transaction = connection.begin().await?;
-    set_lock_timeout(&transaction, Duration::from_secs(5)).await?;
+    transaction.limit_lock_wait(Duration::from_secs(5)).await?;
     transaction.execute(RECORD, &[&message]).await?;
     transaction.commit().await
 }

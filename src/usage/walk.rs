@@ -352,18 +352,13 @@ pub(crate) async fn lock<'c>(
             }
         }
         let Some(taken) = taken else {
-            set_lock_timeout(&transaction, lock_wait).await?;
+            // Whoever else stands in the way, a row lock on the state for example, is waited for no longer either.
+            transaction.limit_lock_wait(lock_wait).await?;
             return Ok(transaction);
         };
         transaction.rollback().await;
         patience.wait(connection, taken, on_wait).await?;
     }
-}
-
-/// Whoever else stands in the way, a row lock on the state for example, is waited for no longer either.
-pub(super) async fn set_lock_timeout(transaction: &Transaction<'_>, limit: Duration) -> Result<(), db::Error> {
-    let limit = limit.as_millis().clamp(1, 86_400_000);
-    transaction.batch(&format!("SET LOCAL lock_timeout TO '{limit}ms'")).await
 }
 
 /// Begins a transaction that holds the rollup's locks, at a moment at which the horizon can be seen.

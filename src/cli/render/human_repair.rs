@@ -9,7 +9,7 @@ use super::super::repair::Subject;
 use super::human::{BOLD, DIM, RED, RESET, YELLOW, aside, out, short, utc};
 use crate::db::Holder;
 use crate::engine::{Forecast, Outcome};
-use crate::repairs::{Finding, Line, Repaired, Repairer, Repairs, Rollup, Run, RunState, Totals};
+use crate::repairs::{Finding, Line, Repaired, Repairer, Repairs, Rollup, RollupThere, Run, RunState, Totals};
 use crate::usage::grouped;
 
 /// How many lines of a finding are shown on a screen.
@@ -168,10 +168,10 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
     out(&format!("{:<22}{found} of {} ({})", "would write", subject.rows.table, columns.join(", ")));
     out(&format!("{:<22}{found} of migrate.repair_change, in {} transaction{plural}", "", grouped(batches)));
     if subject.rows.feeds_rollup {
-        let rollup = match (finding.has_rollup, subject.pacing.rebuild_rollup) {
-            (false, _) => "nothing: there is no hourly rollup yet; better migrate up first",
-            (true, false) => "nothing: left to the next ticks",
-            (true, true) => "the hours of these rows",
+        let rollup = match (finding.rollup, subject.pacing.rebuild_rollup) {
+            (RollupThere::None, _) => "nothing: there is no hourly rollup yet; better migrate up first",
+            (RollupThere::Older, _) | (_, false) => "nothing: left to the next ticks",
+            (RollupThere::Ours, true) => "the hours of these rows",
         };
         out(&format!("{:<22}{rollup}", "would roll up"));
     }

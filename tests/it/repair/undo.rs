@@ -153,6 +153,8 @@ async fn with_the_functions_of_an_older_program_the_rollup_follows_as_well() {
 
     // Their windows are left to their ticks, which find what the repair has changed, and what the undo has reported.
     let tick = "SELECT rollup_task_usage_hourly_window(now() - interval '1 day', now() + interval '1 second')";
+    let found = database.codex_cache().await.run().expect(0);
+    assert!(found.stdout.contains("would roll up         nothing: left to the next ticks"), "{}", found.stdout);
     let repaired = database.repair().await.expect(0);
     assert!(!repaired.stdout.contains("rows repaired         0"), "{}", repaired.stdout);
     assert!(repaired.stdout.contains("left to the next ticks"), "{}", repaired.stdout);
