@@ -9,17 +9,21 @@ fn main() {
     for file in files(Path::new("migrations")).flat_map(|set| files(&set).collect::<Vec<_>>()) {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if !is_migration(&name) {
-            println!("cargo::error=migrations: {name} is not named V<number>__<what_it_does>.sql");
+            println!(
+                "cargo::error=migrations: {name} is not named V<number>__<what_it_does>.sql or R__<what_it_makes>.sql"
+            );
         }
     }
 }
 
 fn is_migration(name: &str) -> bool {
-    let parts =
-        name.strip_prefix('V').and_then(|rest| rest.strip_suffix(".sql")).and_then(|rest| rest.split_once("__"));
-    parts.is_some_and(|(version, what)| {
-        version.parse::<u32>().is_ok()
-            && !what.is_empty()
-            && what.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-    })
+    let is_word = |what: &str| !what.is_empty() && what.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let Some(name) = name.strip_suffix(".sql") else { return false };
+    match name.split_once("__") {
+        Some(("R", what)) => is_word(what),
+        Some((version, what)) => {
+            version.strip_prefix('V').is_some_and(|number| number.parse::<u32>().is_ok()) && is_word(what)
+        }
+        None => false,
+    }
 }

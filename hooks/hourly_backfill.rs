@@ -5,9 +5,10 @@
 
 use async_trait::async_trait;
 
+use super::hourly_rebuild;
 use crate::db::{self, Connection, Waiting};
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome, Progress};
-use crate::usage::{self, Resume, WalkError, WalkHost, WalkOptions, WalkReport, grouped};
+use crate::usage::{self, Resume, WalkError, WalkHost, WalkOptions, WalkReport, WalkScope, grouped};
 
 /// The hook `hourly-backfill`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +24,9 @@ impl HourlyBackfill {
     }
 
     fn options(&self, cx: &HookContext) -> WalkOptions {
-        WalkOptions { lock_wait: cx.lock_wait(), ..self.options }
+        // What another program has rolled up is not to be relied on.
+        let scope = if cx.is_owed(hourly_rebuild::NAME) { WalkScope::Everything } else { self.options.scope };
+        WalkOptions { scope, lock_wait: cx.lock_wait(), ..self.options }
     }
 }
 
@@ -50,9 +53,13 @@ impl Hook for HourlyBackfill {
         connection.close().await;
         result.map(outcome).map_err(explain)
     }
+
+    fn covers(&self) -> &'static [&'static str] {
+        &[hourly_rebuild::NAME]
+    }
 }
 
-fn outcome(report: WalkReport) -> Outcome {
+pub(super) fn outcome(report: WalkReport) -> Outcome {
     match report {
         WalkReport::NothingThere => Outcome::new("there is no hourly rollup to fill"),
         WalkReport::CaughtUp { buckets, empty, watermark } => {
@@ -79,7 +86,7 @@ fn outcome(report: WalkReport) -> Outcome {
     }
 }
 
-fn explain(error: WalkError) -> HookError {
+pub(super) fn explain(error: WalkError) -> HookError {
     let hint = match &error {
         WalkError::NoState => "INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run it again",
         WalkError::Survey(usage::SurveyError::NoHour { .. }) => {
@@ -99,7 +106,7 @@ fn explain(error: WalkError) -> HookError {
 }
 
 /// The walk's progress and messages, passed on to the run.
-struct Host<'a>(&'a HookContext);
+pub(super) struct Host<'a>(pub &'a HookContext);
 
 #[async_trait]
 impl WalkHost for Host<'_> {

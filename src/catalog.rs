@@ -5,8 +5,8 @@
 
 mod ledger;
 
-use crate::engine::{Set, SetError};
-use crate::hooks::HourlyBackfill;
+use crate::engine::{Repeatable, Set, SetError};
+use crate::hooks::{HourlyBackfill, HourlyRebuild};
 use crate::repairs::{CodexCache, HourlyRollup, Repairs};
 
 mod platform_files {
@@ -41,11 +41,23 @@ pub fn platform() -> Result<Set, SetError> {
     Set::builder(PLATFORM)
         .minimum_server(15)
         .embedded(&platform_files::migrations::runner())
+        .repeatable(usage_pipeline())
         .before(103, HourlyBackfill::default())
         .adopts(ledger::ledger())
         .alters(&["task_usage", "agent_task_queue", "agent", "agent_runtime", "issue"])
+        .notes_on_empty(
+            "the database is empty: building the usage tables alone. The platform's own migrator cannot go on from \
+             there (it stops at its first file: relation \"workspace\" already exists); to have the whole platform, let it \
+             build an empty database first, then run migrate up",
+        )
         .described_by(include_str!("../migrations/platform.objects"))
         .build()
+}
+
+/// The one rollup in force, whoever migrated last. What another program's has lost is computed again.
+fn usage_pipeline() -> Result<Repeatable, SetError> {
+    let file = Repeatable::new("R__usage_pipeline", include_str!("../migrations/platform/R__usage_pipeline.sql"))?;
+    Ok(file.left_alone_if(crate::usage::UNKNOWN).then(HourlyRebuild))
 }
 
 /// The repairs of data in a set's tables.
@@ -62,9 +74,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_platform_begins_with_its_sixteen_versions() {
+    fn the_platform_has_its_nineteen_versions() {
         let versions: Vec<_> = platform().unwrap().migrations().iter().map(crate::engine::Migration::version).collect();
         assert_eq!(versions[..16], [1, 32, 72, 73, 74, 75, 76, 77, 78, 81, 82, 84, 101, 102, 103, 104]);
+        assert_eq!(versions[16..], [213, 243, 272]);
     }
 
     #[test]

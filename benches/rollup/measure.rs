@@ -269,8 +269,9 @@ async fn compare(connection: &Connection, write: Write) -> Outcome<Compared> {
 
 async fn triggers(connection: &Connection, on: bool) -> Result<(), Error> {
     let what = if on { "ENABLE" } else { "DISABLE" };
-    let alter = ["trg_tu_insert_dirty_hourly", "trg_tu_dirty_hourly", "trg_tu_delete_dirty_hourly"]
-        .map(|trigger| format!("ALTER TABLE task_usage {what} TRIGGER {trigger};"));
+    let alter =
+        ["trg_report_usage_insert", "trg_report_usage_update", "trg_report_usage_delete", "trg_tu_dirty_hourly"]
+            .map(|trigger| format!("ALTER TABLE task_usage {what} TRIGGER {trigger};"));
     connection.batch(&alter.concat()).await
 }
 

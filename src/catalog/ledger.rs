@@ -46,6 +46,26 @@ pub(super) fn ledger() -> Ledger {
             ],
         )
         .removes(104, &[Column("agent_runtime", "timezone", "")])
+        .leaves(
+            213,
+            &[
+                Column("task_usage", "cost_usd_ticks", "bigint"),
+                Column("task_usage_hourly", "cost_usd_ticks", "bigint"),
+                Column("task_usage_hourly", "uncosted_input_tokens", "bigint"),
+                Column("task_usage_hourly", "uncosted_output_tokens", "bigint"),
+                Column("task_usage_hourly", "uncosted_cache_read_tokens", "bigint"),
+                Column("task_usage_hourly", "uncosted_cache_write_tokens", "bigint"),
+            ],
+        )
+        .leaves(
+            243,
+            &[
+                Trigger("agent_task_queue", "trg_atq_dirty_hourly"),
+                Trigger("issue", "trg_issue_delete_dirty_hourly"),
+                Trigger("task_usage", "trg_tu_dirty_hourly"),
+            ],
+        )
+        .leaves(272, &[Function("rollup_task_usage_hourly()", "bigint")])
 }
 
 fn tables(ledger: Ledger) -> Ledger {

@@ -5,7 +5,7 @@ use tokio_postgres::error::SqlState;
 
 use super::exit;
 use crate::db::{self, ServerReport};
-use crate::engine::{AdoptionError, Error, HistoryError, HookError, Lacks, Obstacle, Problem};
+use crate::engine::{AdoptionError, Boundary, Error, HistoryError, HookError, Lacks, Obstacle, Problem};
 use crate::repairs::RepairError;
 use crate::usage::{CompareError, SurveyError, TickError, WalkError, grouped};
 
@@ -80,12 +80,10 @@ impl From<Error> for Failure {
                 let line = line.map(|line| format!(", line {line},")).unwrap_or_default();
                 (format!("{file}{line} failed and was rolled back"), Some(*report))
             }
-            Error::Hook { hook, before, source: HookError::Database(db::Error::Server(report)) } => {
-                (format!("hook {hook} failed, so version {before} was not applied"), Some(*report))
+            Error::Hook { hook, boundary, source: HookError::Database(db::Error::Server(report)) } => {
+                (failed_hook(&hook, &boundary), Some(*report))
             }
-            Error::Hook { hook, before, source } => {
-                (format!("hook {hook} failed, so version {before} was not applied: {source}"), None)
-            }
+            Error::Hook { hook, boundary, source } => (format!("{}: {source}", failed_hook(&hook, &boundary)), None),
             Error::Database(db::Error::Server(report)) => ("the server refused a statement".to_owned(), Some(*report)),
             other => (other.to_string(), None),
         };
@@ -97,6 +95,13 @@ impl From<Error> for Failure {
             hint,
             reached: None,
         }
+    }
+}
+
+fn failed_hook(hook: &str, boundary: &Boundary) -> String {
+    match boundary {
+        Boundary::Before(version) => format!("hook {hook} failed, so version {version} was not applied"),
+        Boundary::After(_) => format!("hook {hook} failed, and its work is still to be done"),
     }
 }
 
@@ -130,6 +135,8 @@ impl From<CompareError> for Failure {
             CompareError::Survey(error) => {
                 Self::new(exit::FAILED, error.to_string()).hint("correct or delete such rows in task_usage")
             }
+            CompareError::Unknown { .. } => Self::new(exit::REFUSED, error.to_string())
+                .hint("nothing was written; upgrade to a newer build of migrate"),
             CompareError::Lock(error) => Error::from(error).into(),
         }
     }
@@ -198,7 +205,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Adoption(_)
         | Error::Refused { .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
-        Error::Lock(_) | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,
+        Error::Lock(_) | Error::Entangled { .. } | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,
         Error::Database(db::Error::Connect { .. } | db::Error::SwappedSession { .. } | db::Error::Lost { .. })
         | Error::Migration { source: db::Error::Lost { .. }, .. }
         | Error::Hook { source: HookError::Database(db::Error::Connect { .. } | db::Error::Lost { .. }), .. } => {
@@ -271,6 +278,11 @@ fn hint(error: &Error) -> Option<String> {
         Error::Lock(_) | Error::Hook { source: HookError::Lock(_), .. } => {
             "wait for it to end, or give a longer --lock-wait".to_owned()
         }
+        Error::Entangled { holder, .. } => format!(
+            "nothing was left behind; stop that program, or as a superuser run: SELECT pg_terminate_backend({}); then \
+             run migrate up again",
+            holder.pid
+        ),
         Error::Refused { skipped, .. } if !skipped.is_empty() => {
             format!("run migrate up without --skip-hook {}", skipped.join(" --skip-hook "))
         }

@@ -8,7 +8,7 @@ use super::exit;
 use super::failure::Failure;
 use super::render::Renderer;
 use crate::db::Connector;
-use crate::usage::{self, Standing, WatchEvent};
+use crate::usage::{self, Pipeline, Standing, WatchEvent};
 
 /// Subcommands of `migrate rollup`.
 #[derive(Debug, Subcommand)]
@@ -44,11 +44,18 @@ impl Rollup {
             Self::Tick => {
                 let connection = connector.connect("migrate: rollup tick").await?;
                 let tick = usage::tick(&connection, lock_wait).await?;
+                let pipeline = Pipeline::read(&connection).await?;
                 connection.close().await;
                 renderer.tick(&tick);
+                // The tick did what it could; that it loses changes must not pass for a success.
+                if let Some(pipeline) = pipeline.filter(Pipeline::is_to_be_replaced) {
+                    renderer.wrong_hands(&pipeline);
+                    return Ok(exit::DRIFT);
+                }
             }
             Self::Watch(Watch { every }) => {
                 renderer.watching(connector.database(), *every);
+                warn_of_wrong_hands(connector, renderer).await;
                 usage::watch(connector, *every, lock_wait, &|event| match event {
                     WatchEvent::Ticked(tick) => renderer.watched(&tick),
                     WatchEvent::Failed { error, again_in } => renderer.watch_failed(&error.into(), again_in),
@@ -64,5 +71,20 @@ impl Rollup {
             }
         }
         Ok(exit::OK)
+    }
+}
+
+/// Says so, once, when what is called loses changes. That it cannot be found out is the first tick's to say.
+async fn warn_of_wrong_hands(connector: &Connector, renderer: &Renderer) {
+    let look = async {
+        let connection = connector.clone().read_only().connect("migrate: rollup watch").await?;
+        let pipeline = Pipeline::read(&connection).await;
+        connection.close().await;
+        pipeline
+    };
+    match look.await {
+        Ok(Some(pipeline)) if pipeline.is_to_be_replaced() => renderer.wrong_hands(&pipeline),
+        Ok(_) => {}
+        Err(error) => tracing::debug!("whose rollup is in force could not be found out: {error}"),
     }
 }

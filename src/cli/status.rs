@@ -5,7 +5,7 @@ use clap::Args;
 use super::exit;
 use super::failure::Failure;
 use super::render::Renderer;
-use crate::engine::{self, Migrator};
+use crate::engine::Migrator;
 
 /// Arguments of `migrate status`.
 #[derive(Debug, Args)]
@@ -17,14 +17,13 @@ pub(super) struct Status {
 
 impl Status {
     pub async fn run(&self, migrator: &Migrator, renderer: &Renderer) -> Result<u8, Failure> {
-        let entries = migrator.status().await?;
-        renderer.status(&entries);
-        let any = |wanted: fn(&engine::Status) -> bool| entries.iter().any(|entry| wanted(&entry.status));
+        let report = migrator.status().await?;
+        renderer.status(&report);
         Ok(if !self.check {
             exit::OK
-        } else if any(engine::Status::is_drift) {
+        } else if report.is_drift() {
             exit::DRIFT
-        } else if any(engine::Status::is_pending) {
+        } else if report.is_pending() {
             exit::PENDING
         } else {
             exit::OK

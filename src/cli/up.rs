@@ -23,6 +23,10 @@ pub(super) struct Up {
     #[arg(long)]
     dry_run: bool,
 
+    /// Leave an empty database as it is, for the platform's own migrator to build. For entrypoints that run both.
+    #[arg(long)]
+    skip_empty: bool,
+
     /// Leave out this hook; the guard of the migration behind it then decides. May be given several times.
     #[arg(long, value_name = "NAME")]
     skip_hook: Vec<String>,
@@ -36,7 +40,8 @@ impl Up {
         renderer: &Renderer,
         lock_wait: Duration,
     ) -> Result<u8, Failure> {
-        let options = UpOptions { target: self.target, skip_hooks: self.skip_hook.clone(), lock_wait };
+        let (skip_hooks, skip_empty) = (self.skip_hook.clone(), self.skip_empty);
+        let options = UpOptions { target: self.target, skip_hooks, lock_wait, skip_empty };
         if self.dry_run {
             renderer.preview(&migrator.preview(&options).await?);
         } else {

@@ -134,7 +134,7 @@ impl Rollup {
 
 /// Whether what was found is a fault.
 pub(super) fn is_drift(found: &Comparison) -> bool {
-    found.wrong() > 0 || found.is_stalled()
+    found.wrong() > 0 || found.is_stalled() || found.is_in_wrong_hands()
 }
 
 impl CompareHost for Renderer {

@@ -10,11 +10,14 @@ use super::invalid_index::{self, Found};
 use super::migration::Mode;
 use super::session::{Session, With};
 use super::{Error, Migration, Migrator, Obstacle, UpOptions, adopt, watch};
-use crate::db::{self, Connection, LockTimeout};
+use crate::db::{self, Connection};
 
 /// First pause before a migration that gave way tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// Whoever is in the way, once that is known.
+pub(super) type Noted = Mutex<Option<db::Holder>>;
 
 impl Migrator {
     /// Applies one migration. One that cannot have its locks soon gives way to the application and tries again.
@@ -28,86 +31,116 @@ impl Migrator {
         let (version, name) = (migration.version(), migration.name().to_owned());
         self.observer.event(Event::MigrationStarted { version, name: name.clone(), again: with.again });
         let started = Instant::now();
-        let mut pause = FIRST_RETRY_PAUSE;
-        let blocker = Mutex::new(None);
-        for attempts in 1.. {
-            // Whoever was in the way once may be gone; from the second try on it is worth a look.
-            let noted = (attempts > 1).then_some(&blocker);
-            match Box::pin(self.apply_watched(connection, migration, with, noted)).await? {
-                Ok(()) => break,
-                Err(error) if gives_way(&error) && started.elapsed() + pause < options.lock_wait => {
-                    let reason = error.to_string();
-                    let holder = blocker.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                    self.observer.event(Event::MigrationRetried {
-                        version,
-                        name: name.clone(),
-                        reason,
-                        attempts,
-                        holder,
-                    });
-                    connection.pause(pause).await?;
-                    pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+        let retried = |reason, attempts, holder| {
+            let name = name.clone();
+            self.observer.event(Event::MigrationRetried { version, name, reason, attempts, holder });
+        };
+        let attempt = async |noted: Option<&Noted>| -> Result<Result<(), db::Error>, Error> {
+            match migration.mode() {
+                Mode::Transaction => {
+                    let mut session = Session::new(connection, with);
+                    self.noting(connection, noted, Box::pin(session.apply(&self.set, migration))).await
+                }
+                Mode::NoTransaction { index } => {
                     // A build that gave way has left its index behind, which the next try would be content with.
-                    if let Mode::NoTransaction { index: Some(index) } = migration.mode()
+                    if let (Some(_), Some(index)) = (noted, index)
                         && let Found::InvalidIndex { qualified_name } =
                             invalid_index::look_up(connection, index).await?
                     {
                         invalid_index::drop_invalid(connection, &qualified_name).await?;
                     }
-                }
-                Err(error) => {
-                    return Err(self.migration_error(
-                        migration,
-                        error,
-                        with,
-                        blocker.into_inner().ok().flatten(),
-                        options,
-                    ));
+                    Box::pin(self.apply_watched(connection, migration, with)).await
                 }
             }
+        };
+        match self.patiently(connection, options, retried, attempt).await? {
+            Ok(()) => {
+                let duration = started.elapsed();
+                self.observer.event(Event::MigrationApplied { version, name, duration });
+                Ok(())
+            }
+            Err((error, holder)) => Err(self.migration_error(migration, error, with, holder, options)),
         }
-        let duration = started.elapsed();
-        self.observer.event(Event::MigrationApplied { version, name, duration });
-        Ok(())
     }
 
-    /// Applies one migration, once. A statement outside a transaction is watched while it waits for others; the outer
+    /// Tries until it is done, or the time that the operator has is over. What cannot have its locks soon gives way to the
+    /// application in between. In the end, the error and who was in the way.
+    pub(super) async fn patiently(
+        &self,
+        connection: &Connection,
+        options: &UpOptions,
+        retried: impl Fn(String, u32, Option<db::Holder>),
+        attempt: impl AsyncFn(Option<&Noted>) -> Result<Result<(), db::Error>, Error>,
+    ) -> Result<Result<(), (db::Error, Option<db::Holder>)>, Error> {
+        let started = Instant::now();
+        let mut pause = FIRST_RETRY_PAUSE;
+        let blocker = Mutex::new(None);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            // Whoever was in the way once may be gone; from the second try on it is worth a look.
+            let error = match attempt((attempts > 1).then_some(&blocker)).await? {
+                Ok(()) => return Ok(Ok(())),
+                Err(error) => error,
+            };
+            let holder = blocker.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if !gives_way(&error) || started.elapsed() + pause >= options.lock_wait {
+                return Ok(Err((error, holder)));
+            }
+            retried(error.to_string(), attempts, holder);
+            connection.pause(pause).await?;
+            pause = (pause * 2).min(LONGEST_RETRY_PAUSE);
+        }
+    }
+
+    /// Does the work, and notes meanwhile whom it waits for, if that is asked for.
+    pub(super) async fn noting(
+        &self,
+        connection: &Connection,
+        noted: Option<&Noted>,
+        work: impl Future<Output = Result<(), db::Error>>,
+    ) -> Result<Result<(), db::Error>, Error> {
+        let Some(noted) = noted else { return Ok(work.await) };
+        let pid = pid_of(connection).await?;
+        tokio::select! {
+            result = work => Ok(result),
+            () = watch::note_blocker(&self.connector, pid, noted) => Err(Error::Interrupted),
+        }
+    }
+
+    /// Applies one migration outside a transaction, once. Its statement is watched while it waits for others; the outer
     /// error says that it would have waited for ever.
     async fn apply_watched(
         &self,
         connection: &Connection,
         migration: &Migration,
         with: With<'_>,
-        noted: Option<&Mutex<Option<db::Holder>>>,
     ) -> Result<Result<(), db::Error>, Error> {
         let mut session = Session::new(connection, with);
-        let pid: i32 = connection.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
-        if *migration.mode() == Mode::Transaction {
-            let applying = session.apply(&self.set, migration);
-            let Some(noted) = noted else { return Ok(applying.await) };
-            return tokio::select! {
-                result = applying => Ok(result),
-                () = watch::note_blocker(&self.connector, pid, noted) => Err(Error::Interrupted),
-            };
-        }
-        let started = Instant::now();
+        let pid = pid_of(connection).await?;
+        let given_up = Mutex::new(None);
         let applying = session.apply(&self.set, migration);
         tokio::pin!(applying);
-        let watched = tokio::select! {
-            result = &mut applying => return Ok(result),
-            watched = watch::watch(&self.connector, pid, &self.observer) => watched,
+        let result = tokio::select! {
+            result = &mut applying => result,
+            watched = watch::watch(&self.connector, pid, &self.observer, &given_up) => {
+                if let Err(error) = watched {
+                    tracing::debug!("the statement is not watched any more: {error}");
+                }
+                // Whatever became of the watch, the statement is waited for; if it was cancelled, that is soon.
+                applying.await
+            }
         };
-        if let Err(error) = &watched {
-            tracing::debug!("the statement is not watched any more: {error}");
-        }
-        // Whatever became of the watch, the statement is waited for; if it was cancelled, that does not take long.
-        let result = applying.await;
-        match (result, watched) {
-            (Err(_), Ok(holder)) => Err(Error::Lock(LockTimeout::TimedOut {
-                what: "a session that itself waits for the migration lock inside the server",
-                waited: Duration::from_secs(started.elapsed().as_secs()),
-                holder: Some(Box::new(holder)),
-            })),
+        // The statement can end before the watch has heard that its cancelling it has worked.
+        let given_up = given_up.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match (result, given_up) {
+            (Err(error), Some(holder)) => {
+                tracing::debug!("given up: {error}");
+                if let Mode::NoTransaction { index: Some(index) } = migration.mode() {
+                    invalid_index::leave_nothing(connection, index).await?;
+                }
+                Err(Error::Entangled { file: migration.file(), holder: Box::new(holder) })
+            }
             (result, _) => Ok(result),
         }
     }
@@ -129,11 +162,7 @@ impl Migrator {
                 Error::Refused { file, version: migration.version(), report, skipped: skipped.collect() }
             }
             source => {
-                let position = match &source {
-                    db::Error::Server(report) => report.position,
-                    _ => None,
-                };
-                let line = position.map(|position| line_of(migration.sql(), position));
+                let line = line_of_error(migration.sql(), &source);
                 let obstacle = match (holder, with.ledger) {
                     (Some(holder), _) if gives_way(&source) => Some(Obstacle::Holder(holder)),
                     (_, Some(table)) if already_there(&source) => {
@@ -148,6 +177,19 @@ impl Migrator {
     }
 }
 
+/// What made a file fail that neither asks for a hook nor is recorded elsewhere.
+pub(super) fn failed(file: &str, sql: &str, error: db::Error, holder: Option<db::Holder>) -> Error {
+    if matches!(error, db::Error::Interrupted) {
+        return Error::Interrupted;
+    }
+    let obstacle = holder.filter(|_| gives_way(&error)).map(|holder| Box::new(Obstacle::Holder(holder)));
+    Error::Migration { file: file.to_owned(), line: line_of_error(sql, &error), source: error, obstacle }
+}
+
+async fn pid_of(connection: &Connection) -> Result<i32, db::Error> {
+    Ok(connection.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0))
+}
+
 /// Errors that say "somebody was in the way", after which the same migration may well succeed.
 fn gives_way(error: &db::Error) -> bool {
     error.is(&SqlState::LOCK_NOT_AVAILABLE) || error.is(&SqlState::T_R_DEADLOCK_DETECTED)
@@ -158,6 +200,12 @@ fn already_there(error: &db::Error) -> bool {
     [SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_FUNCTION, SqlState::DUPLICATE_COLUMN]
         .iter()
         .any(|state| error.is(state))
+}
+
+/// The line of a file that the server points at.
+fn line_of_error(sql: &str, error: &db::Error) -> Option<usize> {
+    let db::Error::Server(report) = error else { return None };
+    report.position.map(|position| line_of(sql, position))
 }
 
 /// The line of a character position; both count from 1.

@@ -56,6 +56,22 @@ CREATE TABLE IF NOT EXISTS migrate.hook_state (
     PRIMARY KEY (set_name, hook, before_version)
 );
 
+-- Repeatable files: what the last application of each has made, with its definition, to be compared with what is there.
+CREATE TABLE IF NOT EXISTS migrate.repeatable (
+    set_name        text NOT NULL,
+    name            text NOT NULL,
+    revision        bigint NOT NULL,
+    checksum        text NOT NULL,
+    made            jsonb NOT NULL,
+    -- Hooks behind it whose work has not been done to its end.
+    owed            text[] NOT NULL DEFAULT '{}',
+    applied_because text NOT NULL,
+    applied_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    applied_by      text NOT NULL DEFAULT session_user,
+    tool_version    text DEFAULT current_setting('migrate.tool_version', true),
+    PRIMARY KEY (set_name, name)
+);
+
 -- The lock of the run is held: whatever counts as running was killed.
 UPDATE migrate.hook_run
 SET state = 'interrupted'

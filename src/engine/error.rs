@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::Version;
 use super::history::Applied;
-use super::hook::HookError;
+use super::hook::{Boundary, HookError};
 use super::set::SetError;
 use crate::db::{self, LockTimeout};
 
@@ -324,6 +324,17 @@ pub enum Error {
     /// A lock was not to be had in time.
     #[error(transparent)]
     Lock(LockTimeout),
+    /// An index build would have waited for ever: a session that is older than it waits for the migration lock inside the
+    /// server, and may not be cancelled by this role.
+    #[error(
+        "{file} cannot be applied: {holder} waits for the migration lock inside the server, and an index build waits for every older transaction; neither would have ended"
+    )]
+    Entangled {
+        /// The file.
+        file: String,
+        /// The session that would have to give way.
+        holder: Box<db::Holder>,
+    },
     /// A migration's own check says that it must not run yet: it raised SQLSTATE 55000.
     #[error("{file} refused to run: {report}")]
     Refused {
@@ -349,12 +360,12 @@ pub enum Error {
         obstacle: Option<Box<Obstacle>>,
     },
     /// A hook failed, and the migration behind it was not begun.
-    #[error("hook {hook} before version {before} failed: {source}")]
+    #[error("hook {hook} {boundary} failed: {source}")]
     Hook {
         /// The hook.
         hook: String,
-        /// The version it prepares for.
-        before: Version,
+        /// Where it runs.
+        boundary: Boundary,
         /// Why.
         source: HookError,
     },

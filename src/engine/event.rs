@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::Version;
 use super::adopt::Adopted;
-use super::hook::{Forecast, Outcome, Progress};
+use super::hook::{Boundary, Forecast, Outcome, Progress};
+use super::plan::LeftAlone;
+use super::repeatable::Why;
 use crate::db::{Holder, Notice, ServerFacts, Waiting, as_optional_seconds, as_seconds};
 
 /// One thing that happened. As JSON, the name of the variant is in the field `event`, durations are in seconds, times
@@ -36,6 +38,8 @@ pub enum Event {
         adopted: usize,
         /// How many migrations are pending up to there.
         migrations: usize,
+        /// How many repeatable files are to be applied.
+        repeatables: usize,
         /// How many hooks stand before them.
         hooks: usize,
     },
@@ -50,15 +54,17 @@ pub enum Event {
     HookStarted {
         /// Its name.
         hook: String,
-        /// The version it prepares for.
-        before: Version,
+        /// Where it runs.
+        #[serde(flatten)]
+        boundary: Boundary,
     },
     /// A hook has come further.
     HookProgress {
         /// Its name.
         hook: String,
-        /// The version it prepares for.
-        before: Version,
+        /// Where it runs.
+        #[serde(flatten)]
+        boundary: Boundary,
         /// How far it is.
         #[serde(flatten)]
         progress: Progress,
@@ -73,8 +79,9 @@ pub enum Event {
     HookFinished {
         /// Its name.
         hook: String,
-        /// The version it prepares for.
-        before: Version,
+        /// Where it runs.
+        #[serde(flatten)]
+        boundary: Boundary,
         /// What it did.
         #[serde(flatten)]
         outcome: Outcome,
@@ -86,8 +93,9 @@ pub enum Event {
     HookSkipped {
         /// Its name.
         hook: String,
-        /// The version it prepares for.
-        before: Version,
+        /// Where it runs.
+        #[serde(flatten)]
+        boundary: Boundary,
     },
     /// A migration begins.
     MigrationStarted {
@@ -123,6 +131,46 @@ pub enum Event {
         #[serde(serialize_with = "as_seconds")]
         duration: Duration,
     },
+    /// A repeatable file is going to be applied.
+    RepeatableStarted {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[serde(flatten)]
+        why: Why,
+    },
+    /// A repeatable file had to give way to the application and is tried again.
+    RepeatableRetried {
+        /// Its name.
+        name: String,
+        /// Why, in the server's words.
+        reason: String,
+        /// How many times it has been tried.
+        attempts: u32,
+        /// Whose transaction has had a lock on one of the tables for longest.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        holder: Option<Holder>,
+    },
+    /// A repeatable file is applied and recorded.
+    RepeatableApplied {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[serde(flatten)]
+        why: Why,
+        /// How long it took.
+        #[serde(serialize_with = "as_seconds")]
+        duration: Duration,
+    },
+    /// A repeatable file is not applied: what is there belongs to something newer than this program.
+    LeftAlone(LeftAlone),
+    /// The database is empty, and what is built is not all that an application needs.
+    BuildsAlone {
+        /// What the set says about that.
+        note: String,
+    },
+    /// The database is empty, and it was asked for that such a one is left alone.
+    LeftEmpty,
     /// The server said something on the side.
     Notice(Notice),
     /// One step of a preview: what an older migrator has applied, checked.
@@ -136,13 +184,25 @@ pub enum Event {
     WouldRunHook {
         /// Its name.
         hook: String,
-        /// The version it prepares for.
-        before: Version,
+        /// Where it runs.
+        #[serde(flatten)]
+        boundary: Boundary,
         /// Left out by the operator.
         skipped: bool,
         /// What it expects to do; none if it is skipped.
         #[serde(flatten)]
         forecast: Option<Forecast>,
+    },
+    /// One step of a preview: a repeatable file.
+    WouldRepeat {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[serde(flatten)]
+        why: Why,
+        /// Its text, when asked for.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sql: Option<String>,
     },
     /// One step of a preview: a migration.
     WouldApply {
@@ -167,6 +227,8 @@ pub enum Event {
         adopted: usize,
         /// Migrations applied by this run.
         migrations: usize,
+        /// Repeatable files applied by this run.
+        repeatables: usize,
         /// Hooks run by this run.
         hooks: usize,
         /// How long the run took.

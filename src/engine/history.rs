@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::adopt::{self, Adopted};
-use super::{HistoryError, Outcome, Set, Version};
+use super::{HistoryError, Outcome, Set, Version, Why, repeatable};
 use crate::db::{Connection, Error, ident};
 
 /// A version recorded as applied.
@@ -151,10 +151,80 @@ pub struct StatusEntry {
     pub hooks: Vec<(String, Option<HookRun>)>,
 }
 
+/// The standing of a repeatable file.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum RepeatableStatus {
+    /// What it makes is there as it was made.
+    Applied,
+    /// The next run applies it.
+    Pending {
+        /// Why.
+        #[serde(flatten)]
+        why: Why,
+    },
+    /// It is not applied: what is there belongs to something newer than this program.
+    LeftAlone {
+        /// What this program does not know.
+        reason: String,
+    },
+}
+
+/// One repeatable file in a status report.
+#[derive(Clone, Debug, Serialize)]
+pub struct RepeatableEntry {
+    /// Its name.
+    pub name: String,
+    /// The version from which on it is applied.
+    pub since: Version,
+    /// Its standing.
+    #[serde(flatten)]
+    pub status: RepeatableStatus,
+    /// Hooks behind it whose work has not been done to its end.
+    pub owed: Vec<String>,
+    /// All hooks behind it, each with its last run.
+    pub hooks: Vec<(String, Option<HookRun>)>,
+}
+
+impl RepeatableEntry {
+    /// Whether the next run has something to do about it.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        !matches!(self.status, RepeatableStatus::LeftAlone { .. })
+            && (matches!(self.status, RepeatableStatus::Pending { .. }) || !self.owed.is_empty())
+    }
+}
+
+/// How a database stands.
+#[derive(Clone, Debug)]
+pub struct StatusReport {
+    /// Every version, ascending.
+    pub versions: Vec<StatusEntry>,
+    /// Every repeatable file.
+    pub repeatables: Vec<RepeatableEntry>,
+}
+
+impl StatusReport {
+    /// Whether the next run has something to do.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.versions.iter().any(|entry| entry.status.is_pending())
+            || self.repeatables.iter().any(RepeatableEntry::is_pending)
+    }
+
+    /// Whether history and files contradict each other, so that a run would be refused.
+    #[must_use]
+    pub fn is_drift(&self) -> bool {
+        self.versions.iter().any(|entry| entry.status.is_drift())
+    }
+}
+
 /// The history of one set in one database, as read.
 pub(super) struct History {
     pub applied: Vec<Applied>,
     pub ledger: adopt::Found,
+    /// How the set's repeatable files stand, in their order.
+    pub repeatables: Vec<repeatable::Standing>,
     hook_runs: BTreeMap<(Version, String), HookRun>,
 }
 
@@ -197,7 +267,12 @@ impl History {
         let present = connection
             .query_one("SELECT to_regclass($1) IS NOT NULL, to_regclass('migrate.hook_run') IS NOT NULL", &[&table])
             .await?;
-        let mut history = Self { applied: Vec::new(), ledger: adopt::Found::Nothing, hook_runs: BTreeMap::new() };
+        let mut history = Self {
+            applied: Vec::new(),
+            ledger: adopt::Found::Nothing,
+            repeatables: Vec::new(),
+            hook_runs: BTreeMap::new(),
+        };
         if present.get(0) {
             // Tables of earlier builds of this program lack the last column.
             let sql = format!(
@@ -217,6 +292,15 @@ impl History {
             }
         }
         history.ledger = adopt::read(connection, set, &history.versions()).await?;
+        let current = history.current();
+        for repeatable in set.repeatables() {
+            let standing = if repeatable.since() > current {
+                repeatable::Standing::not_yet()
+            } else {
+                repeatable::look(connection, set, repeatable).await?
+            };
+            history.repeatables.push(standing);
+        }
         if present.get(1) {
             const LAST_RUNS: &str = "
                 SELECT DISTINCT ON (before_version, hook)
@@ -314,8 +398,30 @@ impl History {
         problems
     }
 
-    /// Every version of set and history, ascending.
-    pub fn status(&self, set: &Set) -> Vec<StatusEntry> {
+    /// Every version of set and history, and every repeatable file.
+    pub fn status(&self, set: &Set) -> StatusReport {
+        let repeatables = set.repeatables().iter().zip(&self.repeatables).map(|(repeatable, standing)| {
+            let hooks = repeatable.hooks().iter().map(|hook| {
+                let name = hook.name().to_owned();
+                let run = self.hook_runs.get(&(repeatable.since(), name.clone())).cloned();
+                (name, run)
+            });
+            RepeatableEntry {
+                name: repeatable.name().to_owned(),
+                since: repeatable.since(),
+                status: match (&standing.left_alone, &standing.due) {
+                    (Some(reason), _) => RepeatableStatus::LeftAlone { reason: reason.clone() },
+                    (None, Some(why)) => RepeatableStatus::Pending { why: why.clone() },
+                    (None, None) => RepeatableStatus::Applied,
+                },
+                owed: standing.owed.clone(),
+                hooks: hooks.collect(),
+            }
+        });
+        StatusReport { versions: self.versions_with_status(set), repeatables: repeatables.collect() }
+    }
+
+    fn versions_with_status(&self, set: &Set) -> Vec<StatusEntry> {
         let known = set.migrations().iter().map(|migration| {
             let again = self.ledger.ledger().and_then(|recorded| recorded.applied_again(migration.version()));
             let status = match (self.row(migration.version()), self.adopts(migration.version())) {
@@ -375,13 +481,13 @@ pub(super) async fn hook_started(
     connection: &Connection,
     set: &Set,
     hook: &str,
-    before: Version,
+    version: Version,
 ) -> Result<i64, Error> {
     const START: &str = "
         INSERT INTO migrate.hook_run (set_name, hook, before_version, state)
         VALUES ($1, $2, $3, 'running')
         RETURNING id";
-    Ok(connection.query_one(START, &[&set.name(), &hook, &before]).await?.get(0))
+    Ok(connection.query_one(START, &[&set.name(), &hook, &version]).await?.get(0))
 }
 
 /// Closes the record of a hook run.

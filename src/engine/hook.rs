@@ -31,6 +31,30 @@ pub trait Hook: Send + Sync {
 
     /// Does it.
     async fn run(&self, cx: &HookContext) -> Result<Outcome, HookError>;
+
+    /// Hooks behind repeatable files whose work this one does as well, if that is owed ([`HookContext::is_owed`]).
+    fn covers(&self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+/// Where a hook runs. As JSON, `"before": 103` or `"after": "usage_pipeline"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boundary {
+    /// Before this version.
+    Before(Version),
+    /// After the repeatable file of this name.
+    After(Box<str>),
+}
+
+impl std::fmt::Display for Boundary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Before(version) => write!(f, "before version {version}"),
+            Self::After(name) => write!(f, "after R__{name}"),
+        }
+    }
 }
 
 /// What a hook expects to do.
@@ -132,11 +156,23 @@ impl From<LockTimeout> for HookError {
     }
 }
 
+/// Where a hook stands.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub boundary: Boundary,
+    /// Under which its runs and its progress are kept.
+    pub version: Version,
+    /// Names of hooks behind repeatable files whose work has to be done.
+    pub owed: Vec<String>,
+}
+
 /// What a hook is given: connections, a place to keep its progress, and somebody to tell about it.
 pub struct HookContext {
     set: String,
     hook: String,
-    before: Version,
+    boundary: Boundary,
+    version: Version,
+    owed: Vec<String>,
     connector: Connector,
     observer: SharedObserver,
     lock_wait: Duration,
@@ -150,16 +186,19 @@ impl HookContext {
     pub(super) fn new(
         set: &str,
         hook: &str,
-        before: Version,
+        at: Place,
         connector: Connector,
         observer: SharedObserver,
         lock_wait: Duration,
         role: Option<String>,
     ) -> Self {
+        let Place { boundary, version, owed } = at;
         Self {
             set: set.to_owned(),
             hook: hook.to_owned(),
-            before,
+            boundary,
+            version,
+            owed,
             connector,
             observer,
             lock_wait,
@@ -169,10 +208,17 @@ impl HookContext {
         }
     }
 
-    /// The version that the hook prepares for.
+    /// The version that the hook prepares for; behind a repeatable file, the one from which on that is applied.
     #[must_use]
-    pub fn before(&self) -> Version {
-        self.before
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether the work of this hook, which stands behind a repeatable file, is owed: it was necessary when the file was
+    /// applied, and has not been done to its end.
+    #[must_use]
+    pub fn is_owed(&self, hook: &str) -> bool {
+        self.owed.iter().any(|name| name == hook)
     }
 
     /// The role that owns the tables, if that is not the session's own. What fires their triggers should run as this role:
@@ -220,7 +266,7 @@ impl HookContext {
         let eta = (done > 0 && left > 0).then(|| elapsed.mul_f64(left as f64 / done as f64));
         self.observer.event(Event::HookProgress {
             hook: self.hook.clone(),
-            before: self.before,
+            boundary: self.boundary.clone(),
             progress,
             elapsed,
             eta,
@@ -244,7 +290,7 @@ impl HookContext {
         if !connection.query_one(PRESENT, &[]).await?.get::<_, bool>(0) {
             return Ok(None);
         }
-        let row = connection.query_opt(LOAD, &[&self.set, &self.hook, &self.before]).await?;
+        let row = connection.query_opt(LOAD, &[&self.set, &self.hook, &self.version]).await?;
         let Some(row) = row else { return Ok(None) };
         serde_json::from_value(row.get(0)).map(Some).map_err(|error| db::Error::Conversion {
             reason: format!("the saved state of hook {} cannot be read: {error}", self.hook),
@@ -263,7 +309,7 @@ impl HookContext {
             ON CONFLICT (set_name, hook, before_version)
             DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at";
         let state = serde_json::to_value(state).map_err(|error| db::Error::Conversion { reason: error.to_string() })?;
-        connection.execute(SAVE, &[&self.set, &self.hook, &self.before, &state]).await?;
+        connection.execute(SAVE, &[&self.set, &self.hook, &self.version, &state]).await?;
         Ok(())
     }
 
@@ -274,7 +320,7 @@ impl HookContext {
     /// What the server says.
     pub async fn clear_state(&self, connection: &Connection) -> Result<(), db::Error> {
         const CLEAR: &str = "DELETE FROM migrate.hook_state WHERE set_name = $1 AND hook = $2 AND before_version = $3";
-        connection.execute(CLEAR, &[&self.set, &self.hook, &self.before]).await?;
+        connection.execute(CLEAR, &[&self.set, &self.hook, &self.version]).await?;
         Ok(())
     }
 }

@@ -5,11 +5,14 @@
 //! looked at; this hook is derived from the file itself and need not be registered.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio_postgres::error::SqlState;
 
 use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
 use super::migration::ConcurrentIndex;
+use super::session::LOCK_TIMEOUT;
 use crate::db::{Connection, Error};
 
 /// What bears the name of an index.
@@ -71,6 +74,29 @@ pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) ->
 /// Drops an index that an interrupted build left, beside whoever uses its table.
 pub(super) async fn drop_invalid(connection: &Connection, qualified_name: &str) -> Result<(), Error> {
     connection.batch(&format!("DROP INDEX CONCURRENTLY IF EXISTS {qualified_name}")).await
+}
+
+/// Drops the index of a build that was given up, if it is invalid. Not concurrently, which would wait for the same sessions
+/// as the build; the table is asked for an instant at a time.
+pub(super) async fn leave_nothing(connection: &Connection, index: &ConcurrentIndex) -> Result<(), Error> {
+    const TRIES: u32 = 20;
+    for attempt in 1..=TRIES {
+        let Found::InvalidIndex { qualified_name } = look_up(connection, index).await? else { return Ok(()) };
+        let transaction = connection.begin().await?;
+        let dropped = transaction.batch(&format!("{LOCK_TIMEOUT}; DROP INDEX IF EXISTS {qualified_name}")).await;
+        match dropped {
+            Ok(()) => return transaction.commit().await,
+            Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) && attempt < TRIES => {
+                transaction.rollback().await;
+                connection.pause(Duration::from_millis(200)).await?;
+            }
+            Err(error) => {
+                transaction.rollback().await;
+                return Err(error);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Drops an invalid index of the name that the next migration is going to build.

@@ -117,7 +117,7 @@ impl Migration {
 }
 
 /// A file that ended its transaction would not commit together with its record.
-fn refuse_transaction_control(name: &str, text: &str) -> Result<(), SetError> {
+pub(super) fn refuse_transaction_control(name: &str, text: &str) -> Result<(), SetError> {
     const CONTROL: [&str; 6] = ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT"];
     for statement in sql::statements(text) {
         let first = sql::words(&statement).into_iter().next().unwrap_or_default().to_uppercase();

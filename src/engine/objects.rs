@@ -19,6 +19,20 @@ pub type Objects = BTreeMap<String, String>;
 ///
 /// What the server says.
 pub async fn objects(connection: &Connection, set: &Set) -> Result<Objects, Error> {
+    list(connection, set, None, false).await
+}
+
+/// Those of these objects that are there.
+pub(super) async fn some_objects(connection: &Connection, set: &Set, only: &[String]) -> Result<Objects, Error> {
+    list(connection, set, Some(only), false).await
+}
+
+/// What the open transaction has made, or made anew.
+pub(super) async fn made_in_this_transaction(connection: &Connection, set: &Set) -> Result<Objects, Error> {
+    list(connection, set, None, true).await
+}
+
+async fn list(connection: &Connection, set: &Set, only: Option<&[String]>, made_now: bool) -> Result<Objects, Error> {
     const SCHEMA: &str = "
         SELECT coalesce(
             (SELECT n.nspname
@@ -34,9 +48,14 @@ pub async fn objects(connection: &Connection, set: &Set) -> Result<Objects, Erro
     };
     // Names in other schemas are then written in full.
     connection.query(SET_PATH, &[&ident(&schema)]).await?;
-    let rows = connection.query(include_str!("objects.sql"), &[&schema]).await;
+    let rows = connection.query(include_str!("objects.sql"), &[&schema, &only, &made_now]).await;
     connection.query(SET_PATH, &[&path]).await?;
     Ok(rows?.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Comments are the operator's to add.
+pub(super) fn without_comment(definition: &str) -> &str {
+    definition.split_once(" -- ").map_or(definition, |(definition, _)| definition)
 }
 
 /// For each version, the objects that it leaves, with their definitions, and those that it removes.

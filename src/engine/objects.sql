@@ -1,10 +1,11 @@
 -- Every object of one schema ($1) with a definition that reads the same whatever the schema is called: relations, columns,
 -- constraints, indexes, triggers, functions, and their comments. The search path is that schema alone.
+-- $2: only these objects, or NULL. $3: only what this transaction has made or made anew.
 WITH here AS (
     SELECT n.oid, quote_ident(n.nspname) AS name FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text
 ),
 relations AS (
-    SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relrowsecurity
+    SELECT c.oid, c.xmin, c.relname, c.relkind, c.relpersistence, c.relrowsecurity
     FROM pg_catalog.pg_class c
     WHERE c.relnamespace = (SELECT h.oid FROM here h)
       AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
@@ -20,7 +21,8 @@ objects AS (
                 CASE r.relkind WHEN 'p' THEN 'partitioned' END,
                 CASE WHEN r.relrowsecurity THEN 'row level security' END)
         END AS definition,
-        pg_catalog.obj_description(r.oid, 'pg_class') AS comment
+        pg_catalog.obj_description(r.oid, 'pg_class') AS comment,
+        r.xmin AS made_by
     FROM relations r
     UNION ALL
     SELECT
@@ -30,7 +32,8 @@ objects AS (
             CASE WHEN a.attnotnull THEN 'NOT NULL' END,
             CASE WHEN a.attidentity <> '' THEN 'IDENTITY' WHEN a.attgenerated <> '' THEN 'GENERATED' END,
             'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid)),
-        pg_catalog.col_description(r.oid, a.attnum)
+        pg_catalog.col_description(r.oid, a.attnum),
+        a.xmin
     FROM relations r
     JOIN pg_catalog.pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -39,7 +42,8 @@ objects AS (
     SELECT
         format('constraint %s on %s', c.conname, r.relname),
         pg_get_constraintdef(c.oid) || CASE WHEN c.convalidated THEN '' ELSE ' UNCHECKED' END,
-        pg_catalog.obj_description(c.oid, 'pg_constraint')
+        pg_catalog.obj_description(c.oid, 'pg_constraint'),
+        c.xmin
     FROM relations r
     JOIN pg_catalog.pg_constraint c ON c.conrelid = r.oid
     -- NOT NULL is told with its column.
@@ -51,7 +55,8 @@ objects AS (
             replace(pg_get_indexdef(i.indexrelid), format(' ON %s.', (SELECT h.name FROM here h)), ' ON '),
             ' WITH \([^)]*\)', '')
             || CASE WHEN i.indisvalid AND i.indisready THEN '' ELSE ' INVALID' END,
-        pg_catalog.obj_description(i.indexrelid, 'pg_class')
+        pg_catalog.obj_description(i.indexrelid, 'pg_class'),
+        x.xmin
     FROM relations r
     JOIN pg_catalog.pg_index i ON i.indrelid = r.oid
     JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
@@ -60,7 +65,8 @@ objects AS (
         format('trigger %s on %s', t.tgname, r.relname),
         replace(pg_get_triggerdef(t.oid), format(' %s.', (SELECT h.name FROM here h)), ' ')
             || CASE WHEN t.tgenabled IN ('O', 'A') THEN '' ELSE ' DISABLED' END,
-        pg_catalog.obj_description(t.oid, 'pg_trigger')
+        pg_catalog.obj_description(t.oid, 'pg_trigger'),
+        t.xmin
     FROM relations r
     JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
     UNION ALL
@@ -82,7 +88,8 @@ objects AS (
                         ORDER BY 1
                     ), ' ')),
                 'UTF8')), 'hex'), 16)),
-        pg_catalog.obj_description(p.oid, 'pg_proc')
+        pg_catalog.obj_description(p.oid, 'pg_proc'),
+        p.xmin
     FROM pg_catalog.pg_proc p
     WHERE p.pronamespace = (SELECT h.oid FROM here h)
       AND p.prokind = 'f'
@@ -94,4 +101,6 @@ objects AS (
 )
 SELECT o.object, regexp_replace(o.definition || coalesce(' -- ' || o.comment, ''), '\s+', ' ', 'g')
 FROM objects o
+WHERE ($2::text[] IS NULL OR o.object = ANY ($2))
+  AND (NOT $3::boolean OR o.made_by = pg_current_xact_id()::xid)
 ORDER BY o.object COLLATE "C"

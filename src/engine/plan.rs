@@ -3,10 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::adopt::Adopted;
 use super::history::History;
 use super::hook::Hook;
-use super::{Error, Migration, Set, UpOptions, Version};
+use super::{Boundary, Error, Migration, Repeatable, Set, UpOptions, Version, Why};
 
 /// One thing to do.
 #[derive(Clone)]
@@ -18,14 +20,23 @@ pub enum Step {
         /// What it records.
         versions: Vec<Adopted>,
     },
-    /// Run a hook before the migration that follows.
+    /// Run a hook before the migration that follows; or, at the end, one that a repeatable file has made necessary.
     Hook {
         /// The hook.
         hook: Arc<dyn Hook>,
-        /// The version it prepares for.
-        before: Version,
+        /// Where it runs.
+        boundary: Boundary,
+        /// The version under which its runs and its progress are kept.
+        version: Version,
         /// The operator left it out.
         skipped: bool,
+    },
+    /// Apply a repeatable file.
+    Repeat {
+        /// The file.
+        repeatable: Repeatable,
+        /// Why.
+        why: Why,
     },
     /// Apply a migration.
     Apply {
@@ -39,12 +50,22 @@ pub enum Step {
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hook { hook, before, skipped: false } => write!(f, "{} before {before}", hook.name()),
-            Self::Hook { hook, before, skipped: true } => write!(f, "skip {} before {before}", hook.name()),
+            Self::Hook { hook, boundary, skipped: false, .. } => write!(f, "{} {boundary}", hook.name()),
+            Self::Hook { hook, boundary, skipped: true, .. } => write!(f, "skip {} {boundary}", hook.name()),
+            Self::Repeat { repeatable, why, .. } => write!(f, "repeat {}: {why}", repeatable.name()),
             Self::Adopt { versions, .. } => write!(f, "adopt {}", versions.len()),
             Self::Apply { migration, .. } => write!(f, "apply {}", migration.version()),
         }
     }
+}
+
+/// A repeatable file that is not applied, although it differs from what is there: that belongs to something newer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftAlone {
+    /// The file.
+    pub file: String,
+    /// What this program does not know.
+    pub reason: String,
 }
 
 /// What a database still needs, in order.
@@ -56,6 +77,10 @@ pub struct Plan {
     pub target: Version,
     /// The ledger of an older migrator, in which everything that is applied is recorded too.
     pub ledger: Option<String>,
+    /// Repeatable files that are not applied.
+    pub left_alone: Vec<LeftAlone>,
+    /// Hooks behind repeatable files whose work an earlier run has left undone.
+    pub owed: Vec<String>,
     /// The steps.
     pub steps: Vec<Step>,
 }
@@ -75,20 +100,55 @@ impl Plan {
         if let Some(recorded) = recorded.filter(|recorded| !recorded.adopt.is_empty()) {
             steps.push(Step::Adopt { ledger: recorded.table.clone(), versions: recorded.adopt.clone() });
         }
+        let skipped = |hook: &Arc<dyn Hook>| options.skip_hooks.iter().any(|name| name == hook.name());
+        let (mut left_alone, mut all_owed, mut last) = (Vec::new(), Vec::new(), Vec::new());
+        let mut waiting: Vec<_> = set.repeatables().iter().zip(&history.repeatables).collect();
+        // Each stands right behind the version it begins with, so that what comes later finds it in force.
+        let mut repeat = |steps: &mut Vec<Step>, reached: Version| {
+            waiting.retain(|(repeatable, standing)| {
+                if repeatable.since() > reached {
+                    return true;
+                }
+                if let Some(reason) = &standing.left_alone {
+                    left_alone.push(LeftAlone { file: repeatable.file(), reason: reason.clone() });
+                    return false;
+                }
+                if let Some(why) = standing.due.clone() {
+                    steps.push(Step::Repeat { repeatable: (*repeatable).clone(), why });
+                }
+                let is_owed = |hook: &&Arc<dyn Hook>| standing.owed.iter().any(|name| name == hook.name());
+                last.extend(repeatable.hooks().iter().filter(|hook| standing.due.is_some() || is_owed(hook)).map(
+                    |hook| {
+                        let (boundary, version) = (repeatable.boundary(), repeatable.since());
+                        Step::Hook { hook: Arc::clone(hook), boundary, version, skipped: skipped(hook) }
+                    },
+                ));
+                all_owed.extend(standing.owed.iter().cloned());
+                false
+            });
+        };
         let mut target = current;
         for migration in set.migrations() {
             if migration.version() <= current || migration.version() > limit {
                 continue;
             }
+            repeat(&mut steps, target);
             target = migration.version();
             for hook in set.hooks_before(target) {
-                let skipped = options.skip_hooks.iter().any(|name| name == hook.name());
-                steps.push(Step::Hook { hook: Arc::clone(hook), before: target, skipped });
+                steps.push(Step::Hook {
+                    hook: Arc::clone(hook),
+                    boundary: Boundary::Before(target),
+                    version: target,
+                    skipped: skipped(hook),
+                });
             }
             let again = recorded.and_then(|recorded| recorded.applied_again(target));
             steps.push(Step::Apply { migration: migration.clone(), again });
         }
-        Ok(Self { current, target, ledger: recorded.map(|recorded| recorded.table.clone()), steps })
+        repeat(&mut steps, target);
+        steps.append(&mut last);
+        let ledger = recorded.map(|recorded| recorded.table.clone());
+        Ok(Self { current, target, ledger, left_alone, owed: all_owed, steps })
     }
 
     /// Whether there is nothing to do.
@@ -108,7 +168,7 @@ impl Plan {
     pub fn versions(&self) -> Vec<Version> {
         let applied = self.steps.iter().filter_map(|step| match step {
             Step::Apply { migration, .. } => Some(migration.version()),
-            Step::Adopt { .. } | Step::Hook { .. } => None,
+            Step::Adopt { .. } | Step::Hook { .. } | Step::Repeat { .. } => None,
         });
         applied.collect()
     }
@@ -117,6 +177,35 @@ impl Plan {
     #[must_use]
     pub fn migrations(&self) -> usize {
         self.steps.iter().filter(|step| matches!(step, Step::Apply { .. })).count()
+    }
+
+    /// How many repeatable files there are to apply.
+    #[must_use]
+    pub fn repeatables(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step, Step::Repeat { .. })).count()
+    }
+
+    /// The repeatable files that there are to apply.
+    pub(super) fn to_repeat(&self) -> impl Iterator<Item = &Repeatable> {
+        self.steps
+            .iter()
+            .filter_map(|step| if let Step::Repeat { repeatable, .. } = step { Some(repeatable) } else { None })
+    }
+
+    /// Leaves out what is behind a repeatable file and not owed, or is done by an earlier hook of the plan.
+    pub(super) fn only_owed(&mut self, owed: &[String]) {
+        let mut covered = Vec::new();
+        self.steps.retain(|step| {
+            let Step::Hook { hook, boundary, skipped, .. } = step else { return true };
+            if matches!(boundary, Boundary::Before(_)) {
+                if !skipped {
+                    covered.extend(hook.covers());
+                }
+                return true;
+            }
+            owed.iter().any(|name| name == hook.name()) && !covered.contains(&hook.name())
+        });
+        self.owed = owed.to_vec();
     }
 
     /// How many hooks there are to run.

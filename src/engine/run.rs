@@ -7,10 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::adopt::{self, Adopted};
 use super::event::{Event, Observer, SharedObserver};
-use super::history::{self, HookState, StatusEntry};
-use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
+use super::history::{self, HookState, StatusReport};
+use super::hook::{Forecast, Hook, HookContext, HookError, Outcome, Place};
 use super::session::With;
-use super::{AdoptionError, Error, Migration, Plan, Set, Step, Version, fitness, owner};
+use super::{
+    AdoptionError, Boundary, Error, LeftAlone, Migration, Plan, Repeatable, Set, Step, Version, Why, fitness, owner,
+    repeatable,
+};
 use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
 
 /// What a run is asked to do.
@@ -22,12 +25,14 @@ pub struct UpOptions {
     pub skip_hooks: Vec<String>,
     /// How long to wait for a lock that somebody else holds.
     pub lock_wait: Duration,
+    /// Leave an empty database as it is: somebody else builds it first.
+    pub skip_empty: bool,
 }
 
 impl Default for UpOptions {
     /// Everything, waiting up to ten minutes for a lock.
     fn default() -> Self {
-        Self { target: None, skip_hooks: Vec::new(), lock_wait: Duration::from_mins(10) }
+        Self { target: None, skip_hooks: Vec::new(), lock_wait: Duration::from_mins(10), skip_empty: false }
     }
 }
 
@@ -56,8 +61,16 @@ pub struct Summary {
     pub adopted: usize,
     /// Migrations applied by this run.
     pub migrations: usize,
+    /// Repeatable files applied by this run.
+    pub repeatables: usize,
     /// Hooks run by this run.
     pub hooks: usize,
+}
+
+impl Summary {
+    fn at(version: Version) -> Self {
+        Self { version, adopted: 0, migrations: 0, repeatables: 0, hooks: 0 }
+    }
 }
 
 /// One step of a [`Preview`].
@@ -74,10 +87,17 @@ pub enum PreviewStep {
     Hook {
         /// Its name.
         hook: String,
-        /// The version it prepares for.
-        before: Version,
+        /// Where it runs.
+        boundary: Boundary,
         /// What it expects to do.
         forecast: Option<Forecast>,
+    },
+    /// A repeatable file.
+    Repeat {
+        /// The file.
+        repeatable: Repeatable,
+        /// Why.
+        why: Why,
     },
     /// A migration.
     Apply {
@@ -95,6 +115,10 @@ pub struct Preview {
     pub current: Version,
     /// Version that the steps lead to.
     pub target: Version,
+    /// What the set says before it builds an empty database, if this is one.
+    pub note: Option<String>,
+    /// Repeatable files that are not applied.
+    pub left_alone: Vec<LeftAlone>,
     /// The steps.
     pub steps: Vec<PreviewStep>,
 }
@@ -141,14 +165,21 @@ impl Migrator {
             Err(Error::Adoption(_) | Error::Dependent { .. }) => None,
             plan => Some(plan?),
         };
-        if let Some(plan) = plan.filter(Plan::is_empty) {
-            return Ok(self.finish(&Summary { version: plan.current, adopted: 0, migrations: 0, hooks: 0 }, started));
+        if let Some(plan) = &plan {
+            if options.skip_empty && plan.current == 0 {
+                self.observer.event(Event::LeftEmpty);
+                return Ok(Summary::at(0));
+            }
+            if plan.is_empty() {
+                self.tell_left_alone(plan);
+                return Ok(self.finish(&Summary::at(plan.current), started));
+            }
         }
 
         let on_wait = |waiting| self.observer.event(Event::Waiting(waiting));
         let (lock, session) =
             RunLock::acquire(&self.connector, db::MIGRATION, "migrate: up", options.lock_wait, &on_wait).await?;
-        let result = self.run_locked(&session, &lock, options, started).await;
+        let result = Box::pin(self.run_locked(&session, &lock, options, started)).await;
         session.close().await;
         lock.release().await;
         result
@@ -162,9 +193,10 @@ impl Migrator {
         started: Instant,
     ) -> Result<Summary, Error> {
         // Whoever had the lock before us may have done all of it.
-        let plan = self.plan(connection, options).await?;
-        let mut summary = Summary { version: plan.current, adopted: 0, migrations: 0, hooks: 0 };
+        let mut plan = self.plan(connection, options).await?;
+        let mut summary = Summary::at(plan.current);
         if plan.is_empty() {
+            self.tell_left_alone(&plan);
             return Ok(self.finish(&summary, started));
         }
         let facts = ServerFacts::read(connection).await?;
@@ -176,13 +208,21 @@ impl Migrator {
         if let Some(role) = &role {
             history::share(connection, role).await?;
         }
+        self.find_owed(&mut plan, self.connector.clone().read_only(), options).await?;
+        repeatable::owe(connection, &self.set, &plan).await?;
+        if let Some(note) = self.note(&plan) {
+            self.observer.event(Event::BuildsAlone { note });
+        }
         self.observer.event(Event::Planned {
             current: plan.current,
             target: plan.target,
             adopted: plan.adopted(),
             migrations: plan.migrations(),
+            repeatables: plan.repeatables(),
             hooks: plan.hooks(),
         });
+        self.tell_left_alone(&plan);
+        let mut owed = plan.owed.clone();
         for step in &plan.steps {
             lock.check().await?;
             match step {
@@ -191,12 +231,21 @@ impl Migrator {
                     summary.adopted = versions.len();
                     self.observer.event(Event::Adopted { ledger: ledger.clone(), versions: versions.clone() });
                 }
-                Step::Hook { hook, before, skipped: true } => {
-                    self.skip_hook(connection, hook.as_ref(), *before).await?;
+                Step::Hook { hook, boundary, version, skipped: true } => {
+                    self.skip_hook(connection, hook.as_ref(), boundary, *version).await?;
                 }
-                Step::Hook { hook, before, skipped: false } => {
-                    self.run_hook(connection, hook.as_ref(), *before, role.as_deref(), options).await?;
+                Step::Hook { hook, boundary, version, skipped: false } => {
+                    let at = Place { boundary: boundary.clone(), version: *version, owed: owed.clone() };
+                    self.run_hook(connection, hook.as_ref(), &at, role.as_deref(), options).await?;
+                    let done = |name: &str| name == hook.name() || hook.covers().contains(&name);
+                    for name in owed.extract_if(.., |name| done(name)) {
+                        repeatable::no_longer_owed(connection, &self.set, &name).await?;
+                    }
                     summary.hooks += 1;
+                }
+                Step::Repeat { repeatable, why } => {
+                    self.repeat(connection, repeatable, why, role.as_deref(), options).await?;
+                    summary.repeatables += 1;
                 }
                 Step::Apply { migration, again } => {
                     let with = With { role: role.as_deref(), ledger: plan.ledger.as_deref(), again: *again };
@@ -209,11 +258,43 @@ impl Migrator {
         Ok(self.finish(&summary, started))
     }
 
+    /// Asks the hooks behind repeatable files whether they have work, as the database is before anything is done: the
+    /// files, and versions in front of them, replace what would tell.
+    async fn find_owed(&self, plan: &mut Plan, connector: Connector, options: &UpOptions) -> Result<(), Error> {
+        let mut owed = plan.owed.clone();
+        for repeatable in plan.to_repeat() {
+            for hook in repeatable.hooks() {
+                let (boundary, version) = (repeatable.boundary(), repeatable.since());
+                let at = Place { boundary, version, owed: owed.clone() };
+                let cx = self.hook_context(hook.as_ref(), at.clone(), connector.clone(), None, options);
+                let forecast =
+                    hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), &at.boundary, source))?;
+                if forecast.work && !owed.iter().any(|name| name == hook.name()) {
+                    owed.push(hook.name().to_owned());
+                }
+            }
+        }
+        plan.only_owed(&owed);
+        Ok(())
+    }
+
+    /// What the set says before it builds an empty database.
+    fn note(&self, plan: &Plan) -> Option<String> {
+        self.set.note_on_empty().filter(|_| plan.current == 0).map(str::to_owned)
+    }
+
+    fn tell_left_alone(&self, plan: &Plan) {
+        for left_alone in &plan.left_alone {
+            self.observer.event(Event::LeftAlone(left_alone.clone()));
+        }
+    }
+
     fn finish(&self, summary: &Summary, started: Instant) -> Summary {
         self.observer.event(Event::Finished {
             version: summary.version,
             adopted: summary.adopted,
             migrations: summary.migrations,
+            repeatables: summary.repeatables,
             hooks: summary.hooks,
             duration: started.elapsed(),
         });
@@ -230,7 +311,8 @@ impl Migrator {
         options.check(&self.set)?;
         let connector = self.connector.clone().read_only();
         let connection = connector.connect("migrate: dry run").await?;
-        let plan = self.plan_on_a_fit_server(&connection, options).await?;
+        let mut plan = self.plan_on_a_fit_server(&connection, options).await?;
+        self.find_owed(&mut plan, connector.clone(), options).await?;
         let mut steps = Vec::new();
         for step in &plan.steps {
             steps.push(match step {
@@ -238,19 +320,24 @@ impl Migrator {
                     PreviewStep::Adopt { ledger: ledger.clone(), versions: versions.clone() }
                 }
                 Step::Apply { migration, again } => PreviewStep::Apply { migration: migration.clone(), again: *again },
-                Step::Hook { hook, before, skipped } => {
+                Step::Repeat { repeatable, why } => {
+                    PreviewStep::Repeat { repeatable: repeatable.clone(), why: why.clone() }
+                }
+                Step::Hook { hook, boundary, version, skipped } => {
                     let forecast = if *skipped {
                         None
                     } else {
-                        let cx = self.hook_context(hook.as_ref(), *before, connector.clone(), None, options);
-                        Some(hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), *before, source))?)
+                        let at = Place { boundary: boundary.clone(), version: *version, owed: plan.owed.clone() };
+                        let cx = self.hook_context(hook.as_ref(), at, connector.clone(), None, options);
+                        Some(hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), boundary, source))?)
                     };
-                    PreviewStep::Hook { hook: hook.name().to_owned(), before: *before, forecast }
+                    PreviewStep::Hook { hook: hook.name().to_owned(), boundary: boundary.clone(), forecast }
                 }
             });
         }
         connection.close().await;
-        Ok(Preview { current: plan.current, target: plan.target, steps })
+        let note = self.note(&plan);
+        Ok(Preview { current: plan.current, target: plan.target, note, left_alone: plan.left_alone, steps })
     }
 
     /// Every version with its standing, and the hooks at its boundary with their last run. Writes nothing.
@@ -258,7 +345,7 @@ impl Migrator {
     /// # Errors
     ///
     /// When the database cannot be asked.
-    pub async fn status(&self) -> Result<Vec<StatusEntry>, Error> {
+    pub async fn status(&self) -> Result<StatusReport, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: status").await?;
         self.look_at_server(&connection).await?;
         let mut history = self.history(&connection).await?;
@@ -353,34 +440,34 @@ impl Migrator {
     fn hook_context(
         &self,
         hook: &dyn Hook,
-        before: Version,
+        at: Place,
         connector: Connector,
         role: Option<&str>,
         options: &UpOptions,
     ) -> HookContext {
         let observer = Arc::clone(&self.observer);
         let role = role.map(str::to_owned);
-        HookContext::new(self.set.name(), hook.name(), before, connector, observer, options.lock_wait, role)
+        HookContext::new(self.set.name(), hook.name(), at, connector, observer, options.lock_wait, role)
     }
 
     async fn run_hook(
         &self,
         connection: &Connection,
         hook: &dyn Hook,
-        before: Version,
+        at: &Place,
         role: Option<&str>,
         options: &UpOptions,
     ) -> Result<(), Error> {
-        let name = hook.name().to_owned();
-        self.observer.event(Event::HookStarted { hook: name.clone(), before });
+        let (name, boundary) = (hook.name().to_owned(), at.boundary.clone());
+        self.observer.event(Event::HookStarted { hook: name.clone(), boundary: boundary.clone() });
         let started = Instant::now();
-        let run = history::hook_started(connection, &self.set, &name, before).await?;
-        let cx = self.hook_context(hook, before, self.connector.clone(), role, options);
+        let run = history::hook_started(connection, &self.set, &name, at.version).await?;
+        let cx = self.hook_context(hook, at.clone(), self.connector.clone(), role, options);
         match hook.run(&cx).await {
             Ok(outcome) => {
                 history::hook_ended(connection, run, HookState::Done, &outcome).await?;
                 let duration = started.elapsed();
-                self.observer.event(Event::HookFinished { hook: name, before, outcome, duration });
+                self.observer.event(Event::HookFinished { hook: name, boundary, outcome, duration });
                 Ok(())
             }
             Err(source) => {
@@ -391,7 +478,7 @@ impl Migrator {
                     }
                     other => (HookState::Failed, other.to_string()),
                 };
-                let error = hook_error(hook, before, source);
+                let error = hook_error(hook, &boundary, source);
                 // The error that matters is the hook's; a database that is gone cannot record it.
                 if let Err(error) = history::hook_ended(connection, run, state, &Outcome::new(why)).await {
                     tracing::debug!("the failure of hook {name} could not be recorded: {error}");
@@ -401,18 +488,24 @@ impl Migrator {
         }
     }
 
-    async fn skip_hook(&self, connection: &Connection, hook: &dyn Hook, before: Version) -> Result<(), Error> {
-        let run = history::hook_started(connection, &self.set, hook.name(), before).await?;
+    async fn skip_hook(
+        &self,
+        connection: &Connection,
+        hook: &dyn Hook,
+        boundary: &Boundary,
+        version: Version,
+    ) -> Result<(), Error> {
+        let run = history::hook_started(connection, &self.set, hook.name(), version).await?;
         let outcome = Outcome::new("left out by --skip-hook");
         history::hook_ended(connection, run, HookState::Skipped, &outcome).await?;
-        self.observer.event(Event::HookSkipped { hook: hook.name().to_owned(), before });
+        self.observer.event(Event::HookSkipped { hook: hook.name().to_owned(), boundary: boundary.clone() });
         Ok(())
     }
 }
 
-fn hook_error(hook: &dyn Hook, before: Version, source: HookError) -> Error {
+fn hook_error(hook: &dyn Hook, boundary: &Boundary, source: HookError) -> Error {
     match source {
         HookError::Database(db::Error::Interrupted) => Error::Interrupted,
-        source => Error::Hook { hook: hook.name().to_owned(), before, source },
+        source => Error::Hook { hook: hook.name().to_owned(), boundary: boundary.clone(), source },
     }
 }

@@ -15,7 +15,7 @@ use crate::db::{Connection, Error, ServerReport};
 /// gives way and tries again. Well under the second after which PostgreSQL looks for deadlocks: where a migration and
 /// the application have locked each other out, it is the migration that steps back, and no write of the application
 /// fails.
-const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '300ms'";
+pub(super) const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '300ms'";
 
 /// What goes along with a migration.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,7 +8,7 @@ use super::invalid_index::InvalidIndexCleanup;
 use super::ledger::Ledger;
 use super::migration::Mode;
 use super::objects::Description;
-use super::{Migration, Version};
+use super::{Migration, Repeatable, Version};
 
 /// Something is wrong with a set itself; no database was asked.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +70,12 @@ pub enum SetError {
         /// The statement's first word.
         statement: String,
     },
+    /// A repeatable file does not say when it is due.
+    #[error("repeatable migration {name} must begin with -- migrate: since <version> and -- migrate: revision <n>")]
+    NotPlaced {
+        /// The migration.
+        name: String,
+    },
     /// The description of the objects cannot be read.
     #[error(
         "line {line} of the description of the objects is neither V<n>, + <object> = <definition> nor - <object>: {text}"
@@ -80,10 +86,10 @@ pub enum SetError {
         /// What it says.
         text: String,
     },
-    /// A hook is registered before a version that does not exist.
-    #[error("hook {hook} is registered before version {version}, which the set does not have")]
+    /// A hook, or a repeatable file, is registered at a version that does not exist.
+    #[error("{hook} is registered at version {version}, which the set does not have")]
     NoBoundary {
-        /// The hook.
+        /// The hook or file.
         hook: String,
         /// The version.
         version: Version,
@@ -97,9 +103,11 @@ pub struct Set {
     minimum_server: i32,
     migrations: Vec<Migration>,
     hooks: BTreeMap<Version, Vec<Arc<dyn Hook>>>,
+    repeatables: Vec<Repeatable>,
     ledger: Option<Ledger>,
     alters: Vec<&'static str>,
     description: Description,
+    note_on_empty: Option<String>,
 }
 
 impl Set {
@@ -111,9 +119,11 @@ impl Set {
             minimum_server: 13,
             migrations: Vec::new(),
             hooks: Vec::new(),
+            repeatables: Vec::new(),
             ledger: None,
             alters: Vec::new(),
             description: String::new(),
+            note_on_empty: None,
         }
     }
 
@@ -147,6 +157,18 @@ impl Set {
         self.hooks.get(&version).map_or(&[], Vec::as_slice)
     }
 
+    /// The repeatable files, in the order in which they are applied.
+    #[must_use]
+    pub fn repeatables(&self) -> &[Repeatable] {
+        &self.repeatables
+    }
+
+    /// What to say before an empty database is built.
+    #[must_use]
+    pub fn note_on_empty(&self) -> Option<&str> {
+        self.note_on_empty.as_deref()
+    }
+
     /// The ledger of an older migrator whose databases are taken over, if there is one.
     #[must_use]
     pub fn ledger(&self) -> Option<&Ledger> {
@@ -168,7 +190,8 @@ impl Set {
     /// The names of all hooks, each once.
     #[must_use]
     pub fn hook_names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.hooks.values().flatten().map(|hook| hook.name()).collect();
+        let repeatables = self.repeatables.iter().flat_map(Repeatable::hooks);
+        let mut names: Vec<&str> = self.hooks.values().flatten().chain(repeatables).map(|hook| hook.name()).collect();
         names.sort_unstable();
         names.dedup();
         names
@@ -187,9 +210,11 @@ pub struct SetBuilder {
     minimum_server: i32,
     migrations: Vec<Result<Migration, SetError>>,
     hooks: Vec<(Version, Arc<dyn Hook>)>,
+    repeatables: Vec<Result<Repeatable, SetError>>,
     ledger: Option<Ledger>,
     alters: Vec<&'static str>,
     description: String,
+    note_on_empty: Option<String>,
 }
 
 impl SetBuilder {
@@ -211,6 +236,20 @@ impl SetBuilder {
     #[must_use]
     pub fn before(mut self, version: Version, hook: impl Hook + 'static) -> Self {
         self.hooks.push((version, Arc::new(hook)));
+        self
+    }
+
+    /// Adds a repeatable file.
+    #[must_use]
+    pub fn repeatable(mut self, repeatable: Result<Repeatable, SetError>) -> Self {
+        self.repeatables.push(repeatable);
+        self
+    }
+
+    /// What to say, in one line, before an empty database is built.
+    #[must_use]
+    pub fn notes_on_empty(mut self, note: &str) -> Self {
+        self.note_on_empty = Some(note.to_owned());
         self
     }
 
@@ -274,15 +313,22 @@ impl SetBuilder {
         }
         for (version, hook) in self.hooks {
             if !migrations.iter().any(|migration| migration.version() == version) {
-                return Err(SetError::NoBoundary { hook: hook.name().to_owned(), version });
+                return Err(SetError::NoBoundary { hook: format!("hook {}", hook.name()), version });
             }
             hooks.entry(version).or_default().push(hook);
+        }
+        let repeatables = self.repeatables.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let unplaced = |repeatable: &&Repeatable| !migrations.iter().any(|m| m.version() == repeatable.since());
+        if let Some(repeatable) = repeatables.iter().find(unplaced) {
+            return Err(SetError::NoBoundary { hook: repeatable.file(), version: repeatable.since() });
         }
         Ok(Set {
             name: self.name,
             minimum_server: self.minimum_server,
             migrations,
             hooks,
+            repeatables,
+            note_on_empty: self.note_on_empty,
             ledger: self.ledger,
             alters: self.alters,
             description: Description::parse(&self.description)?,

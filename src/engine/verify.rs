@@ -4,8 +4,11 @@ use serde::Serialize;
 use tokio_postgres::Row;
 
 use super::migration::Mode;
-use super::objects::objects;
-use super::{AdoptionError, Error, HistoryError, Migrator, Problem, Version, adopt, invalid_index};
+use super::objects::{Objects, objects, without_comment};
+use super::repeatable::{self, Standing};
+use super::{
+    AdoptionError, Error, HistoryError, LeftAlone, Migrator, Problem, Repeatable, Version, Why, adopt, invalid_index,
+};
 use crate::db::Connection;
 
 /// What was compared.
@@ -29,6 +32,8 @@ pub struct Verified {
     pub adopted: usize,
     /// How many more it has applied, which the next run takes over.
     pub to_adopt: usize,
+    /// Repeatable files that are not applied, and whose objects are therefore not compared.
+    pub left_alone: Vec<LeftAlone>,
     /// What is not as it should be.
     #[serde(skip)]
     pub problems: Vec<Problem>,
@@ -75,6 +80,7 @@ impl Migrator {
             checked: history.applied.len(),
             adopted: history.applied.iter().filter(|row| row.adopted).count(),
             to_adopt: history.adoptable().len(),
+            left_alone: Vec::new(),
             problems,
         })
     }
@@ -107,8 +113,24 @@ impl Migrator {
             .chain(history.adoptable().iter().map(|adopted| adopted.version))
             .collect();
         let found = objects(&connection, &self.set).await?;
-        let expected = self.set.description().after(&applied);
+        let mut expected = self.set.description().after(&applied);
         let mut problems = Vec::new();
+        let mut left_alone = Vec::new();
+        let mut made = 0;
+        for (repeatable, standing) in self.set.repeatables().iter().zip(&history.repeatables) {
+            // What it makes stands in for what the version that it begins with has made.
+            match &standing.made {
+                Some(made) => expected.retain(|object, _| !made.contains_key(*object)),
+                None => expected.retain(|_, (version, _)| *version != repeatable.since()),
+            }
+            if let Some(reason) = &standing.left_alone {
+                left_alone.push(LeftAlone { file: repeatable.file(), reason: reason.clone() });
+            } else if repeatable.since() <= history.current() {
+                let (checked, found) = of_repeatable(repeatable, standing, &found);
+                made += checked;
+                problems.extend(found);
+            }
+        }
         for (object, (version, definition)) in &expected {
             let what = match (definition, found.get(*object)) {
                 (Some(definition), Some(found)) if without_comment(definition) == without_comment(found) => continue,
@@ -132,7 +154,7 @@ impl Migrator {
         if self.set.description().is_empty() {
             problems.extend(self.broken_indexes(&connection, &applied).await?);
         }
-        let checked = expected.len() + demanded.iter().filter(|version| adopted.contains(version)).count();
+        let checked = made + expected.len() + demanded.iter().filter(|version| adopted.contains(version)).count();
         problems.extend(self.stray_invalid_indexes(&connection, &problems).await?);
         connection.close().await;
         Ok(Verified {
@@ -140,6 +162,7 @@ impl Migrator {
             checked,
             adopted: adopted.len(),
             to_adopt: history.adoptable().len(),
+            left_alone,
             problems,
         })
     }
@@ -193,9 +216,27 @@ impl Migrator {
     }
 }
 
-/// Comments are the operator's to add.
-fn without_comment(definition: &str) -> &str {
-    definition.split_once(" -- ").map_or(definition, |(definition, _)| definition)
+/// How many objects a repeatable file has made, and which of them are not as it made them.
+fn of_repeatable(repeatable: &Repeatable, standing: &Standing, found: &Objects) -> (usize, Vec<Problem>) {
+    let problem = |object: &str, what: String| Problem {
+        remedy: Some("migrate up".to_owned()),
+        ..Problem::new(repeatable.since(), repeatable.file(), object, what)
+    };
+    let Some(made) = &standing.made else {
+        return (0, vec![problem(&repeatable.file(), "has not been applied to this database".to_owned())]);
+    };
+    let mut problems: Vec<Problem> = made
+        .iter()
+        .filter_map(|(object, definition)| {
+            let change = repeatable::change(definition, found.get(object))?;
+            let (expected, found) = (Some(definition.clone()), found.get(object).cloned());
+            Some(Problem { expected, found, ..problem(object, change.to_string()) })
+        })
+        .collect();
+    if standing.due == Some(Why::FileChanged) {
+        problems.push(problem(&repeatable.file(), "has changed since it was applied".to_owned()));
+    }
+    (made.len(), problems)
 }
 
 /// The statement that puts an object right, where one does.

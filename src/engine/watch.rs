@@ -34,8 +34,14 @@ const BLOCKERS: &str = "
     WHERE b.pid <> 0";
 
 /// Watches the session `watched` for as long as this future is polled. Returns only when the statement that runs there
-/// can never end by itself, and has therefore been cancelled: with the session that would have had to give way.
-pub(super) async fn watch(connector: &Connector, watched: i32, observer: &SharedObserver) -> Result<Holder, Error> {
+/// can never end by itself. It is cancelled then, and `given_up` says whose session would have had to give way; noted
+/// beforehand, since the statement may be over before we hear of it.
+pub(super) async fn watch(
+    connector: &Connector,
+    watched: i32,
+    observer: &SharedObserver,
+    given_up: &Mutex<Option<Holder>>,
+) -> Result<(), Error> {
     let connection = connector.connect("migrate: watch").await?;
     let since = Instant::now();
     let mut reported: Option<Instant> = None;
@@ -45,8 +51,9 @@ pub(super) async fn watch(connector: &Connector, watched: i32, observer: &Shared
             let holder = Holder::from_row(&row);
             if row.get(4) {
                 if !cancel_wait(&connection, &holder, observer).await {
+                    *given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
                     connection.execute("SELECT pg_catalog.pg_cancel_backend($1)", &[&watched]).await?;
-                    return Ok(holder);
+                    return Ok(());
                 }
             } else if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
                 reported = Some(Instant::now());

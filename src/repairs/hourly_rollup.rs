@@ -11,7 +11,7 @@ use super::repair::Rebuild;
 use crate::db::{self, Connection, Waiting};
 use crate::engine::{Forecast, Outcome};
 use crate::usage::{
-    self, Resume, Survey, SurveyError, WalkError, WalkHost, WalkOptions, WalkReport, WalkScope, grouped,
+    self, Pipeline, Resume, Survey, SurveyError, WalkError, WalkHost, WalkOptions, WalkReport, WalkScope, grouped,
 };
 
 /// The rebuild `hourly-rollup`.
@@ -66,11 +66,32 @@ impl Rebuild for HourlyRollup {
                 "leave it out, or add --force-partial to agree to that",
             ));
         }
+        match Pipeline::read(connection).await? {
+            None => {
+                return Err(RepairError::refused_with_hint(
+                    "this database has no hourly rollup",
+                    "run migrate up first",
+                ));
+            }
+            Some(Pipeline { unknown: Some(what), .. }) => {
+                return Err(RepairError::refused_with_hint(
+                    format!("{what}, which this build does not know: it would compute buckets without it"),
+                    "upgrade to a newer build of migrate",
+                ));
+            }
+            Some(Pipeline { foreign, .. }) if !foreign.is_empty() => {
+                return Err(RepairError::refused_with_hint(
+                    format!("the rollup in force is not this program's: {}", foreign.join(", ")),
+                    "run migrate up, which puts its own into force and computes every bucket again",
+                ));
+            }
+            Some(_) => {}
+        }
         match Survey::read(connection).await {
             Ok(Survey::NoUsage | Survey::NoPipeline(_)) => {
                 return Err(RepairError::refused_with_hint(
-                    "this database has no hourly rollup, or that of an older program",
-                    "run migrate up first; for an older program's, migrate verify rollup --fix rebuilds what is wrong",
+                    "this database has no hourly rollup",
+                    "run migrate up first",
                 ));
             }
             Ok(Survey::NoState) => return Err(WalkError::NoState.into()),

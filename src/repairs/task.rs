@@ -10,6 +10,7 @@ use super::registry::AnyRepair;
 use super::repair::Rows;
 use super::statements::{Change, Detail, LOOK};
 use crate::db::{self, Connection, Holder};
+use crate::usage::Pipeline;
 
 /// What is to be done with which rows.
 pub(super) struct Task<'a> {
@@ -111,15 +112,10 @@ pub(super) async fn look(
 
 /// Which hourly rollup there is.
 pub(super) async fn rollup_there(connection: &Connection) -> Result<RollupThere, db::Error> {
-    const THERE: &str = "
-        SELECT to_regclass('task_usage_hourly') IS NOT NULL
-               AND to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL,
-               to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
-    let row = connection.query_one(THERE, &[]).await?;
-    Ok(match (row.get(0), row.get(1)) {
-        (false, _) => RollupThere::None,
-        (true, false) => RollupThere::Older,
-        (true, true) => RollupThere::Ours,
+    Ok(match Pipeline::read(connection).await? {
+        None => RollupThere::None,
+        Some(pipeline) if pipeline.is_ours() => RollupThere::Ours,
+        Some(_) => RollupThere::Older,
     })
 }
 

@@ -4,10 +4,13 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::queries::Tokens;
+use super::queries::{Cost, Tokens};
 
 /// Behind by more than this many seconds, a rollup is not just waiting for its next tick. The guard of V103 says so too.
 const TOLERATED_LAG: f64 = 3600.0;
+
+/// Seconds. A watermark that is this far behind is the one of the first day.
+const NEVER_CALLED: f64 = 40.0 * 365.0 * 86_400.0;
 
 /// What to compare.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +49,9 @@ pub struct Sums {
     /// Its tokens.
     #[serde(flatten)]
     pub tokens: Tokens,
+    /// Its cost; none where there are no columns for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
     /// Tasks they come from.
     pub tasks: i64,
     /// Usage rows they come from.
@@ -93,8 +99,13 @@ pub struct Difference {
 }
 
 /// What a comparison found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Comparison {
+    /// What of the rollup in force is another program's, or missing: it loses changes, whatever the buckets are now.
+    pub foreign: Vec<String>,
+    /// What there is that this program does not know. Then the rollup in force may be newer than it, and is not judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
     /// Days that hold usage or buckets.
     pub days: u64,
     /// Buckets that the raw rows make.
@@ -120,10 +131,16 @@ impl Comparison {
         self.missing + self.extra + self.different
     }
 
-    /// Whether buckets wait although ticks have stopped.
+    /// Whether the rollup in force is one that loses changes.
+    #[must_use]
+    pub fn is_in_wrong_hands(&self) -> bool {
+        !self.foreign.is_empty() && self.unknown.is_none()
+    }
+
+    /// Whether buckets wait although ticks have stopped, or there have never been any.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.waiting > 0 && self.lag > TOLERATED_LAG
+        self.waiting > 0 && self.lag > TOLERATED_LAG || self.buckets > 0 && self.lag > NEVER_CALLED
     }
 
     pub(super) fn count(&mut self, difference: &Difference) {

@@ -1,6 +1,7 @@
 //! The usage rollup, as programs see it.
 
 mod difference;
+mod pipeline;
 mod queries;
 mod standing;
 mod survey;
@@ -9,8 +10,10 @@ mod verify;
 mod walk;
 
 pub use difference::{Bucket, Comparison, Difference, Kind, Pass, Scope, Sums};
+pub use pipeline::{Pipeline, UNKNOWN};
 pub use queries::{
-    DayUsage, ModelUsage, TaskUsage, Tokens, UsageRow, by_day_and_model, by_model, of_issue, of_task, upsert,
+    Cost, DayUsage, IssueUsage, ModelUsage, TaskUsage, Tokens, UsageRow, by_day_and_model, by_model, of_issue, of_task,
+    upsert,
 };
 pub use standing::{Cron, CronJob, Scheduling, Standing, Way};
 pub use survey::{Survey, SurveyError};

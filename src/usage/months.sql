@@ -1,14 +1,18 @@
--- The UTC months that hold usage, by the time a row last changed: from each month one step to the next row behind it,
--- so that a row from 1970 or 2100 costs two lookups and no empty months. The session's time zone is UTC.
+-- The UTC months that hold usage, by the time a row last changed, or a bucket of {buckets}: from each month one step to
+-- the next row behind it, so that a row from 1970 or 2100 costs three lookups and no empty months. The session's time
+-- zone is UTC.
 WITH RECURSIVE month AS (
     SELECT date_trunc('month', least(
         (SELECT min({changed}) FROM task_usage u),
-        (SELECT min(u.created_at) FROM task_usage u WHERE {legacy})
+        (SELECT min(u.created_at) FROM task_usage u WHERE {legacy}),
+        (SELECT min(b.bucket_hour) FROM {buckets} b WHERE b.bucket_hour >= '0001-01-01' AND b.bucket_hour < '9999-01-01')
     )) AS starts
     UNION ALL
     SELECT date_trunc('month', least(
         (SELECT min({changed}) FROM task_usage u WHERE {changed} >= m.starts + interval '1 month'),
-        (SELECT min(u.created_at) FROM task_usage u WHERE {legacy} AND u.created_at >= m.starts + interval '1 month')
+        (SELECT min(u.created_at) FROM task_usage u WHERE {legacy} AND u.created_at >= m.starts + interval '1 month'),
+        (SELECT min(b.bucket_hour) FROM {buckets} b
+         WHERE b.bucket_hour >= m.starts + interval '1 month' AND b.bucket_hour < '9999-01-01')
     ))
     FROM month m
     WHERE m.starts IS NOT NULL

@@ -6,8 +6,10 @@
 use serde::Serialize;
 use time::{Date, OffsetDateTime};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::pipeline;
 use crate::db::{Connection, Error};
 
 /// Four counts of tokens.
@@ -24,14 +26,30 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Four columns of a row, from `first` on.
-    pub(super) fn from_row(row: &Row, first: usize) -> Self {
+    /// The columns `<prefix>input_tokens` and so on of a row.
+    pub(super) fn from_row(row: &Row, prefix: &str) -> Self {
+        let count = |kind: &str| row.get(format!("{prefix}{kind}_tokens").as_str());
         Self {
-            input: row.get(first),
-            output: row.get(first + 1),
-            cache_read: row.get(first + 2),
-            cache_write: row.get(first + 3),
+            input: count("input"),
+            output: count("output"),
+            cache_read: count("cache_read"),
+            cache_write: count("cache_write"),
         }
+    }
+}
+
+/// What usage has cost, as far as providers have said so. All zero, with every token uncosted, before version 213.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// The sum over the rows that carry a cost, in 1e-10 US dollars.
+    pub usd_ticks: i64,
+    /// The tokens of the rows that carry none, which are to be priced in another way.
+    pub uncosted: Tokens,
+}
+
+impl Cost {
+    fn from_row(row: &Row) -> Self {
+        Self { usd_ticks: row.get("cost_usd_ticks"), uncosted: Tokens::from_row(row, "uncosted_") }
     }
 }
 
@@ -46,6 +64,8 @@ pub struct TaskUsage {
     pub model: String,
     /// How much.
     pub tokens: Tokens,
+    /// What the provider says it has cost, in 1e-10 US dollars; none if it says nothing.
+    pub cost_usd_ticks: Option<i64>,
 }
 
 /// A row of `task_usage`.
@@ -70,6 +90,8 @@ pub struct DayUsage {
     pub model: String,
     /// How much.
     pub tokens: Tokens,
+    /// What that has cost.
+    pub cost: Cost,
     /// By how many tasks.
     pub tasks: i64,
 }
@@ -81,11 +103,14 @@ pub struct ModelUsage {
     pub model: String,
     /// How much.
     pub tokens: Tokens,
+    /// What that has cost.
+    pub cost: Cost,
     /// By how many tasks.
     pub tasks: i64,
 }
 
-/// Writes what a task has used of a model up to now. It replaces what was written before, and keeps `created_at`.
+/// Writes what a task has used of a model up to now. It replaces what was written before, and keeps `created_at`. In a
+/// database from before version 213, which cannot hold a cost, there must be none.
 ///
 /// # Errors
 ///
@@ -94,17 +119,27 @@ pub async fn upsert(connection: &Connection, usage: &TaskUsage) -> Result<(), Er
     const UPSERT: &str = "
         INSERT INTO task_usage AS u (
             task_id, provider, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, updated_at
+            --cost , cost_usd_ticks
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, now())
+        VALUES ($1, $2, $3, $4, $5, $6, $7, now()
+            --cost , $8
+        )
         ON CONFLICT (task_id, provider, model) DO UPDATE SET
             input_tokens       = excluded.input_tokens,
             output_tokens      = excluded.output_tokens,
             cache_read_tokens  = excluded.cache_read_tokens,
             cache_write_tokens = excluded.cache_write_tokens,
+            --cost cost_usd_ticks = excluded.cost_usd_ticks,
             updated_at         = now()";
-    let TaskUsage { task_id, provider, model, tokens } = usage;
+    let TaskUsage { task_id, provider, model, tokens, cost_usd_ticks } = usage;
     let Tokens { input, output, cache_read, cache_write } = tokens;
-    connection.execute(UPSERT, &[task_id, provider, model, input, output, cache_read, cache_write]).await?;
+    let mut params: Vec<&(dyn ToSql + Sync)> = vec![task_id, provider, model, input, output, cache_read, cache_write];
+    // One that cannot be kept must not be dropped in silence: the server then says that there is no such column.
+    let has_cost = cost_usd_ticks.is_some() || pipeline::has_cost(connection).await?;
+    if has_cost {
+        params.push(cost_usd_ticks);
+    }
+    connection.execute(&pipeline::fitted(UPSERT, has_cost), &params).await?;
     Ok(())
 }
 
@@ -114,36 +149,51 @@ pub async fn upsert(connection: &Connection, usage: &TaskUsage) -> Result<(), Er
 ///
 /// What the server says.
 pub async fn of_task(connection: &Connection, task: Uuid) -> Result<Vec<UsageRow>, Error> {
-    const OF_TASK: &str = "
-        SELECT id, task_id, provider, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
-               created_at, updated_at
-        FROM task_usage
-        WHERE task_id = $1
-        ORDER BY model, provider";
-    let rows = connection.query(OF_TASK, &[&task]).await?;
+    let sql = format!("SELECT u.* FROM {USAGE} u WHERE u.task_id = $1 ORDER BY u.model, u.provider");
+    let rows = connection.query(&sql, &[&task]).await?;
     let read = |row: &Row| UsageRow {
-        id: row.get(0),
+        id: row.get("id"),
         usage: TaskUsage {
-            task_id: row.get(1),
-            provider: row.get(2),
-            model: row.get(3),
-            tokens: Tokens::from_row(row, 4),
+            task_id: row.get("task_id"),
+            provider: row.get("provider"),
+            model: row.get("model"),
+            tokens: Tokens::from_row(row, ""),
+            cost_usd_ticks: row.get("cost_usd_ticks"),
         },
-        created_at: row.get(8),
-        updated_at: row.get(9),
+        created_at: row.get("created_at"),
+        updated_at: row.get("updated_at"),
     };
     Ok(rows.iter().map(read).collect())
 }
 
+/// The rows of `task_usage`. Where that has no column for the cost, its name means that of `absent`: none.
+const USAGE: &str = "(
+    SELECT r.*
+    FROM (SELECT NULL::bigint AS cost_usd_ticks) AS absent
+    CROSS JOIN LATERAL (
+        SELECT id, task_id, provider, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+               cost_usd_ticks, created_at, updated_at
+        FROM task_usage
+    ) r
+)";
+
 /// Sums over rows `u` of tasks `t`.
 const SUMS: &str = "
-    coalesce(sum(u.input_tokens), 0)::bigint, coalesce(sum(u.output_tokens), 0)::bigint,
-    coalesce(sum(u.cache_read_tokens), 0)::bigint, coalesce(sum(u.cache_write_tokens), 0)::bigint,
-    count(DISTINCT u.task_id)";
+    coalesce(sum(u.input_tokens), 0)::bigint AS input_tokens,
+    coalesce(sum(u.output_tokens), 0)::bigint AS output_tokens,
+    coalesce(sum(u.cache_read_tokens), 0)::bigint AS cache_read_tokens,
+    coalesce(sum(u.cache_write_tokens), 0)::bigint AS cache_write_tokens,
+    coalesce(sum(u.cost_usd_ticks), 0)::bigint AS cost_usd_ticks,
+    coalesce(sum(u.input_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_input_tokens,
+    coalesce(sum(u.output_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_output_tokens,
+    coalesce(sum(u.cache_read_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
+        AS uncosted_cache_read_tokens,
+    coalesce(sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
+        AS uncosted_cache_write_tokens,
+    count(DISTINCT u.task_id) AS tasks";
 
 /// The rows that count for workspace $1 since the start of the UTC day of $2.
 const OF_WORKSPACE: &str = "
-    FROM task_usage u
     JOIN agent_task_queue t ON t.id = u.task_id
     JOIN agent a ON a.id = t.agent_id
     WHERE a.workspace_id = $1
@@ -161,16 +211,18 @@ pub async fn by_day_and_model(
     since: OffsetDateTime,
 ) -> Result<Vec<DayUsage>, Error> {
     let sql = format!(
-        "SELECT {SUMS}, (u.created_at AT TIME ZONE 'UTC')::date AS day, u.model {OF_WORKSPACE}
+        "SELECT {SUMS}, (u.created_at AT TIME ZONE 'UTC')::date AS day, u.model
+         FROM {USAGE} u {OF_WORKSPACE}
          GROUP BY day, u.model
          ORDER BY day DESC, u.model"
     );
     let rows = connection.query(&sql, &[&workspace, &since]).await?;
     let read = |row: &Row| DayUsage {
-        day: row.get(5),
-        model: row.get(6),
-        tokens: Tokens::from_row(row, 0),
-        tasks: row.get(4),
+        day: row.get("day"),
+        model: row.get("model"),
+        tokens: Tokens::from_row(row, ""),
+        cost: Cost::from_row(row),
+        tasks: row.get("tasks"),
     };
     Ok(rows.iter().map(read).collect())
 }
@@ -186,27 +238,44 @@ pub async fn by_model(
     since: OffsetDateTime,
 ) -> Result<Vec<ModelUsage>, Error> {
     let sql = format!(
-        "SELECT {SUMS}, u.model {OF_WORKSPACE}
+        "SELECT {SUMS}, u.model
+         FROM {USAGE} u {OF_WORKSPACE}
          GROUP BY u.model
          ORDER BY sum(u.input_tokens + u.output_tokens) DESC, u.model"
     );
     let rows = connection.query(&sql, &[&workspace, &since]).await?;
-    let read = |row: &Row| ModelUsage { model: row.get(5), tokens: Tokens::from_row(row, 0), tasks: row.get(4) };
+    let read = |row: &Row| ModelUsage {
+        model: row.get("model"),
+        tokens: Tokens::from_row(row, ""),
+        cost: Cost::from_row(row),
+        tasks: row.get("tasks"),
+    };
     Ok(rows.iter().map(read).collect())
 }
 
-/// An issue's usage and the number of tasks it comes from; zeros when there is none.
+/// An issue's usage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IssueUsage {
+    /// How much.
+    pub tokens: Tokens,
+    /// What that has cost.
+    pub cost: Cost,
+    /// By how many tasks.
+    pub tasks: i64,
+}
+
+/// An issue's usage; zeros when there is none.
 ///
 /// # Errors
 ///
 /// What the server says.
-pub async fn of_issue(connection: &Connection, issue: Uuid) -> Result<(Tokens, i64), Error> {
+pub async fn of_issue(connection: &Connection, issue: Uuid) -> Result<IssueUsage, Error> {
     let sql = format!(
         "SELECT {SUMS}
-         FROM task_usage u
+         FROM {USAGE} u
          JOIN agent_task_queue t ON t.id = u.task_id
          WHERE t.issue_id = $1 AND t.runtime_id IS NOT NULL"
     );
     let row = connection.query_one(&sql, &[&issue]).await?;
-    Ok((Tokens::from_row(&row, 0), row.get(4)))
+    Ok(IssueUsage { tokens: Tokens::from_row(&row, ""), cost: Cost::from_row(&row), tasks: row.get("tasks") })
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::pipeline::Pipeline;
 use super::tick::{TickError, WATCH_APPLICATION};
 use crate::db::{Connection, Error, Holder};
 
@@ -31,6 +32,8 @@ pub struct Standing {
     /// The oldest transaction that is writing usage, if that keeps the watermark back for longer than usual or, as a
     /// prepared one and, to some roles, that of another role, does not show since when. Pid 0 for a prepared one.
     pub held_back_by: Option<Holder>,
+    /// Whose rollup is in force.
+    pub pipeline: Pipeline,
     /// Who calls the tick.
     pub scheduling: Scheduling,
 }
@@ -190,6 +193,7 @@ impl Standing {
     pub async fn read(connection: &Connection) -> Result<Self, TickError> {
         const OWN_QUEUE: &str = "SELECT to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
         let Some(scheduling) = Scheduling::read(connection).await? else { return Err(TickError::NoPipeline) };
+        let Some(pipeline) = Pipeline::read(connection).await? else { return Err(TickError::NoPipeline) };
         let own_queue: bool = connection.query_one(OWN_QUEUE, &[]).await?.get(0);
         let queue = if own_queue { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
         let sql = include_str!("standing.sql").replace("{queue}", queue);
@@ -210,6 +214,7 @@ impl Standing {
             last_run_rows: row.get(6),
             last_error: row.get(7),
             held_back_by,
+            pipeline,
             scheduling,
         })
     }

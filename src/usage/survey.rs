@@ -142,10 +142,13 @@ impl Month {
     }
 }
 
-/// The months that hold usage, ascending.
-pub(super) async fn months(connection: &Connection) -> Result<Vec<Month>, Error> {
+/// The months that hold usage, or buckets if those are asked for, ascending.
+pub(super) async fn months(connection: &Connection, with_buckets: bool) -> Result<Vec<Month>, Error> {
+    const THERE: &str = "SELECT to_regclass('task_usage_hourly') IS NOT NULL AS there";
     let Some(columns) = columns(connection).await? else { return Ok(Vec::new()) };
-    let rows = connection.query(&columns.fill(include_str!("months.sql")), &[]).await?;
+    let buckets = with_buckets && connection.query_one(THERE, &[]).await?.get::<_, bool>("there");
+    let buckets = if buckets { "task_usage_hourly" } else { "(SELECT NULL::timestamptz AS bucket_hour)" };
+    let rows = connection.query(&columns.fill(include_str!("months.sql")).replace("{buckets}", buckets), &[]).await?;
     Ok(rows.iter().map(|row| Month { starts: row.get(0), ends: row.get(1) }).collect())
 }
 

@@ -15,7 +15,8 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::difference::{Bucket, Comparison, Difference, Kind, Pass, Scope, Sums};
-use super::queries::Tokens;
+use super::pipeline::{self, Pipeline};
+use super::queries::{Cost, Tokens};
 use super::walk::lock;
 use super::{Survey, SurveyError};
 use crate::db::{self, Connection, Connector, LockTimeout, Waiting};
@@ -45,6 +46,12 @@ pub enum CompareError {
     /// The state row is missing.
     #[error("task_usage_hourly_rollup_state has no row, so nothing says how far the hourly rollup has come")]
     NoState,
+    /// Something is to be rebuilt, and the rollup is newer than this program.
+    #[error("{what}, which this build does not know: it would compute buckets without it")]
+    Unknown {
+        /// What there is.
+        what: String,
+    },
     /// The usage holds rows that no hour can hold.
     #[error(transparent)]
     Survey(#[from] SurveyError),
@@ -89,23 +96,32 @@ async fn compare_days(
     host: &dyn CompareHost,
 ) -> Result<Comparison, CompareError> {
     let session = connector.connect("migrate: verify rollup").await?;
-    let own_functions = check_what_is_there(&session).await?;
+    let pipeline = check_what_is_there(&session).await?;
+    if fix.is_some()
+        && pipeline.foreign.is_empty()
+        && let Some(what) = &pipeline.unknown
+    {
+        return Err(CompareError::Unknown { what: what.clone() });
+    }
+    let own_functions = pipeline.is_ours();
     let days = days(&session, scope).await?;
     let total = days.len() as u64;
-    let mut found = Comparison { days: total, ..Comparison::default() };
+    let Pipeline { foreign, unknown, has_cost } = pipeline;
+    let mut found = Comparison { foreign, unknown, days: total, ..Comparison::default() };
+    let mut waiting = WaitingHours::default();
     let mut told: Option<Instant> = None;
     for (done, day) in (0..).zip(&days) {
         if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             told = Some(Instant::now());
             host.progress(done, total, found.buckets);
         }
-        let look = |pass| Look { session: &session, workspace: scope.workspace, span: *day, pass };
-        let seen = look(Pass::Found).compare(fix.is_some() && !own_functions, host).await?;
+        let look = |pass| Look { session: &session, workspace: scope.workspace, span: *day, pass, has_cost };
+        let seen = look(Pass::Found).compare(fix.is_some() && !own_functions, &mut waiting, host).await?;
         let last = match fix {
             Some(lock_wait) if seen.counts.wrong() > 0 => {
                 // No snapshot is open here: whoever wants the tables for himself is waited for like anybody else.
                 rebuild(&session, lock_wait, own_functions, &seen, host).await?;
-                let left = look(Pass::Left).compare(false, host).await?.counts;
+                let left = look(Pass::Left).compare(false, &mut waiting, host).await?.counts;
                 found.fixed += seen.counts.wrong().saturating_sub(left.wrong());
                 left
             }
@@ -118,21 +134,14 @@ async fn compare_days(
     Ok(found)
 }
 
-/// Whether the functions of the rollup are ours.
-async fn check_what_is_there(session: &Connection) -> Result<bool, CompareError> {
-    const THERE: &str = "
-        SELECT to_regclass('task_usage_hourly') IS NOT NULL
-               AND to_regclass('task_usage_hourly_dirty') IS NOT NULL
-               AND to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL,
-               to_regprocedure('task_usage_hourly_rebuild(timestamptz[])') IS NOT NULL
-               AND to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
+/// The rollup in force.
+async fn check_what_is_there(session: &Connection) -> Result<Pipeline, CompareError> {
     match Survey::read(session).await? {
         Survey::NoUsage => return Err(CompareError::NoPipeline),
         Survey::NoState => return Err(CompareError::NoState),
         Survey::NoPipeline(_) | Survey::Ready(_) => {}
     }
-    let row = session.query_one(THERE, &[]).await?;
-    if row.get(0) { Ok(row.get(1)) } else { Err(CompareError::NoPipeline) }
+    Pipeline::read(session).await?.ok_or(CompareError::NoPipeline)
 }
 
 /// The days to compare.
@@ -160,6 +169,7 @@ struct Look<'c> {
     workspace: Option<Uuid>,
     span: Span,
     pass: Pass,
+    has_cost: bool,
 }
 
 /// What a look has seen.
@@ -172,7 +182,12 @@ struct Seen {
 }
 
 impl Look<'_> {
-    async fn compare(self, keep_wrong: bool, host: &dyn CompareHost) -> Result<Seen, CompareError> {
+    async fn compare(
+        self,
+        keep_wrong: bool,
+        waiting: &mut WaitingHours,
+        host: &dyn CompareHost,
+    ) -> Result<Seen, CompareError> {
         const SNAPSHOT: &str = "
             SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
             SET LOCAL enable_seqscan TO off;
@@ -190,21 +205,23 @@ impl Look<'_> {
         let mut seen = Seen { counts, hours: BTreeSet::new(), wrong: Vec::new() };
 
         let (from, to) = self.span;
-        transaction.execute(CURSOR, &[&from, &to, &self.workspace, &watermark]).await?;
-        let mut waiting = None;
+        let cursor = pipeline::fitted(CURSOR, self.has_cost);
+        transaction.execute(&cursor, &[&from, &to, &self.workspace, &watermark]).await?;
+        let mut looked = false;
         loop {
             let rows = transaction.query(&format!("FETCH {BATCH} FROM difference"), &[]).await?;
             for row in &rows {
-                let Some(mut difference) = read_difference(row, self.pass) else {
-                    seen.counts.buckets += row.get::<_, i64>(1).unsigned_abs();
+                let Some(mut difference) = read_difference(row, self.pass, self.has_cost) else {
+                    seen.counts.buckets += row.get::<_, i64>("buckets").unsigned_abs();
                     continue;
                 };
                 if !difference.waiting {
-                    if waiting.is_none() {
-                        waiting = Some(WaitingHours::read(&transaction).await?);
+                    if !looked {
+                        waiting.bring_up_to_date(&transaction).await?;
+                        looked = true;
                     }
                     let hour = start_of_hour(difference.bucket.bucket_hour);
-                    difference.waiting = waiting.as_ref().is_some_and(|waiting| waiting.contains(hour));
+                    difference.waiting = waiting.contains(hour);
                     if !difference.waiting {
                         seen.hours.insert(hour);
                         if keep_wrong {
@@ -224,30 +241,41 @@ impl Look<'_> {
     }
 }
 
-/// The hours whose rebuild waits in the queues.
+/// The hours whose rebuild waits in the queues. To find them takes looking up every report, so it is done anew only when
+/// the queues have changed: what is drained, and what arrives, shows in their size and in their oldest and newest entry.
+#[derive(Default)]
 struct WaitingHours {
+    queues: Option<String>,
     all: bool,
     hours: HashSet<OffsetDateTime>,
 }
 
 impl WaitingHours {
-    async fn read(connection: &Connection) -> Result<Self, db::Error> {
-        const OWN_QUEUE: &str = "SELECT to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
+    async fn bring_up_to_date(&mut self, connection: &Connection) -> Result<(), db::Error> {
+        const OWN_QUEUE: &str = "SELECT to_regclass('task_usage_hourly_invalidation') IS NOT NULL AS there";
+        const QUEUE: &str = "SELECT ROW(count(*), min(enqueued_at), max(enqueued_at))::text FROM";
+        let own: bool = connection.query_one(OWN_QUEUE, &[]).await?.get("there");
+        let own_queue = if own { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
+        let sql = format!("SELECT concat(({QUEUE} task_usage_hourly_dirty), ({QUEUE} {own_queue})) AS queues");
+        let queues: String = connection.query_one(&sql, &[]).await?.get("queues");
+        if self.queues.as_ref() == Some(&queues) {
+            return Ok(());
+        }
         let mut sql = "SELECT DISTINCT bucket_hour FROM task_usage_hourly_dirty".to_owned();
-        if connection.query_one(OWN_QUEUE, &[]).await?.get(0) {
+        if own {
             sql = format!("{} UNION {sql}", include_str!("verify_waiting.sql"));
         }
-        let mut waiting = Self { all: false, hours: HashSet::new() };
+        *self = Self { queues: Some(queues), all: false, hours: HashSet::new() };
         for row in connection.query(&sql, &[]).await? {
-            match row.get(0) {
-                Timestamp::NegInfinity => waiting.all = true,
+            match row.get("bucket_hour") {
+                Timestamp::NegInfinity => self.all = true,
                 Timestamp::Value(hour) => {
-                    waiting.hours.insert(start_of_hour(hour));
+                    self.hours.insert(start_of_hour(hour));
                 }
                 Timestamp::PosInfinity => {}
             }
         }
-        Ok(waiting)
+        Ok(())
     }
 
     fn contains(&self, hour: OffsetDateTime) -> bool {
@@ -256,30 +284,36 @@ impl WaitingHours {
 }
 
 /// None for the row that counts the buckets.
-fn read_difference(row: &Row, pass: Pass) -> Option<Difference> {
-    let kind = match row.get(0) {
+fn read_difference(row: &Row, pass: Pass, has_cost: bool) -> Option<Difference> {
+    let kind = match row.get::<_, Option<&str>>("kind")? {
         "missing" => Kind::Missing,
         "extra" => Kind::Extra,
-        "different" => Kind::Different,
-        _ => return None,
+        _ => Kind::Different,
     };
-    let sums =
-        |first| Sums { tokens: Tokens::from_row(row, first), tasks: row.get(first + 4), events: row.get(first + 5) };
+    let sums = |of: &str| Sums {
+        tokens: Tokens::from_row(row, &format!("{of}_")),
+        cost: has_cost.then(|| Cost {
+            usd_ticks: row.get(format!("{of}_cost").as_str()),
+            uncosted: Tokens::from_row(row, &format!("{of}_uncosted_")),
+        }),
+        tasks: row.get(format!("{of}_tasks").as_str()),
+        events: row.get(format!("{of}_events").as_str()),
+    };
     Some(Difference {
         kind,
-        waiting: row.get(21),
+        waiting: row.get("is_new"),
         pass,
         bucket: Bucket {
-            bucket_hour: row.get(2),
-            workspace_id: row.get(3),
-            runtime_id: row.get(4),
-            agent_id: row.get(5),
-            project_id: row.get(6),
-            provider: row.get(7),
-            model: row.get(8),
+            bucket_hour: row.get("bucket_hour"),
+            workspace_id: row.get("workspace_id"),
+            runtime_id: row.get("runtime_id"),
+            agent_id: row.get("agent_id"),
+            project_id: row.get("project_id"),
+            provider: row.get("provider"),
+            model: row.get("model"),
         },
-        raw: sums(9),
-        stored: sums(15),
+        raw: sums("raw"),
+        stored: sums("stored"),
     })
 }
 

@@ -4,6 +4,9 @@
 -- $3 a workspace, or NULL for all · $4 the watermark. Rows changed between that and now wait for the next tick; one dated
 -- in the future has reported itself.
 --
+-- The lines behind --cost are part of it where there are columns for cost. An uncosted count that is NULL stands for the
+-- bucket's own tokens.
+--
 -- Every table is reached by index from the step before, whatever the statistics say: OFFSET 0 sees to it.
 WITH raw AS (
     SELECT
@@ -20,6 +23,13 @@ WITH raw AS (
         sum(u.cache_write_tokens)::bigint AS cache_write_tokens,
         count(DISTINCT u.task_id)         AS task_count,
         count(*)                          AS event_count,
+        --cost coalesce(sum(u.cost_usd_ticks), 0)::bigint AS cost_usd_ticks,
+        --cost coalesce(sum(u.input_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_input_tokens,
+        --cost coalesce(sum(u.output_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_output_tokens,
+        --cost coalesce(sum(u.cache_read_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
+        --cost     AS uncosted_cache_read_tokens,
+        --cost coalesce(sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
+        --cost     AS uncosted_cache_write_tokens,
         bool_or(coalesce(u.updated_at, u.created_at) >= $4::text::timestamptz
                 AND coalesce(u.updated_at, u.created_at) <= now()) AS is_new
     FROM task_usage u
@@ -45,10 +55,23 @@ stored AS (
       AND ($3 IS NULL OR h.workspace_id = $3)
 )
 SELECT
-    'buckets', count(*), NULL::timestamptz, NULL::uuid, NULL::uuid, NULL::uuid, NULL::uuid, NULL::text, NULL::text,
-    NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint,
-    NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::bigint, NULL::boolean
-FROM raw
+    NULL AS kind,
+    (SELECT count(*) FROM raw) AS buckets,
+    NULL::timestamptz AS bucket_hour, NULL::uuid AS workspace_id, NULL::uuid AS runtime_id, NULL::uuid AS agent_id,
+    NULL::uuid AS project_id, NULL::text AS provider, NULL::text AS model,
+    NULL::bigint AS raw_input_tokens, NULL::bigint AS raw_output_tokens,
+    NULL::bigint AS raw_cache_read_tokens, NULL::bigint AS raw_cache_write_tokens,
+    NULL::bigint AS raw_tasks, NULL::bigint AS raw_events,
+    NULL::bigint AS stored_input_tokens, NULL::bigint AS stored_output_tokens,
+    NULL::bigint AS stored_cache_read_tokens, NULL::bigint AS stored_cache_write_tokens,
+    NULL::bigint AS stored_tasks, NULL::bigint AS stored_events,
+    --cost NULL::bigint AS raw_cost, NULL::bigint AS raw_uncosted_input_tokens,
+    --cost NULL::bigint AS raw_uncosted_output_tokens, NULL::bigint AS raw_uncosted_cache_read_tokens,
+    --cost NULL::bigint AS raw_uncosted_cache_write_tokens,
+    --cost NULL::bigint AS stored_cost, NULL::bigint AS stored_uncosted_input_tokens,
+    --cost NULL::bigint AS stored_uncosted_output_tokens, NULL::bigint AS stored_uncosted_cache_read_tokens,
+    --cost NULL::bigint AS stored_uncosted_cache_write_tokens,
+    NULL::boolean AS is_new
 UNION ALL
 SELECT
     CASE WHEN s.bucket_hour IS NULL THEN 'missing' WHEN r.bucket_hour IS NULL THEN 'extra' ELSE 'different' END,
@@ -64,6 +87,12 @@ SELECT
     coalesce(r.cache_write_tokens, 0), coalesce(r.task_count, 0), coalesce(r.event_count, 0),
     coalesce(s.input_tokens, 0), coalesce(s.output_tokens, 0), coalesce(s.cache_read_tokens, 0),
     coalesce(s.cache_write_tokens, 0), coalesce(s.task_count, 0), coalesce(s.event_count, 0),
+    --cost coalesce(r.cost_usd_ticks, 0), coalesce(r.uncosted_input_tokens, 0), coalesce(r.uncosted_output_tokens, 0),
+    --cost coalesce(r.uncosted_cache_read_tokens, 0), coalesce(r.uncosted_cache_write_tokens, 0),
+    --cost coalesce(s.cost_usd_ticks, 0), coalesce(s.uncosted_input_tokens, s.input_tokens, 0),
+    --cost coalesce(s.uncosted_output_tokens, s.output_tokens, 0),
+    --cost coalesce(s.uncosted_cache_read_tokens, s.cache_read_tokens, 0),
+    --cost coalesce(s.uncosted_cache_write_tokens, s.cache_write_tokens, 0),
     coalesce(r.is_new, false)
 FROM raw r
 FULL JOIN stored s
@@ -76,7 +105,13 @@ FULL JOIN stored s
     AND s.provider = r.provider
     AND s.model = r.model
 WHERE (r.bucket_hour, r.input_tokens, r.output_tokens, r.cache_read_tokens, r.cache_write_tokens,
+       --cost r.cost_usd_ticks, r.uncosted_input_tokens, r.uncosted_output_tokens, r.uncosted_cache_read_tokens,
+       --cost r.uncosted_cache_write_tokens,
        r.task_count, r.event_count)
     IS DISTINCT FROM
       (s.bucket_hour, s.input_tokens, s.output_tokens, s.cache_read_tokens, s.cache_write_tokens,
+       --cost s.cost_usd_ticks, coalesce(s.uncosted_input_tokens, s.input_tokens),
+       --cost coalesce(s.uncosted_output_tokens, s.output_tokens),
+       --cost coalesce(s.uncosted_cache_read_tokens, s.cache_read_tokens),
+       --cost coalesce(s.uncosted_cache_write_tokens, s.cache_write_tokens),
        s.task_count, s.event_count)

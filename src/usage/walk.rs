@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tokio_postgres::types::ToSql;
 
 use super::grouped;
 use super::survey::{self, Extent, Month, Survey, SurveyError};
@@ -242,7 +243,7 @@ fn needs_no_walk(extent: &Extent, options: WalkOptions) -> bool {
 /// The months that hold usage and are asked for.
 async fn months(connection: &Connection, options: WalkOptions) -> Result<Vec<Month>, db::Error> {
     const FIRST: &str = "SELECT date_trunc('month', now(), 'UTC') - make_interval(months => $1)";
-    let mut months = survey::months(connection).await?;
+    let mut months = survey::months(connection, options.scope != WalkScope::Missing).await?;
     if let WalkScope::LastMonths(back) = options.scope {
         let first: OffsetDateTime = connection.query_one(FIRST, &[&i32::from(back)]).await?.get(0);
         months.retain(|month| month.starts >= first);
@@ -265,7 +266,7 @@ async fn walk_months(
     let started_with = resume.clone();
     for month in months.iter().filter(|month| !month.is_done(&started_with)) {
         let transaction = lock(connection, options.lock_wait, &|waiting| host.waiting(waiting)).await?;
-        let work = Box::pin(transaction.as_role(host.role(), window(&transaction, month.starts, month.ends)));
+        let work = Box::pin(transaction.as_role(host.role(), slice(&transaction, options.scope, month)));
         let buckets = with_heartbeat(work, || host.progress(done, total, resume.buckets)).await?;
         resume.done = Some(month.starts);
         resume.buckets += buckets;
@@ -397,9 +398,17 @@ async fn wait_for_visibility(connection: &Connection, since: Instant) -> Result<
     Ok(())
 }
 
-async fn window(connection: &Connection, from: OffsetDateTime, to: OffsetDateTime) -> Result<u64, db::Error> {
-    let row = connection.query_one("SELECT rollup_task_usage_hourly_window($1, $2)", &[&from, &to]).await?;
-    Ok(row.get::<_, i64>(0).unsigned_abs())
+/// One month: the hours of all usage that last changed in it. Where everything is computed again, the buckets of that
+/// month's hours that hold no usage at all go too; no window would come by there.
+async fn slice(connection: &Connection, scope: WalkScope, month: &Month) -> Result<u64, db::Error> {
+    const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1, $2)";
+    const DESERTED: &str = include_str!("deserted.sql");
+    let span: [&(dyn ToSql + Sync); 2] = [&month.starts, &month.ends];
+    let mut buckets: i64 = connection.query_one(WINDOW, &span).await?.get(0);
+    if scope != WalkScope::Missing {
+        buckets += connection.query_one(DESERTED, &span).await?.get::<_, i64>("buckets");
+    }
+    Ok(buckets.unsigned_abs())
 }
 
 /// Rolls up from `from` to `horizon`, which was read in this transaction, then moves the watermark there. Never moves it

@@ -3,7 +3,7 @@
 use crate::harness::{TestDatabase, all_versions, latest};
 
 #[tokio::test]
-async fn a_fresh_database_gets_all_sixteen_versions() {
+async fn a_fresh_database_gets_all_versions() {
     let database = TestDatabase::empty().await;
     let up = database.program().args(["up"]).run().expect(0);
     let done = format!("done: the database is at version {} ({} migrations, ", latest(), all_versions().len());
@@ -82,7 +82,7 @@ async fn nothing_of_the_daily_pipelines_is_left_at_the_end() {
 async fn the_hourly_pipeline_can_be_applied_again() {
     let database = TestDatabase::at_version(102, 1000, 30).await;
     database.batch("SELECT rollup_task_usage_hourly_window('epoch', now())").await;
-    let file = include_str!("../../migrations/platform/V102__task_usage_hourly_pipeline.sql");
+    let file = include_str!("../../migrations/platform/R__usage_pipeline.sql");
     database.batch(&format!("BEGIN; {file} COMMIT;")).await;
     database.batch("DELETE FROM task_usage WHERE ctid IN (SELECT ctid FROM task_usage LIMIT 100)").await;
     database.batch("SELECT rollup_task_usage_hourly_window('epoch', now() + interval '1 s')").await;
@@ -151,7 +151,7 @@ const FUNCTIONS: [&str; 26] = [
     "enqueue_task_usage_dashboard_dirty_for_issue_delete()",
     "enqueue_task_usage_dashboard_dirty_for_issue_project()",
     "enqueue_task_usage_dashboard_dirty_for_tu()",
-    "task_usage_hourly_of(timestamptz[])",
+    "task_usage_hourly_computed(timestamptz[])",
     "task_usage_hourly_rebuild(timestamptz[])",
     "task_usage_hourly_horizon()",
     "task_usage_daily_of(date)",

@@ -7,7 +7,7 @@ use migrate::CancellationToken;
 use migrate::catalog;
 use migrate::db::Database;
 use migrate::engine::{
-    Error, Event, Forecast, Hook, HookContext, HookError, Migrator, Outcome, PreviewStep, Set, UpOptions,
+    Boundary, Error, Event, Forecast, Hook, HookContext, HookError, Migrator, Outcome, PreviewStep, Set, UpOptions,
 };
 
 use crate::harness::{TestDatabase, latest};
@@ -59,7 +59,7 @@ async fn a_hook_that_fails_stops_the_run_and_the_next_run_tries_again() {
     let database = TestDatabase::empty().await;
     let (broken, _) = migrator(&database, set_with(SqlHook { plan: "", run: "SELECT 1 / 0" }));
     let error = broken.up(&UpOptions::default()).await.unwrap_err();
-    assert!(matches!(&error, Error::Hook { before: 2, .. }), "{error}");
+    assert!(matches!(&error, Error::Hook { boundary: Boundary::Before(2), .. }), "{error}");
     assert_eq!(error.to_string(), "hook sql-hook before version 2 failed: division by zero (SQLSTATE 22012)");
     let b: bool = database.value("SELECT to_regclass('b') IS NOT NULL").await;
     assert!(!b);
@@ -114,7 +114,8 @@ async fn a_preview_names_exactly_the_steps_that_a_run_takes() {
         .iter()
         .map(|step| match step {
             PreviewStep::Adopt { versions, .. } => format!("adopt {}", versions.len()),
-            PreviewStep::Hook { hook, before, .. } => format!("{hook} before {before}"),
+            PreviewStep::Hook { hook, boundary, .. } => format!("{hook} {boundary}"),
+            PreviewStep::Repeat { repeatable, .. } => repeatable.file(),
             PreviewStep::Apply { migration, .. } => format!("V{}", migration.version()),
         })
         .collect();
@@ -125,13 +126,17 @@ async fn a_preview_names_exactly_the_steps_that_a_run_takes() {
         .iter()
         .filter_map(|event| match event {
             Event::Adopted { versions, .. } => Some(format!("adopt {}", versions.len())),
-            Event::HookFinished { hook, before, .. } => Some(format!("{hook} before {before}")),
+            Event::HookFinished { hook, boundary, .. } => Some(format!("{hook} {boundary}")),
+            Event::RepeatableApplied { name, .. } => Some(format!("R__{name}.sql")),
             Event::MigrationApplied { version, .. } => Some(format!("V{version}")),
             _ => None,
         })
         .collect();
     assert_eq!(planned, taken);
-    assert_eq!(planned[..5], ["V101", "V102", "hourly-backfill before 103", "V103", "V104"]);
+    assert_eq!(
+        planned[..6],
+        ["V101", "V102", "R__usage_pipeline.sql", "hourly-backfill before version 103", "V103", "V104"]
+    );
 }
 
 /// Every hook of every set, on a database of every version at and below its boundary: it can be planned, and
@@ -162,7 +167,7 @@ async fn an_unknown_hook_or_target_is_wrong_usage() {
     let up = database.program().args(["up", "--skip-hook", "nonsense"]).run().expect(2);
     assert_eq!(
         up.stderr,
-        "error: there is no hook \"nonsense\": this set has hourly-backfill, invalid-index-cleanup\n"
+        "error: there is no hook \"nonsense\": this set has hourly-backfill, hourly-rebuild, invalid-index-cleanup\n"
     );
     let up = database.program().args(["up", "--target", "9999"]).run().expect(2);
     assert_eq!(up.stderr, format!("error: there is no version 9999: the latest is {}\n", latest()));

@@ -1,6 +1,6 @@
 //! Concurrent index builds: interrupted, in the way, and beside a second runner.
 
-use crate::harness::{Running, TestDatabase};
+use crate::harness::{Running, TestDatabase, with_authority};
 
 const BUILDING: &str = "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database())";
 const VALID: &str = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'idx_task_usage_updated_at'::regclass";
@@ -163,4 +163,57 @@ async fn a_build_that_gives_way_to_a_deadlock_starts_from_scratch() {
     waiting.await.unwrap();
     let invalid: i64 = database.value("SELECT count(*) FROM pg_index WHERE NOT indisvalid").await;
     assert_eq!(invalid, 0);
+}
+
+#[tokio::test]
+async fn a_wait_that_we_may_not_cancel_ends_the_build_by_name_and_nothing_is_left() {
+    for round in 0..6 {
+        let database = TestDatabase::empty().await;
+        let role = format!("{}_owner", database.name);
+        database
+            .batch(&format!(
+                "CREATE ROLE {role} LOGIN PASSWORD 'role'; GRANT CREATE ON DATABASE {} TO {role};
+                 GRANT USAGE, CREATE ON SCHEMA public TO {role}",
+                database.name
+            ))
+            .await;
+        let url = with_authority(&database.url, Some(&format!("{role}:role")), None);
+        let program = || database.program().env("DATABASE_URL", &url);
+        program().args(["up", "--target", "73"]).run().expect(0);
+
+        let writer = database.session().await;
+        writer.batch_execute("BEGIN; LOCK TABLE task_usage IN ROW EXCLUSIVE MODE").await.unwrap();
+        let runner = program().args(["up", "--target", "78"]).start();
+        database.wait_until(BUILDING).await;
+        // A superuser's, whom an ordinary owner may not cancel.
+        let waiter = database.session().await;
+        let pid: i32 = waiter.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        let older = tokio::spawn(async move {
+            waiter.batch_execute("SET application_name TO 'the old migrator'").await?;
+            waiter.batch_execute("SELECT pg_advisory_lock(7244554146635925501)").await
+        });
+        database
+            .wait_until(&format!(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND pid = {pid})"
+            ))
+            .await;
+        writer.batch_execute("COMMIT").await.unwrap();
+
+        let ended = runner.wait().expect(5);
+        let expected = format!("pid {pid} \"the old migrator\"");
+        assert!(ended.stderr.contains(&expected), "round {round}: {}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("SELECT pg_terminate_backend({pid})")), "{}", ended.stderr);
+        assert!(
+            !ended.stderr.contains("--lock-wait") && !ended.stderr.contains("statement_timeout"),
+            "{}",
+            ended.stderr
+        );
+        let left: i64 =
+            database.value("SELECT count(*) FROM pg_class WHERE relname = 'idx_task_usage_updated_at'").await;
+        assert_eq!(left, 0, "round {round}: an index is left behind");
+        database.batch(&format!("SELECT pg_terminate_backend({pid})")).await;
+        let _ = older.await;
+        program().args(["up", "--target", "78"]).run().expect(0);
+        database.batch(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}")).await;
+    }
 }

@@ -7,6 +7,7 @@ mod connection;
 mod exactness;
 mod example;
 mod faults;
+mod forward;
 mod harness;
 mod history;
 mod hooks;

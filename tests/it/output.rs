@@ -15,6 +15,7 @@ async fn a_dry_run_shows_the_steps_and_writes_nothing() {
             "would go from version 84 to 104:
   V101  task_usage_hourly_schema
   V102  task_usage_hourly_pipeline
+  R     usage_pipeline                                 not applied here yet
   hook  hourly-backfill                                would roll up {months} months, about 2,000 rows
   V103  drop_legacy_daily_rollups
   V104  drop_runtime_timezone

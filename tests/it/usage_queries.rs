@@ -2,12 +2,12 @@
 
 use migrate::CancellationToken;
 use migrate::db::{Connection, Connector, Database};
-use migrate::usage::{self, TaskUsage, Tokens};
+use migrate::usage::{self, Cost, IssueUsage, TaskUsage, Tokens};
 use time::{Duration, OffsetDateTime};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use crate::harness::TestDatabase;
+use crate::harness::{TestDatabase, latest};
 
 async fn connect(database: &TestDatabase) -> Connection {
     let database = Database::from_url(&database.url).unwrap();
@@ -34,6 +34,7 @@ async fn an_upsert_replaces_the_counts_and_keeps_the_time_of_creation() {
         provider: "codex".to_owned(),
         model: model.to_owned(),
         tokens: tokens(input),
+        cost_usd_ticks: None,
     };
     usage::upsert(&connection, &usage("b", 5)).await.unwrap();
     usage::upsert(&connection, &usage("a", 1)).await.unwrap();
@@ -88,11 +89,11 @@ async fn an_issue_without_usage_has_zeros() {
     let database = TestDatabase::at_version(104, 0, 0).await;
     database.write_usage(200, 2).await;
     let connection = connect(&database).await;
-    assert_eq!(usage::of_issue(&connection, Uuid::nil()).await.unwrap(), (Tokens::default(), 0));
+    assert_eq!(usage::of_issue(&connection, Uuid::nil()).await.unwrap(), IssueUsage::default());
     let busiest = "SELECT t.issue_id FROM agent_task_queue t JOIN task_usage u ON u.task_id = t.id
                    WHERE t.issue_id IS NOT NULL AND t.runtime_id IS NOT NULL GROUP BY 1 ORDER BY count(*) DESC LIMIT 1";
     let issue = id(&connection, busiest, &[]).await;
-    let (sums, tasks) = usage::of_issue(&connection, issue).await.unwrap();
+    let IssueUsage { tokens, cost, tasks } = usage::of_issue(&connection, issue).await.unwrap();
     let expected = connection
         .query_one(
             "SELECT sum(u.output_tokens)::bigint, count(DISTINCT t.id) FROM task_usage u
@@ -101,5 +102,43 @@ async fn an_issue_without_usage_has_zeros() {
         )
         .await
         .unwrap();
-    assert_eq!((sums.output, tasks), (expected.get(0), expected.get(1)));
+    assert_eq!((tokens.output, tasks), (expected.get(0), expected.get(1)));
+    assert_eq!(cost, Cost { usd_ticks: 0, uncosted: tokens }, "a database without costs has no cost");
+}
+
+#[tokio::test]
+async fn a_cost_is_summed_apart_from_the_tokens_that_have_none() {
+    let database = TestDatabase::at_version(latest(), 0, 0).await;
+    database.write_usage(50, 1).await;
+    database.batch("TRUNCATE task_usage").await;
+    let connection = connect(&database).await;
+    let task = id(
+        &connection,
+        "SELECT id FROM agent_task_queue WHERE issue_id IS NOT NULL AND runtime_id IS NOT NULL LIMIT 1",
+        &[],
+    )
+    .await;
+    let usage = |model: &str, input, cost_usd_ticks| TaskUsage {
+        task_id: task,
+        provider: "codex".to_owned(),
+        model: model.to_owned(),
+        tokens: tokens(input),
+        cost_usd_ticks,
+    };
+    usage::upsert(&connection, &usage("a", 7, Some(2_500_000_000))).await.unwrap();
+    usage::upsert(&connection, &usage("b", 5, None)).await.unwrap();
+    let issue = id(&connection, "SELECT issue_id FROM agent_task_queue WHERE id = $1", &[&task]).await;
+    let found = usage::of_issue(&connection, issue).await.unwrap();
+    assert_eq!(found.tokens, tokens(12));
+    assert_eq!(found.cost, Cost { usd_ticks: 2_500_000_000, uncosted: tokens(5) });
+    assert_eq!(usage::of_task(&connection, task).await.unwrap()[0].usage.cost_usd_ticks, Some(2_500_000_000));
+    // What the provider says no longer is no longer there.
+    usage::upsert(&connection, &usage("a", 8, None)).await.unwrap();
+    let found = usage::of_issue(&connection, issue).await.unwrap();
+    assert_eq!(found.cost, Cost { usd_ticks: 0, uncosted: tokens(13) });
+
+    // Before 213 there is no place for it, which must not be passed over.
+    let before = TestDatabase::at_version(104, 0, 0).await;
+    let error = usage::upsert(&connect(&before).await, &usage("a", 7, Some(1))).await.unwrap_err();
+    assert_eq!(error.sqlstate(), Some("42703"), "{error}");
 }

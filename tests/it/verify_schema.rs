@@ -38,12 +38,12 @@ async fn what_differs_is_named_with_the_version_that_made_it() {
         ("DROP INDEX idx_task_usage_created_at", "index idx_task_usage_created_at on task_usage does not exist (V75__"),
         (
             "ALTER TABLE task_usage DISABLE TRIGGER trg_tu_dirty_hourly",
-            "trigger trg_tu_dirty_hourly on task_usage is disabled (V102__",
+            "trigger trg_tu_dirty_hourly on task_usage is disabled (R__usage_pipeline.sql)",
         ),
         (
             "CREATE OR REPLACE FUNCTION task_usage_hour_bucket(ts timestamptz) RETURNS timestamptz
              LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS 'SELECT ts'",
-            "function task_usage_hour_bucket(timestamp with time zone) is not as it was made (V102__",
+            "function task_usage_hour_bucket(timestamp with time zone) has been replaced (R__usage_pipeline.sql)",
         ),
         (
             "ALTER TABLE task_usage ALTER updated_at DROP DEFAULT",
@@ -55,8 +55,8 @@ async fn what_differs_is_named_with_the_version_that_made_it() {
         ),
         ("CREATE TABLE task_usage_daily ()", "table task_usage_daily is still there (V103__"),
         (
-            "GRANT EXECUTE ON FUNCTION enqueue_task_usage_hourly_dirty_for_agent() TO PUBLIC",
-            "function enqueue_task_usage_hourly_dirty_for_agent() is not as it was made (V102__",
+            "GRANT EXECUTE ON FUNCTION task_usage_hourly_report_agent() TO PUBLIC",
+            "function task_usage_hourly_report_agent() has been replaced (R__usage_pipeline.sql)",
         ),
     ];
     for (damage, expected) in cases {

@@ -10,7 +10,10 @@ use time::{OffsetDateTime, UtcOffset};
 
 use super::super::failure::Failure;
 use super::{human_repair, human_rollup};
-use crate::engine::{Adopted, Event, HookRun, Mode, Preview, PreviewStep, Progress, Status, StatusEntry};
+use crate::db::Holder;
+use crate::engine::{
+    Adopted, Event, HookRun, LeftAlone, Mode, Preview, PreviewStep, Progress, RepeatableStatus, Status, StatusReport,
+};
 use crate::repairs::RepairEvent;
 use crate::usage::{Comparison, Difference, Pass, grouped};
 
@@ -64,18 +67,31 @@ impl Human {
                 let holder = waiting.holder.map(|holder| format!(", held by {holder}")).unwrap_or_default();
                 self.aside(&format!("waiting for {}{holder}", waiting.what));
             }
-            Event::Planned { current, target, adopted, migrations, hooks } => {
+            Event::Planned { current, target, adopted, migrations, repeatables, hooks } => {
                 let adopted =
                     if adopted > 0 { format!("{} to adopt, ", count(adopted, "version")) } else { String::new() };
+                let repeatables = match repeatables {
+                    0 => String::new(),
+                    _ => format!("{repeatables} repeatable, "),
+                };
                 self.aside(&format!(
-                    "from version {current} to {target}: {adopted}{}, {}",
+                    "from version {current} to {target}: {adopted}{}, {repeatables}{}",
                     count(migrations, "migration"),
                     count(hooks, "hook")
                 ));
             }
+            Event::BuildsAlone { note } => aside_in(YELLOW, &note),
+            Event::LeftEmpty => out("nothing was done: the database is empty, and left for others to build"),
+            Event::LeftAlone(left_alone) => aside_in(YELLOW, &said_of_left_alone(&left_alone)),
+            Event::RepeatableStarted { name, why } if self.verbose > 0 => {
+                self.aside(&format!("applying R__{name}.sql: {why}"));
+            }
+            Event::RepeatableApplied { name, why, duration } => {
+                step("R", &name, Some(duration), &why.to_string());
+            }
             Event::Adopted { ledger, versions } => self.adopted(&ledger, &versions),
-            Event::HookStarted { hook, before } if self.verbose > 0 => {
-                self.aside(&format!("running hook {hook} before V{before}"));
+            Event::HookStarted { hook, boundary } if self.verbose > 0 => {
+                self.aside(&format!("running hook {hook} {boundary}"));
             }
             Event::HookProgress { hook, progress, eta, .. } => self.progress(&hook, &progress, eta),
             Event::HookFinished { hook, outcome, duration, .. } => {
@@ -91,10 +107,10 @@ impl Human {
                 self.aside(&format!("applying V{version}__{name}.sql"));
             }
             Event::MigrationRetried { version, name, reason, attempts, holder } => {
-                let holder = holder.map(|holder| format!(", in the way: {holder}")).unwrap_or_default();
-                self.aside(&format!(
-                    "V{version} {name} gave way after try {attempts} ({reason}{holder}); it is tried again"
-                ));
+                self.gave_way(&format!("V{version} {name}"), &reason, attempts, holder);
+            }
+            Event::RepeatableRetried { name, reason, attempts, holder } => {
+                self.gave_way(&format!("R {name}"), &reason, attempts, holder);
             }
             Event::MigrationApplied { version, name, duration } => {
                 step(&format!("V{version}"), &name, Some(duration), "");
@@ -108,7 +124,7 @@ impl Human {
                     }
                 }
             }
-            Event::Finished { version, adopted: 0, migrations: 0, hooks: 0, .. } => {
+            Event::Finished { version, adopted: 0, migrations: 0, repeatables: 0, hooks: 0, .. } => {
                 out(&format!("nothing to do: the database is at version {version}"));
             }
             Event::Finished { version, migrations, hooks, duration, .. } => out(&format!(
@@ -240,6 +256,11 @@ impl Human {
         }
     }
 
+    fn gave_way(&self, what: &str, reason: &str, attempts: u32, holder: Option<Holder>) {
+        let holder = holder.map(|holder| format!(", in the way: {holder}")).unwrap_or_default();
+        self.aside(&format!("{what} gave way after try {attempts} ({reason}{holder}); it is tried again"));
+    }
+
     /// What an older migrator has applied, and has been checked.
     fn adopted(&self, ledger: &str, versions: &[Adopted]) {
         let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return };
@@ -268,6 +289,12 @@ impl Human {
     }
 
     pub fn preview(&self, preview: &Preview) {
+        if let Some(note) = &preview.note {
+            aside_in(YELLOW, note);
+        }
+        for left_alone in &preview.left_alone {
+            aside_in(YELLOW, &said_of_left_alone(left_alone));
+        }
         if preview.steps.is_empty() {
             out(&format!("nothing to do: the database is at version {}", preview.current));
             return;
@@ -291,6 +318,10 @@ impl Human {
                     step("hook", hook, None, &text);
                 }
                 PreviewStep::Adopt { ledger, versions } => self.adopted(ledger, versions),
+                PreviewStep::Repeat { repeatable, why } => {
+                    step("R", repeatable.name(), None, &why.to_string());
+                    self.sql(repeatable.sql());
+                }
                 PreviewStep::Apply { migration, again } => {
                     let note = match (again, migration.mode()) {
                         (Some(reason), _) => format!("again: {reason}"),
@@ -298,16 +329,27 @@ impl Human {
                         (None, Mode::NoTransaction { .. }) => "outside a transaction".to_owned(),
                     };
                     step(&format!("V{}", migration.version()), migration.name(), None, &note);
-                    if self.verbose > 0 {
-                        for line in migration.sql().lines() {
-                            out(&format!("        {DIM}{line}{RESET}"));
-                        }
-                    }
+                    self.sql(migration.sql());
                 }
             }
         }
         out("nothing was written; run migrate up to do it");
     }
+
+    /// The text of a file, for those who want to see it.
+    fn sql(&self, text: &str) {
+        if self.verbose > 0 {
+            for line in text.lines() {
+                out(&format!("        {DIM}{line}{RESET}"));
+            }
+        }
+    }
+}
+
+/// A repeatable file that is not applied.
+pub(super) fn said_of_left_alone(left_alone: &LeftAlone) -> String {
+    let LeftAlone { file, reason } = left_alone;
+    format!("{file} is left as it is: {reason}, which this build does not know; upgrade to a newer build of migrate")
 }
 
 /// One step: what, its name, how long it took, what came of it.
@@ -317,7 +359,8 @@ fn step(kind: &str, name: &str, duration: Option<Duration>, note: &str) {
     out(line.trim_end());
 }
 
-pub(super) fn status(entries: &[StatusEntry]) {
+pub(super) fn status(report: &StatusReport) {
+    let entries = &report.versions;
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(4).max(4);
     let time_head = "applied at (UTC)";
     out(&format!("{BOLD}{:>7}  {:<width$}  {:<9}  {time_head}{RESET}", "version", "name", "state"));
@@ -349,8 +392,25 @@ pub(super) fn status(entries: &[StatusEntry]) {
             out(&format!("         {DIM}hook {hook}: {}{RESET}", last_run(run.as_ref())));
         }
     }
+    for entry in &report.repeatables {
+        let (state, color, note) = match &entry.status {
+            RepeatableStatus::Applied => ("applied", "", String::new()),
+            RepeatableStatus::Pending { why } => ("pending", YELLOW, format!("  {why}")),
+            RepeatableStatus::LeftAlone { reason } => {
+                ("left", YELLOW, format!("  {reason}, which this build does not know"))
+            }
+        };
+        out(&format!("{:>7}  {:<width$}  {color}{state}{RESET}{note}", "R", entry.name));
+        for (hook, run) in &entry.hooks {
+            let owed = if entry.owed.contains(hook) { ", not done to its end" } else { "" };
+            if run.is_some() || !owed.is_empty() {
+                out(&format!("         {DIM}hook {hook}: {}{owed}{RESET}", last_run(run.as_ref())));
+            }
+        }
+    }
     let how_many = |wanted: fn(&Status) -> bool| entries.iter().filter(|entry| wanted(&entry.status)).count();
-    let pending = how_many(|status| matches!(status, Status::Pending { .. }));
+    let pending = how_many(|status| matches!(status, Status::Pending { .. }))
+        + report.repeatables.iter().filter(|entry| entry.is_pending()).count();
     let adoptable = how_many(|status| matches!(status, Status::Adoptable { .. }));
     let drift = entries.iter().filter(|entry| entry.status.is_drift()).count();
     match (pending, adoptable) {

@@ -8,7 +8,7 @@ use super::super::failure::Failure;
 use super::human::{self, BOLD, DIM, RED, RESET, YELLOW, aside, aside_in, count, out, short, utc};
 use crate::db::Database;
 use crate::usage::{
-    Bucket, Comparison, Cron, CronJob, Difference, Kind, Pass, Standing, Sums, Tick, Tokens, Way, grouped,
+    Bucket, Comparison, Cost, Cron, CronJob, Difference, Kind, Pass, Standing, Sums, Tick, Tokens, Way, grouped,
 };
 
 pub(super) fn tick(tick: &Tick) {
@@ -58,6 +58,14 @@ fn said_of(tick: &Tick) -> String {
 
 pub(super) fn standing(standing: &Standing, ways: &[Way]) {
     let line = |label: &str, text: &str| out(&format!("{BOLD}{label:<13}{RESET} {text}"));
+    if let Some(what) = &standing.pipeline.unknown {
+        line("in force", &said_of_unknown(what));
+    } else if let Some(first) = standing.pipeline.foreign.first() {
+        line(
+            "in force",
+            &format!("{RED}another program's rollup, which loses changes{RESET}: {first}; next: migrate up"),
+        );
+    }
     line("watermark", &format!("{}, {} ago", to_the_second(&standing.watermark), ago(standing.lag)));
     let oldest = standing.queued_since.map(|since| format!(", the oldest from {}", utc(since))).unwrap_or_default();
     let queued = usize::try_from(standing.queued).unwrap_or_default();
@@ -126,14 +134,29 @@ pub(super) fn said_of_difference(difference: &Difference) -> String {
     };
     let counters = |sums: &Sums| {
         let Tokens { input, output, cache_read, cache_write } = sums.tokens;
-        [input, output, cache_read, cache_write, sums.tasks, sums.events]
+        let Cost { usd_ticks, uncosted } = sums.cost.unwrap_or_default();
+        let uncosted = [uncosted.input, uncosted.output, uncosted.cache_read, uncosted.cache_write];
+        let counted = [input, output, cache_read, cache_write, sums.tasks, sums.events, usd_ticks];
+        counted.into_iter().chain(uncosted).collect::<Vec<_>>()
     };
-    let names = ["input", "output", "cache read", "cache write", "tasks", "rows"];
+    let names = [
+        "input",
+        "output",
+        "cache read",
+        "cache write",
+        "tasks",
+        "rows",
+        "cost ticks",
+        "uncosted input",
+        "uncosted output",
+        "uncosted cache read",
+        "uncosted cache write",
+    ];
     let off: Vec<String> = names
         .iter()
-        .zip(counters(stored).iter().zip(counters(raw)))
-        .filter(|(_, (stored, raw))| **stored != *raw)
-        .map(|(name, (stored, raw))| format!("{name} {:+}", i128::from(*stored) - i128::from(raw)))
+        .zip(counters(stored).iter().zip(&counters(raw)))
+        .filter(|(_, (stored, raw))| stored != raw)
+        .map(|(name, (stored, raw))| format!("{name} {:+}", i128::from(*stored) - i128::from(*raw)))
         .collect();
     let still = if *pass == Pass::Left { "still " } else { "" };
     let Bucket { workspace_id, runtime_id, agent_id, provider, model, .. } = bucket;
@@ -151,7 +174,12 @@ pub(super) fn said_of_difference(difference: &Difference) -> String {
 
 /// What a comparison found.
 pub(super) fn compared(found: &Comparison) {
-    let Comparison { days, buckets, missing, extra, different, waiting, fixed, lag } = *found;
+    let Comparison { days, buckets, missing, extra, different, waiting, fixed, lag, .. } = *found;
+    if let Some(what) = &found.unknown {
+        out(&format!("{YELLOW}rollup:{RESET} {}", said_of_unknown(what)));
+    } else {
+        wrong_hands(&found.foreign);
+    }
     let compared = format!("{} of {}", counted(buckets, "bucket"), counted(days, "day"));
     if fixed > 0 {
         out(&format!("rebuilt {}", counted(fixed, "bucket")));
@@ -162,7 +190,11 @@ pub(super) fn compared(found: &Comparison) {
             grouped(missing),
             grouped(extra),
             grouped(different),
-            if fixed > 0 { " even now" } else { "; migrate verify rollup --fix rebuilds them" }
+            match fixed {
+                _ if found.is_in_wrong_hands() => "",
+                0 => "; migrate verify rollup --fix rebuilds them",
+                _ => " even now",
+            }
         ));
     } else if waiting == 0 {
         out(&format!("compared {compared}: the hourly rollup equals the raw usage"));
@@ -174,11 +206,36 @@ pub(super) fn compared(found: &Comparison) {
         let waiting = counted(waiting, "bucket");
         if found.is_stalled() {
             let ago = ago(lag);
-            out(&format!("{RED}{waiting} {wait}, and the watermark is {ago} behind{RESET}; see migrate rollup status"));
+            out(&format!(
+                "{RED}{waiting} {wait}, and the watermark is {ago} behind{RESET}; see migrate rollup status, and have it called: \
+                 migrate rollup watch"
+            ));
         } else {
             out(&format!("{waiting} {wait} for the next tick"));
         }
+    } else if found.is_stalled() {
+        out(&format!(
+            "{RED}the watermark is at 1970: nobody has ever called the rollup{RESET}; migrate rollup watch does"
+        ));
     }
+}
+
+/// The rollup in force is another program's.
+pub(super) fn wrong_hands(foreign: &[String]) {
+    let Some(first) = foreign.first() else { return };
+    let more = match foreign.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    out(&format!(
+        "{RED}the rollup in force is not this program's and loses changes{RESET}: {first}{more}; next: migrate up"
+    ));
+}
+
+pub(super) fn said_of_unknown(what: &str) -> String {
+    format!(
+        "{what}, which this build does not know: what is there is not compared with it; upgrade to a newer build of migrate"
+    )
 }
 
 fn counted(number: u64, noun: &str) -> String {

@@ -1,6 +1,6 @@
 //! What `migrate verify history` and `migrate verify schema` say to a person.
 
-use super::human::{DIM, RED, RESET, count, out};
+use super::human::{DIM, RED, RESET, YELLOW, count, out, said_of_left_alone};
 use crate::engine::{Check, Problem, Verified};
 
 pub(super) fn verified(found: &Verified, verbose: bool) {
@@ -14,6 +14,9 @@ pub(super) fn verified(found: &Verified, verbose: bool) {
         if let Some(remedy) = &problem.remedy {
             out(&format!("        next: {remedy}"));
         }
+    }
+    for left_alone in &found.left_alone {
+        out(&format!("{YELLOW}schema:{RESET} {}", said_of_left_alone(left_alone)));
     }
     let problems = count(found.problems.len(), "problem");
     out(&match found.check {

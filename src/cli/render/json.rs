@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use super::super::failure::Failure;
 use super::super::repair::Subject;
 use crate::db::Database;
-use crate::engine::{Event, Forecast, Mode, Outcome, Preview, PreviewStep, StatusEntry, Verified};
+use crate::engine::{Event, Forecast, HookRun, Mode, Outcome, Preview, PreviewStep, StatusReport, Verified};
 use crate::repairs::{Finding, Repaired, Repairer, Repairs, Rollup, Run, Totals, totals_to_json};
-use crate::usage::{Comparison, Difference, Standing, Tick, Way};
+use crate::usage::{Comparison, Difference, Pipeline, Standing, Tick, Way};
 
 pub(super) fn line(value: &impl Serialize) {
     if let Ok(text) = serde_json::to_string(value) {
@@ -21,14 +21,28 @@ pub(super) fn line(value: &impl Serialize) {
 }
 
 pub(super) fn preview(preview: &Preview, with_sql: bool) {
-    let (mut adopted, mut migrations, mut hooks) = (0, 0, 0);
+    let (mut adopted, mut migrations, mut repeatables, mut hooks) = (0, 0, 0, 0);
+    if let Some(note) = &preview.note {
+        line(&Event::BuildsAlone { note: note.clone() });
+    }
+    for left_alone in &preview.left_alone {
+        line(&Event::LeftAlone(left_alone.clone()));
+    }
     for step in &preview.steps {
         match step {
-            PreviewStep::Hook { hook, before, forecast } => {
+            PreviewStep::Repeat { repeatable, why } => {
+                repeatables += 1;
+                line(&Event::WouldRepeat {
+                    name: repeatable.name().to_owned(),
+                    why: why.clone(),
+                    sql: with_sql.then(|| repeatable.sql().to_owned()),
+                });
+            }
+            PreviewStep::Hook { hook, boundary, forecast } => {
                 hooks += usize::from(forecast.is_some());
                 line(&Event::WouldRunHook {
                     hook: hook.clone(),
-                    before: *before,
+                    boundary: boundary.clone(),
                     skipped: forecast.is_none(),
                     forecast: forecast.clone(),
                 });
@@ -49,13 +63,17 @@ pub(super) fn preview(preview: &Preview, with_sql: bool) {
             }
         }
     }
-    line(&Event::Planned { current: preview.current, target: preview.target, adopted, migrations, hooks });
+    let Preview { current, target, .. } = *preview;
+    line(&Event::Planned { current, target, adopted, migrations, repeatables, hooks });
 }
 
-pub(super) fn status(entries: &[StatusEntry]) {
+pub(super) fn status(report: &StatusReport) {
+    let last_runs = |hooks: &[(String, Option<HookRun>)]| -> Vec<Value> {
+        hooks.iter().map(|(name, last_run)| json!({ "hook": name, "last_run": last_run })).collect()
+    };
+    let entries = &report.versions;
     for entry in entries {
-        let hooks: Vec<_> =
-            entry.hooks.iter().map(|(name, last_run)| json!({ "hook": name, "last_run": last_run })).collect();
+        let hooks = last_runs(&entry.hooks);
         let mut object = match serde_json::to_value(&entry.status) {
             Ok(serde_json::Value::Object(object)) => object,
             _ => serde_json::Map::new(),
@@ -66,12 +84,23 @@ pub(super) fn status(entries: &[StatusEntry]) {
         object.insert("hooks".to_owned(), json!(hooks));
         line(&object);
     }
-    let pending = entries.iter().filter(|entry| entry.status.is_pending()).count();
+    for entry in &report.repeatables {
+        if let Ok(Value::Object(mut object)) = serde_json::to_value(entry) {
+            object.insert("hooks".to_owned(), json!(last_runs(&entry.hooks)));
+            named("repeatable", &object);
+        }
+    }
+    let pending = entries.iter().filter(|entry| entry.status.is_pending()).count()
+        + report.repeatables.iter().filter(|entry| entry.is_pending()).count();
     line(&json!({ "event": "status", "versions": entries.len(), "pending": pending }));
 }
 
 pub(super) fn tick(tick: &Tick) {
     named("tick", tick);
+}
+
+pub(super) fn wrong_hands(pipeline: &Pipeline) {
+    named("rollup_in_force", pipeline);
 }
 
 pub(super) fn watching(database: &Database, every: Duration) {

@@ -17,9 +17,9 @@ use std::time::Duration;
 use super::failure::Failure;
 use super::repair::Subject;
 use crate::db::Database;
-use crate::engine::{Event, Forecast, Outcome, Preview, StatusEntry, Verified};
+use crate::engine::{Event, Forecast, Outcome, Preview, StatusReport, Verified};
 use crate::repairs::{Finding, RepairEvent, Repaired, Repairs, Run};
-use crate::usage::{Comparison, Difference, Standing, Tick, Way};
+use crate::usage::{Comparison, Difference, Pipeline, Standing, Tick, Way};
 
 pub(super) use report::Report;
 
@@ -87,10 +87,10 @@ impl Renderer {
     }
 
     /// Every version with its standing.
-    pub fn status(&self, entries: &[StatusEntry]) {
+    pub fn status(&self, report: &StatusReport) {
         match &self.0 {
-            Kind::Human(_) => human::status(entries),
-            Kind::Json { .. } => json::status(entries),
+            Kind::Human(_) => human::status(report),
+            Kind::Json { .. } => json::status(report),
         }
     }
 
@@ -99,6 +99,14 @@ impl Renderer {
         match &self.0 {
             Kind::Human(_) => human_rollup::tick(tick),
             Kind::Json { .. } => json::tick(tick),
+        }
+    }
+
+    /// The rollup in force is another program's.
+    pub fn wrong_hands(&self, pipeline: &Pipeline) {
+        match &self.0 {
+            Kind::Human(_) => human_rollup::wrong_hands(&pipeline.foreign),
+            Kind::Json { .. } => json::wrong_hands(pipeline),
         }
     }
 

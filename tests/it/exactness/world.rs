@@ -6,13 +6,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use migrate::CancellationToken;
 use migrate::db::{Connection, Connector, Database, Error, Waiting};
-use migrate::usage::{self, CompareError, CompareHost, Difference, Scope, SurveyError, TaskUsage, Tokens};
+use migrate::usage::{
+    self, CompareError, CompareHost, Difference, Resume, Scope, SurveyError, TaskUsage, Tokens, WalkError, WalkHost,
+    WalkOptions, WalkScope,
+};
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use crate::harness::{Dice, TestDatabase};
+use crate::harness::{Dice, TestDatabase, release};
 
-const PIPELINE: &str = include_str!("../../../migrations/platform/V102__task_usage_hourly_pipeline.sql");
+const PIPELINE: &str = include_str!("../../../migrations/platform/R__usage_pipeline.sql");
 
 /// The tick's distance from the clock, and the age from which a transaction's writes are reported, cut down alike.
 const SHORTER: [(&str, &str); 2] =
@@ -31,14 +34,19 @@ const RESET: &str = "
     SET session_replication_role TO DEFAULT;
     UPDATE task_usage_hourly_rollup_state SET watermark_at = 'epoch'";
 
-/// Every bucket that differs, in words.
+/// Every bucket that differs, in words. Where there are no columns for cost, their names mean those of "absent".
 const DIFFERENCES: &str = "
     WITH raw AS (
         SELECT date_trunc('hour', u.created_at, 'UTC'), a.workspace_id, t.runtime_id, t.agent_id, i.project_id,
                u.provider, u.model, sum(u.input_tokens)::bigint, sum(u.output_tokens)::bigint,
                sum(u.cache_read_tokens)::bigint, sum(u.cache_write_tokens)::bigint,
-               count(DISTINCT u.task_id), count(*)
-        FROM task_usage u
+               count(DISTINCT u.task_id), count(*), coalesce(sum(u.cost), 0)::bigint,
+               coalesce(sum(u.input_tokens) FILTER (WHERE u.cost IS NULL), 0)::bigint,
+               coalesce(sum(u.output_tokens) FILTER (WHERE u.cost IS NULL), 0)::bigint,
+               coalesce(sum(u.cache_read_tokens) FILTER (WHERE u.cost IS NULL), 0)::bigint,
+               coalesce(sum(u.cache_write_tokens) FILTER (WHERE u.cost IS NULL), 0)::bigint
+        FROM (SELECT NULL::bigint AS cost_usd_ticks) AS absent
+        CROSS JOIN LATERAL (SELECT r.*, cost_usd_ticks AS cost FROM task_usage r) u
         JOIN agent_task_queue t ON t.id = u.task_id
         JOIN agent a ON a.id = t.agent_id
         LEFT JOIN issue i ON i.id = t.issue_id
@@ -46,15 +54,73 @@ const DIFFERENCES: &str = "
         GROUP BY 1, 2, 3, 4, 5, 6, 7
     ),
     hourly AS (
-        SELECT bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model, input_tokens,
-               output_tokens, cache_read_tokens, cache_write_tokens, task_count, event_count
-        FROM task_usage_hourly
+        SELECT h.*
+        FROM (SELECT 0::bigint AS cost_usd_ticks, NULL::bigint AS uncosted_input_tokens,
+                     NULL::bigint AS uncosted_output_tokens, NULL::bigint AS uncosted_cache_read_tokens,
+                     NULL::bigint AS uncosted_cache_write_tokens) AS absent
+        CROSS JOIN LATERAL (
+            SELECT bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model, input_tokens,
+                   output_tokens, cache_read_tokens, cache_write_tokens, task_count, event_count, cost_usd_ticks,
+                   coalesce(uncosted_input_tokens, input_tokens), coalesce(uncosted_output_tokens, output_tokens),
+                   coalesce(uncosted_cache_read_tokens, cache_read_tokens),
+                   coalesce(uncosted_cache_write_tokens, cache_write_tokens)
+            FROM task_usage_hourly
+        ) h
     )
     SELECT string_agg(d.what, E'\\n') FROM (
         SELECT 'missing ' || r::text AS what FROM (TABLE raw EXCEPT TABLE hourly) r
         UNION ALL
         SELECT 'extra ' || r::text FROM (TABLE hourly EXCEPT TABLE raw) r
     ) d";
+
+/// How far the platform's database has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No cost yet, both daily pipelines still there.
+    At102,
+    /// Usage can have a cost.
+    At213,
+    /// Triggers with a guard, runtimes that can be let go of, the later tick.
+    At272,
+}
+
+impl Stage {
+    pub const ALL: [Self; 3] = [Self::At102, Self::At213, Self::At272];
+
+    pub async fn database(self) -> TestDatabase {
+        let database = TestDatabase::at_version(
+            match self {
+                Self::At102 => 102,
+                Self::At213 => 213,
+                Self::At272 => 272,
+            },
+            0,
+            0,
+        )
+        .await;
+        if self == Self::At272 {
+            database.batch(release::LATER[2].1[0]).await;
+        }
+        database
+    }
+
+    /// What the platform's own migrator puts into force at this stage.
+    fn of_the_platform(self) -> String {
+        const OLDER: &str = include_str!("../fixtures/releases/v0.3.8-stuck.sql");
+        let window = match self {
+            Self::At102 => {
+                let (_, rest) = OLDER.split_once("CREATE FUNCTION rollup_task_usage_hourly_window").expect("a window");
+                let (window, _) = rest.split_once("$$;").expect("its end");
+                format!("CREATE OR REPLACE FUNCTION rollup_task_usage_hourly_window{window}$$;")
+            }
+            Self::At213 | Self::At272 => release::LATER[0].1[1].to_owned(),
+        };
+        match self {
+            Self::At272 => [&window, release::LATER[1].1[0], release::LATER[3].1[0]].concat(),
+            _ => window,
+        }
+    }
+}
 
 /// One session, and whether it is in a transaction.
 struct Session {
@@ -69,18 +135,26 @@ pub struct World {
     sessions: Vec<Session>,
     dice: Dice,
     story: String,
+    stage: Stage,
+    /// What puts ours into force.
+    pipeline: String,
+    /// Whether it is.
+    ours: bool,
+    without_effect: bool,
     _database: TestDatabase,
 }
 
 impl World {
     /// With the pipeline changed: each text there is, and what stands there instead.
-    pub async fn new(database: TestDatabase, changes: &[(&str, &str)]) -> Self {
+    pub async fn new(stage: Stage, changes: &[(&str, &str)]) -> Self {
+        let database = stage.database().await;
         let mut pipeline = PIPELINE.to_owned();
         for (there, instead) in SHORTER.iter().chain(changes) {
             assert!(pipeline.contains(there), "the pipeline does not say {there:?}");
             pipeline = pipeline.replace(there, instead);
         }
-        database.batch(&format!("BEGIN; {pipeline} COMMIT;")).await;
+        let pipeline = format!("BEGIN; {pipeline} COMMIT;");
+        database.batch(&pipeline).await;
         // Sessions that stand in each other's way take turns by giving up.
         let url = format!("{}?options=-c%20lock_timeout%3D15ms%20-c%20deadlock_timeout%3D5ms", database.url);
         let connector = Connector::new(Database::from_url(&url).unwrap(), CancellationToken::new());
@@ -89,23 +163,41 @@ impl World {
             let connection = connector.connect("exactness").await.unwrap();
             sessions.push(Session { connection, open: false });
         }
-        Self { connector, sessions, dice: Dice::new(1), story: String::new(), _database: database }
+        let (dice, story) = (Dice::new(1), String::new());
+        Self {
+            connector,
+            sessions,
+            dice,
+            story,
+            stage,
+            pipeline,
+            ours: true,
+            without_effect: false,
+            _database: database,
+        }
     }
 
     /// Plays the sequence of this seed. If it leaves the rollup wrong, what happened.
     pub async fn play(&mut self, seed: u64) -> Result<(), String> {
         self.dice = Dice::new(seed);
         self.story = String::new();
+        self.without_effect = false;
         self.begin_anew().await;
         for _ in 0..8 + self.dice.below(25) {
             self.step().await?;
+            if self.without_effect {
+                return Err(self.fail("a write has had no effect"));
+            }
         }
-        if self.dice.below(3) == 0 {
+        if self.ours && self.dice.below(3) == 0 {
             self.compare_while_it_lasts().await?;
         }
         for session in 0..self.sessions.len() {
             let end = if self.dice.below(4) == 0 { "ROLLBACK" } else { "COMMIT" };
             self.end(session, end).await;
+        }
+        if !self.ours && self.dice.below(2) == 0 {
+            self.come_back().await?;
         }
         self.roll_up_to_the_end().await?;
         let row = self.roller().query_one(DIFFERENCES, &[]).await.unwrap();
@@ -130,6 +222,10 @@ impl World {
 
     async fn begin_anew(&mut self) {
         self.roller().batch(RESET).await.unwrap();
+        if !self.ours {
+            self.roller().batch(&self.pipeline).await.unwrap();
+            self.ours = true;
+        }
         let mut sql = String::new();
         for table in ["workspace", "project", "agent_runtime", "agent", "issue", "agent_task_queue", "task_usage"] {
             let rows = match table {
@@ -154,7 +250,9 @@ impl World {
 
     async fn step(&mut self) -> Result<(), String> {
         let session = usize::try_from(self.dice.below(WRITERS as u64)).unwrap();
-        match self.dice.below(20) {
+        match self.dice.below(22) {
+            20 => self.give_way().await,
+            21 if !self.ours => self.come_back().await?,
             0 | 1 => self.begin(session).await,
             2 | 3 => self.end(session, "COMMIT").await,
             4 => self.end(session, "ROLLBACK").await,
@@ -211,10 +309,25 @@ impl World {
     async fn run(&mut self, session: usize, sql: &str) {
         let outcome = self.sessions[session].connection.batch(sql).await;
         self.tell(session, sql, &said(&outcome));
+        self.note_without_effect(&outcome);
         if outcome.is_err() && self.sessions[session].open {
             self.sessions[session].connection.batch("ROLLBACK").await.unwrap();
             self.sessions[session].open = false;
         }
+    }
+
+    /// A write that the server has accepted, and not carried out.
+    fn note_without_effect(&mut self, outcome: &Result<(), Error>) {
+        if let Err(error) = outcome
+            && error.sqlstate() == Some(NO_EFFECT)
+        {
+            self.without_effect = true;
+        }
+    }
+
+    /// Whether a rollup may fail so. What the platform's own does is its own affair.
+    fn may_fail(&self, error: &Error) -> bool {
+        is_in_the_way(error) || !self.ours && error.is(&SqlState::T_R_DEADLOCK_DETECTED)
     }
 
     async fn typed_upsert(&mut self, session: usize) {
@@ -223,6 +336,7 @@ impl World {
             provider: "codex".to_owned(),
             model: (*self.dice.one_of(&MODELS)).to_owned(),
             tokens: Tokens { input: self.number(), output: self.number(), cache_read: 1, cache_write: 2 },
+            cost_usd_ticks: self.cost(),
         };
         let task = format!("SELECT {}", self.one("agent_task_queue"));
         let connection = &self.sessions[session].connection;
@@ -236,6 +350,40 @@ impl World {
             self.sessions[session].connection.batch("ROLLBACK").await.unwrap();
             self.sessions[session].open = false;
         }
+    }
+
+    /// The platform's own migrator comes by.
+    async fn give_way(&mut self) {
+        if self.sessions[WRITERS].open {
+            self.end(WRITERS, "COMMIT").await;
+        }
+        let outcome = self.roller().batch(&format!("BEGIN; {} COMMIT;", self.stage.of_the_platform())).await;
+        self.tell(WRITERS, "THE PLATFORM COMES BY", &said(&outcome));
+        match outcome {
+            Ok(()) => self.ours = false,
+            Err(_) => self.roller().batch("ROLLBACK").await.unwrap(),
+        }
+    }
+
+    /// `migrate up`: ours is put into force, and everything computed again.
+    async fn come_back(&mut self) -> Result<(), String> {
+        if self.sessions[WRITERS].open {
+            self.end(WRITERS, "COMMIT").await;
+        }
+        let outcome = self.roller().batch(&self.pipeline).await;
+        self.tell(WRITERS, "OURS COMES BACK", &said(&outcome));
+        if let Err(error) = outcome {
+            self.roller().batch("ROLLBACK").await.unwrap();
+            return if is_in_the_way(&error) { Ok(()) } else { Err(self.fail(&error.to_string())) };
+        }
+        let options = WalkOptions { scope: WalkScope::Everything, ..WalkOptions::default() };
+        match usage::walk(self.roller(), options, &Alone).await {
+            Ok(_) => self.ours = true,
+            // It is owed until it has been done: here, the platform's is in force as long.
+            Err(WalkError::Database(error)) if is_in_the_way(&error) => self.give_way().await,
+            Err(error) => return Err(self.fail(&error.to_string())),
+        }
+        Ok(())
     }
 
     /// A tick or a window, left open for a while or cancelled in some cases.
@@ -265,7 +413,7 @@ impl World {
         let outcome = self.roller().batch(&call).await;
         self.tell(WRITERS, &call, &said(&outcome));
         match outcome {
-            Err(error) if is_in_the_way(&error) => {
+            Err(error) if self.may_fail(&error) => {
                 self.end(WRITERS, "ROLLBACK").await;
                 Ok(())
             }
@@ -317,9 +465,10 @@ impl World {
             let (session, said_so) = ended.unwrap();
             for (sql, outcome) in said_so {
                 self.tell(session, &sql, &said(&outcome));
+                self.note_without_effect(&outcome);
                 if let Err(error) = outcome
                     && session == WRITERS
-                    && !is_in_the_way(&error)
+                    && !self.may_fail(&error)
                 {
                     broken = Some(error.to_string());
                 }
@@ -362,8 +511,14 @@ impl World {
             SELECT rollup_task_usage_hourly_window(watermark_at, clock_timestamp() + interval '1 second')
             FROM task_usage_hourly_rollup_state";
         const PASSED: &str = "SELECT watermark_at >= $1::text::timestamptz FROM task_usage_hourly_rollup_state";
+        // The platform's must act on what is reported; what its watermark has passed too early is its own affair.
+        const ITS_OWN: &str =
+            "SELECT rollup_task_usage_hourly_window('epoch', clock_timestamp() + interval '1 second')";
         let by_window = self.dice.below(2) == 0;
         let roller = self.roller();
+        if !self.ours {
+            return roller.batch(ITS_OWN).await.map_err(|error| self.fail(&error.to_string()));
+        }
         if by_window {
             return roller.batch(WINDOW).await.map_err(|error| self.fail(&error.to_string()));
         }
@@ -381,6 +536,24 @@ impl World {
     }
 }
 
+/// A walk that nobody watches, and that begins anew.
+struct Alone;
+
+#[async_trait]
+impl WalkHost for Alone {
+    fn progress(&self, _: u64, _: u64, _: u64) {}
+    fn waiting(&self, _: Waiting) {}
+    async fn load(&self, _: &Connection) -> Result<Option<Resume>, Error> {
+        Ok(None)
+    }
+    async fn save(&self, _: &Connection, _: &Resume) -> Result<(), Error> {
+        Ok(())
+    }
+    async fn clear(&self, _: &Connection) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
 /// Whether a rollup gave up because somebody had a lock that it needs, after a TRUNCATE for example. Nothing else may
 /// keep it from its work, a deadlock least of all.
 fn is_in_the_way(error: &Error) -> bool {
@@ -392,6 +565,9 @@ fn said(outcome: &Result<(), Error>) -> String {
     outcome.as_ref().err().map(|error| format!("\n    failed: {error}")).unwrap_or_default()
 }
 
+/// What a write raises that has had no effect.
+const NO_EFFECT: &str = "MG001";
+
 const MODELS: [&str; 3] = ["small", "large", "huge"];
 const PROVIDERS: [&str; 2] = ["claude", "codex"];
 
@@ -399,6 +575,11 @@ const PROVIDERS: [&str; 2] = ["claude", "codex"];
 impl World {
     fn id(&mut self) -> Uuid {
         Uuid::from_u128((u128::from(self.dice.next()) << 64) | u128::from(self.dice.next()))
+    }
+
+    /// None where there is no column for it.
+    fn cost(&mut self) -> Option<i64> {
+        (self.stage != Stage::At102 && self.dice.below(2) == 0).then(|| self.number())
     }
 
     fn number(&mut self) -> i64 {
@@ -460,10 +641,16 @@ impl World {
                 self.one_or_none("issue")
             ),
             _ => format!(
-                "INSERT INTO task_usage (id, task_id, provider, model, input_tokens, output_tokens, created_at, updated_at)
-                 VALUES ('{id}', {}, '{}', '{}', {}, {}, {}, {})
+                "INSERT INTO task_usage (id, {} task_id, provider, model, input_tokens, output_tokens, created_at, updated_at)
+                 VALUES ('{id}', {} {}, '{}', '{}', {}, {}, {}, {})
                  ON CONFLICT (task_id, provider, model) DO UPDATE SET
                      input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, updated_at = now()",
+                if self.stage == Stage::At102 { "" } else { "cost_usd_ticks," },
+                match (self.stage, self.cost()) {
+                    (Stage::At102, _) => String::new(),
+                    (_, None) => "NULL,".to_owned(),
+                    (_, Some(cost)) => format!("{cost},"),
+                },
                 self.one("agent_task_queue"),
                 self.dice.one_of(&PROVIDERS),
                 self.dice.one_of(&MODELS),
@@ -492,6 +679,7 @@ impl World {
                    ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET enqueued_at = now()"
                 .to_owned(),
             28 if self.dice.below(3) == 0 => "TRUNCATE task_usage".to_owned(),
+            28 if self.stage != Stage::At102 && self.dice.below(2) == 0 => self.teardown(),
             28 if self.dice.below(2) == 0 => {
                 let workspace = self.one("workspace");
                 // Its agents may be at work on the runtimes of another one, which then cannot go.
@@ -510,9 +698,48 @@ impl World {
                     "agent_runtime",
                     "workspace",
                 ]);
-                format!("DELETE FROM {table} WHERE id = {}", self.one(table))
+                let unbind = match (table, self.stage) {
+                    ("agent_runtime", Stage::At272) => {
+                        "UPDATE agent_task_queue SET runtime_id = NULL WHERE runtime_id = v_id;
+                         UPDATE agent SET runtime_id = NULL WHERE runtime_id = v_id;"
+                    }
+                    _ => "",
+                };
+                format!(
+                    "DO $$
+                     DECLARE v_id uuid := {};
+                     BEGIN
+                         {unbind}
+                         DELETE FROM {table} WHERE id = v_id;
+                         IF EXISTS (SELECT FROM {table} WHERE id = v_id) THEN
+                             RAISE EXCEPTION 'a delete from {table} deletes nothing' USING ERRCODE = '{NO_EFFECT}';
+                         END IF;
+                     END
+                     $$",
+                    self.one(table)
+                )
             }
         }
+    }
+
+    /// A workspace goes as the platform's later versions do it.
+    fn teardown(&mut self) -> String {
+        format!(
+            "DO $$
+             DECLARE v_id uuid := {};
+             BEGIN
+                 PERFORM pg_advisory_xact_lock(4246);
+                 PERFORM set_config('multica.workspace_teardown', 'on', true);
+                 DELETE FROM task_usage u USING agent_task_queue t, agent a
+                 WHERE t.id = u.task_id AND a.id = t.agent_id AND a.workspace_id = v_id;
+                 DELETE FROM task_usage_hourly WHERE workspace_id = v_id;
+                 DELETE FROM agent WHERE workspace_id = v_id;
+                 DELETE FROM workspace WHERE id = v_id;
+                 PERFORM set_config('multica.workspace_teardown', 'off', true);
+             END
+             $$",
+            self.one("workspace")
+        )
     }
 
     fn change_of_usage(&mut self) -> String {
@@ -520,12 +747,16 @@ impl World {
             0 => format!("model = '{}'", self.dice.one_of(&MODELS)),
             _ => format!("id = {}", self.one("task_usage")),
         };
-        let mut changes = vec![match self.dice.below(8) {
+        let mut changes = vec![match self.dice.below(9) {
             0..3 => format!("input_tokens = {}", self.number()),
             3 => format!("created_at = {}", self.time()),
             4 => format!("provider = '{}'", self.dice.one_of(&PROVIDERS)),
             5 => format!("model = '{}'", self.dice.one_of(&MODELS)),
             6 => format!("task_id = {}", self.one("agent_task_queue")),
+            7 if self.stage != Stage::At102 => match self.cost() {
+                None => "cost_usd_ticks = NULL".to_owned(),
+                Some(cost) => format!("cost_usd_ticks = {cost}"),
+            },
             _ => "cache_read_tokens = cache_read_tokens + 1".to_owned(),
         }];
         if self.dice.below(2) == 0 {
@@ -538,6 +769,9 @@ impl World {
         let table =
             *self.dice.one_of(&["agent_task_queue", "agent_task_queue", "agent_task_queue", "issue", "issue", "agent"]);
         let change = match (table, self.dice.below(3)) {
+            ("agent", 0) if self.stage == Stage::At272 => {
+                format!("runtime_id = {}", self.one_or_none("agent_runtime"))
+            }
             ("agent", 0) => format!("runtime_id = {}", self.one("agent_runtime")),
             ("agent", _) => format!("workspace_id = {}", self.one("workspace")),
             ("issue", 0) => format!("workspace_id = {}", self.one("workspace")),
@@ -546,6 +780,20 @@ impl World {
             (_, 1) => format!("runtime_id = {}", self.one_or_none("agent_runtime")),
             _ => format!("issue_id = {}", self.one_or_none("issue")),
         };
-        format!("UPDATE {table} SET {change} WHERE id = {}", self.one(table))
+        let column = change.split(' ').next().unwrap_or_default();
+        // A statement that has no effect must not pass for one that had.
+        format!(
+            "DO $$
+             DECLARE v_id uuid := {}; v_new {table}.{column}%TYPE := {};
+             BEGIN
+                 UPDATE {table} SET {column} = v_new WHERE id = v_id;
+                 IF EXISTS (SELECT FROM {table} WHERE id = v_id AND {column} IS DISTINCT FROM v_new) THEN
+                     RAISE EXCEPTION 'an update of {table} has no effect' USING ERRCODE = '{NO_EFFECT}';
+                 END IF;
+             END
+             $$",
+            self.one(table),
+            change.split_once(" = ").map(|(_, value)| value).unwrap_or_default()
+        )
     }
 }

@@ -151,7 +151,7 @@ impl TestDatabase {
 
     /// Applies the hourly pipeline again with one of its intervals shortened, so that a test need not wait for it.
     pub async fn shorten(&self, interval: &str, to: &str) {
-        let file = include_str!("../../../migrations/platform/V102__task_usage_hourly_pipeline.sql");
+        let file = include_str!("../../../migrations/platform/R__usage_pipeline.sql");
         let shortened = file.replace(&format!("interval '{interval}'"), &format!("interval '{to}'"));
         assert_ne!(file, shortened);
         self.batch(&format!("BEGIN; {shortened} COMMIT;")).await;

@@ -32,6 +32,34 @@ pub async fn build(database: &TestDatabase, name: &str, lived: bool) {
     }
 }
 
+/// The platform's later versions, as far as they concern usage: what the older ledger calls them, and what they do.
+pub const LATER: [(&str, &[&str]); 4] = [
+    (
+        "213_task_usage_authoritative_cost",
+        &[include_str!("../fixtures/platform/213-columns.sql"), include_str!("../fixtures/platform/213-window.sql")],
+    ),
+    ("243_workspace_teardown_dirty_trigger_guard", &[include_str!("../fixtures/platform/243.sql")]),
+    ("251_agent_runtime_unbind", &[include_str!("../fixtures/platform/251.sql")]),
+    ("272_rollup_task_usage_hourly_xact_lock", &[include_str!("../fixtures/platform/272.sql")]),
+];
+
+/// The platform's own migrator applies those of its later versions that its ledger does not record, up to `last`.
+pub async fn go_on(database: &TestDatabase, last: &str) {
+    for (entry, scripts) in LATER.iter().filter(|(entry, _)| *entry < last) {
+        let recorded = format!("SELECT EXISTS (SELECT FROM public.schema_migrations WHERE version = '{entry}')");
+        if !database.value::<bool>(&recorded).await {
+            database.batch(&scripts.concat()).await;
+            database.batch(&format!("INSERT INTO public.schema_migrations (version) VALUES ('{entry}')")).await;
+        }
+    }
+}
+
+/// Writes of every kind, a workspace that is torn down included; each must have its effect.
+pub async fn write_on(database: &TestDatabase) {
+    database.batch(include_str!("../fixtures/platform/life.sql")).await;
+    database.batch(include_str!("../fixtures/platform/teardown.sql")).await;
+}
+
 /// The application goes on writing.
 pub async fn live_on(database: &TestDatabase) {
     database.batch(LIFE).await;

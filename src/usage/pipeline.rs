@@ -1,0 +1,78 @@
+//! Whose hourly rollup is in force.
+//!
+//! The platform's own migrator brings functions and triggers of the same names. So before buckets are computed or judged,
+//! one has to ask whose window will do it, and whether it knows more than this program does.
+
+use serde::Serialize;
+
+use crate::db::{Connection, Error};
+
+/// A query for what the tables of the rollup have that this program does not know: one row of text, or none. What is there
+/// then must not be replaced, and no bucket computed without it.
+pub const UNKNOWN: &str = include_str!("unknown.sql");
+
+/// The rollup in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pipeline {
+    /// What of it is another program's, or is missing; nothing where all of it is ours.
+    pub foreign: Vec<String>,
+    /// What there is that this program does not know.
+    pub unknown: Option<String>,
+    /// Usage and buckets have columns for cost.
+    #[serde(skip)]
+    pub has_cost: bool,
+}
+
+impl Pipeline {
+    /// Looks at it; none if there is no rollup, or only its tables.
+    ///
+    /// # Errors
+    ///
+    /// What the server says.
+    pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
+        const THERE: &str = "
+            SELECT to_regclass('task_usage') IS NOT NULL
+                   AND to_regclass('task_usage_hourly') IS NOT NULL
+                   AND to_regclass('task_usage_hourly_dirty') IS NOT NULL
+                   AND to_regclass('task_usage_hourly_rollup_state') IS NOT NULL
+                   AND to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL AS there";
+        if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
+            return Ok(None);
+        }
+        let rows = connection.query(include_str!("pipeline.sql"), &[]).await?;
+        let foreign = rows.iter().map(|row| row.get("what")).collect();
+        let unknown = connection.query_opt(UNKNOWN, &[]).await?.map(|row| row.get(0));
+        Ok(Some(Self { foreign, unknown, has_cost: has_cost(connection).await? }))
+    }
+
+    /// Whether it is the rollup of this program, fitted to all that there is. Then no change of usage is lost, and its
+    /// functions may be called.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.foreign.is_empty() && self.unknown.is_none()
+    }
+
+    /// Whether `migrate up` would put ours in its place.
+    #[must_use]
+    pub fn is_to_be_replaced(&self) -> bool {
+        !self.foreign.is_empty() && self.unknown.is_none()
+    }
+}
+
+/// Whether usage and buckets have columns for cost, which version 213 brings.
+pub(super) async fn has_cost(connection: &Connection) -> Result<bool, Error> {
+    const COLUMNS: &str = "
+        SELECT count(*) = 6 AS costed
+        FROM pg_catalog.pg_attribute a
+        WHERE NOT a.attisdropped
+          AND (a.attrelid = to_regclass('task_usage') AND a.attname = 'cost_usd_ticks'
+               OR a.attrelid = to_regclass('task_usage_hourly')
+                  AND a.attname IN ('cost_usd_ticks', 'uncosted_input_tokens', 'uncosted_output_tokens',
+                                    'uncosted_cache_read_tokens', 'uncosted_cache_write_tokens'))";
+    Ok(connection.query_one(COLUMNS, &[]).await?.get("costed"))
+}
+
+/// A statement as it reads where there are columns for cost: with the lines behind `--cost`; and as it reads elsewhere.
+pub(super) fn fitted(sql: &str, has_cost: bool) -> String {
+    if has_cost { sql.replace("--cost", "") } else { sql.to_owned() }
+}

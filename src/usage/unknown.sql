@@ -1,0 +1,35 @@
+-- What the tables and functions of the hourly rollup have that this program does not know: one row, or none. A column of
+-- task_usage counts if it can be added up; what else an application keeps there is its own.
+WITH known (table_name, columns) AS (
+    VALUES
+        ('task_usage', ARRAY[
+            'input_tokens', 'output_tokens', 'cache_read_tokens', 'cache_write_tokens', 'cost_usd_ticks']),
+        ('task_usage_hourly', ARRAY[
+            'bucket_hour', 'workspace_id', 'runtime_id', 'agent_id', 'project_id', 'provider', 'model',
+            'input_tokens', 'output_tokens', 'cache_read_tokens', 'cache_write_tokens', 'task_count', 'event_count',
+            'updated_at', 'cost_usd_ticks', 'uncosted_input_tokens', 'uncosted_output_tokens',
+            'uncosted_cache_read_tokens', 'uncosted_cache_write_tokens']),
+        ('task_usage_hourly_dirty', ARRAY[
+            'bucket_hour', 'workspace_id', 'runtime_id', 'agent_id', 'project_id', 'provider', 'model', 'enqueued_at']),
+        ('task_usage_hourly_rollup_state', ARRAY[
+            'id', 'watermark_at', 'last_run_started_at', 'last_run_finished_at', 'last_run_rows', 'last_error'])
+),
+unknown AS (
+    SELECT format('table %s has column %s', k.table_name, a.attname) AS what
+    FROM known k
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = to_regclass(k.table_name) AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    WHERE a.attname <> ALL (k.columns)
+      AND (k.table_name <> 'task_usage' OR t.typcategory = 'N')
+    UNION ALL
+    SELECT format('there is a function %s', p.oid::regprocedure)
+    FROM pg_catalog.pg_proc p
+    WHERE p.pronamespace = (SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE c.oid = to_regclass('task_usage_hourly'))
+      AND p.proname IN ('rollup_task_usage_hourly', 'rollup_task_usage_hourly_window')
+      AND p.oid <> ALL (ARRAY[
+          coalesce(to_regprocedure('rollup_task_usage_hourly()')::oid, 0),
+          coalesce(to_regprocedure('rollup_task_usage_hourly_window(timestamptz, timestamptz)')::oid, 0)])
+)
+SELECT string_agg(u.what, ', ' ORDER BY u.what)
+FROM unknown u
+HAVING count(*) > 0
