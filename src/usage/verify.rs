@@ -193,21 +193,24 @@ impl Look<'_> {
             SET LOCAL enable_seqscan TO off;
             SET LOCAL jit TO off";
         const STATE: &str = "
-            SELECT watermark_at::text, extract(epoch FROM now() - watermark_at)::float8
+            SELECT
+                watermark_at::text AS watermark,
+                extract(epoch FROM now() - watermark_at)::float8 AS lag,
+                pg_current_snapshot()::text AS snapshot
             FROM task_usage_hourly_rollup_state
             WHERE id = 1";
         const CURSOR: &str = concat!("DECLARE difference NO SCROLL CURSOR FOR ", include_str!("verify.sql"));
         let transaction = self.session.begin().await?;
         transaction.batch(SNAPSHOT).await?;
         let Some(state) = transaction.query_opt(STATE, &[]).await? else { return Err(CompareError::NoState) };
-        let watermark: String = state.get(0);
-        let counts = Comparison { lag: state.get(1), ..Comparison::default() };
+        let watermark: String = state.get("watermark");
+        let counts = Comparison { lag: state.get("lag"), ..Comparison::default() };
         let mut seen = Seen { counts, hours: BTreeSet::new(), wrong: Vec::new() };
 
         let (from, to) = self.span;
         let cursor = pipeline::fitted(CURSOR, self.has_cost);
         transaction.execute(&cursor, &[&from, &to, &self.workspace, &watermark]).await?;
-        let mut looked = false;
+        let mut snapshot = Some(state.get("snapshot"));
         loop {
             let rows = transaction.query(&format!("FETCH {BATCH} FROM difference"), &[]).await?;
             for row in &rows {
@@ -216,9 +219,8 @@ impl Look<'_> {
                     continue;
                 };
                 if !difference.waiting {
-                    if !looked {
-                        waiting.bring_up_to_date(&transaction).await?;
-                        looked = true;
+                    if let Some(snapshot) = snapshot.take() {
+                        waiting.bring_up_to_date(&transaction, snapshot).await?;
                     }
                     let hour = start_of_hour(difference.bucket.bucket_hour);
                     difference.waiting = waiting.contains(hour);
@@ -242,22 +244,29 @@ impl Look<'_> {
 }
 
 /// The hours whose rebuild waits in the queues. To find them takes looking up every report, so it is done anew only when
-/// the queues have changed: what is drained, and what arrives, shows in their size and in their oldest and newest entry.
+/// the queues have changed. Where no transaction has ended since, they have not; else their size and their oldest and
+/// newest entry tell.
 #[derive(Default)]
 struct WaitingHours {
+    snapshot: Option<String>,
     queues: Option<String>,
     all: bool,
     hours: HashSet<OffsetDateTime>,
 }
 
 impl WaitingHours {
-    async fn bring_up_to_date(&mut self, connection: &Connection) -> Result<(), db::Error> {
+    /// Makes it what can be seen in the open transaction, which has this snapshot.
+    async fn bring_up_to_date(&mut self, connection: &Connection, snapshot: String) -> Result<(), db::Error> {
         const OWN_QUEUE: &str = "SELECT to_regclass('task_usage_hourly_invalidation') IS NOT NULL AS there";
         const QUEUE: &str = "SELECT ROW(count(*), min(enqueued_at), max(enqueued_at))::text FROM";
+        if self.snapshot.as_ref() == Some(&snapshot) {
+            return Ok(());
+        }
         let own: bool = connection.query_one(OWN_QUEUE, &[]).await?.get("there");
         let own_queue = if own { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
         let sql = format!("SELECT concat(({QUEUE} task_usage_hourly_dirty), ({QUEUE} {own_queue})) AS queues");
         let queues: String = connection.query_one(&sql, &[]).await?.get("queues");
+        self.snapshot = Some(snapshot);
         if self.queues.as_ref() == Some(&queues) {
             return Ok(());
         }
@@ -265,7 +274,8 @@ impl WaitingHours {
         if own {
             sql = format!("{} UNION {sql}", include_str!("verify_waiting.sql"));
         }
-        *self = Self { queues: Some(queues), all: false, hours: HashSet::new() };
+        self.queues = Some(queues);
+        (self.all, self.hours) = (false, HashSet::new());
         for row in connection.query(&sql, &[]).await? {
             match row.get("bucket_hour") {
                 Timestamp::NegInfinity => self.all = true,

@@ -1,6 +1,6 @@
 //! `migrate verify rollup`: what it finds, what it leaves alone, and what it repairs.
 
-use crate::harness::TestDatabase;
+use crate::harness::{TestDatabase, latest};
 
 /// Usage of a few days, rolled up to this moment, with a watermark that says so.
 async fn rolled_up() -> TestDatabase {
@@ -250,4 +250,49 @@ async fn thousands_of_differences_are_found_and_rebuilt_in_batches() {
     let fixed = database.program().args(["verify", "rollup", "--fix"]).run().expect(0);
     assert!(fixed.stdout.contains("equals the raw usage"), "{}", fixed.stdout);
     database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_cost_is_compared_and_rebuilt_like_tokens() {
+    let database = TestDatabase::at_version(latest(), 0, 0).await;
+    database.write_usage(600, 3).await;
+    database.batch("UPDATE task_usage SET cost_usd_ticks = 2500000000 WHERE md5(id::text) < '8'").await;
+    database.batch("SELECT rollup_task_usage_hourly_window('epoch', now() + interval '1 second')").await;
+    database.batch("UPDATE task_usage_hourly_rollup_state SET watermark_at = now()").await;
+    database.assert_parity().await;
+    let sum = "SELECT sum(cost_usd_ticks)::text FROM task_usage_hourly";
+    let ticks: String = database.value(sum).await;
+    // A bucket that nobody has computed since there is a column for it says nothing of uncosted tokens, which is right
+    // where no row carries a cost; elsewhere it is not.
+    database.batch("UPDATE task_usage_hourly SET uncosted_output_tokens = NULL").await;
+    let wrong = database.program().args(["verify", "rollup"]).run().expect(4);
+    assert!(wrong.stdout.contains(": uncosted output +"), "{}", wrong.stdout);
+    let costed: i64 = database.value("SELECT count(*) FROM task_usage_hourly WHERE cost_usd_ticks > 0").await;
+    assert!(wrong.stdout.contains(&format!("0 missing, 0 extra, {costed} different")), "{}", wrong.stdout);
+    let rebuilt = database.program().args(["repair", "hourly-rollup", "--execute"]).run().expect(0);
+    assert!(rebuilt.stdout.contains(&format!("{costed} buckets were not right")), "{}", rebuilt.stdout);
+    database.program().args(["verify", "rollup"]).run().expect(0);
+
+    database.batch("UPDATE task_usage_hourly SET cost_usd_ticks = 0").await;
+    let json = database.program().args(["verify", "rollup", "--format", "json"]).run().expect(4);
+    let bucket = &json.events("bucket")[0];
+    assert_eq!(
+        (bucket["stored"]["cost"]["usd_ticks"].as_i64(), bucket["raw"]["cost"]["usd_ticks"].as_i64().map(|t| t > 0)),
+        (Some(0), Some(true))
+    );
+    database.program().args(["verify", "rollup", "--fix"]).run().expect(0);
+    assert_eq!(database.value::<String>(sum).await, ticks);
+    database.assert_parity().await;
+}
+
+#[tokio::test]
+async fn a_watermark_of_the_first_day_beside_usage_is_a_fault() {
+    let database = rolled_up().await;
+    database.batch("UPDATE task_usage_hourly_rollup_state SET watermark_at = 'epoch'").await;
+    let verified = database.program().args(["verify", "rollup"]).run().expect(4);
+    assert!(verified.stdout.contains("migrate rollup watch"), "{}", verified.stdout);
+    // The first tick begins where usage does.
+    let tick = database.program().args(["rollup", "tick", "--format", "json"]).run().expect(0);
+    let first: String = database.value("SELECT min(coalesce(updated_at, created_at))::text FROM task_usage").await;
+    assert!(tick.events("tick")[0]["watermark"].as_str().unwrap() > first.as_str(), "{}", tick.stdout);
 }

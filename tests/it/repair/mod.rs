@@ -9,14 +9,20 @@ mod replica;
 mod rows;
 mod undo;
 
-use crate::harness::{Finished, Program, TestDatabase};
+use crate::harness::{Finished, Program, TestDatabase, latest};
 
 /// When ingestion was fixed, in these tests: later than all usage that is there, unless a test says otherwise.
 const CUTOFF: &str = "2026-02-01T12:00:00Z";
 
-/// A year of usage of which about half is overcounted, rolled up, at the present version.
+/// A year of usage of which about half is overcounted, and a third carries a cost, rolled up, at the present version.
 async fn overcounted(rows: u32) -> TestDatabase {
-    let database = TestDatabase::at_version(104, rows, 200).await;
+    let database = TestDatabase::at_version(latest(), rows, 200).await;
+    database
+        .batch(
+            "UPDATE task_usage SET cost_usd_ticks = 1000 + input_tokens WHERE md5(id::text) < '5';
+             SELECT rollup_task_usage_hourly_window(now() - interval '1 second', now() + interval '1 second')",
+        )
+        .await;
     database
         .batch("CREATE TABLE original AS SELECT id, input_tokens, cache_read_tokens, updated_at FROM task_usage")
         .await;
@@ -86,8 +92,11 @@ impl TestDatabase {
         self.value(
             "SELECT md5(string_agg(h::text, ',' ORDER BY h::text))
              FROM (SELECT bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model, input_tokens,
-                          output_tokens, cache_read_tokens, cache_write_tokens, task_count, event_count
-                   FROM task_usage_hourly) h",
+                          output_tokens, cache_read_tokens, cache_write_tokens, task_count, event_count,
+                          to_jsonb(b) ->> 'cost_usd_ticks',
+                          coalesce(to_jsonb(b) ->> 'uncosted_input_tokens', input_tokens::text),
+                          coalesce(to_jsonb(b) ->> 'uncosted_output_tokens', output_tokens::text)
+                   FROM task_usage_hourly b) h",
         )
         .await
     }
