@@ -5,12 +5,9 @@
 
 use async_trait::async_trait;
 
-use super::hourly_backfill::{Host, explain, outcome};
+use super::walk::{Host, REBUILD, explain, outcome};
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome};
 use crate::usage::{self, Pipeline, WalkOptions, WalkScope};
-
-/// The name of the hook.
-pub(super) const NAME: &str = "hourly-rebuild";
 
 /// The hook `hourly-rebuild`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +22,7 @@ impl HourlyRebuild {
 #[async_trait]
 impl Hook for HourlyRebuild {
     fn name(&self) -> &'static str {
-        NAME
+        REBUILD
     }
 
     async fn plan(&self, cx: &HookContext) -> Result<Forecast, HookError> {
@@ -33,7 +30,7 @@ impl Hook for HourlyRebuild {
         let in_force = Pipeline::read(&connection).await?;
         let forecast = match in_force {
             None => Forecast::nothing("there is no hourly rollup yet"),
-            Some(pipeline) if !pipeline.is_to_be_replaced() && !cx.is_owed(NAME) => {
+            Some(pipeline) if !pipeline.is_to_be_replaced() && !cx.is_owed(REBUILD) => {
                 Forecast::nothing("the rollup in force loses nothing")
             }
             Some(_) => {

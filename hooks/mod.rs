@@ -2,6 +2,7 @@
 
 mod hourly_backfill;
 mod hourly_rebuild;
+mod walk;
 
 pub use hourly_backfill::HourlyBackfill;
 pub use hourly_rebuild::HourlyRebuild;

@@ -50,7 +50,7 @@ pub async fn cell(server: &str, rows: u64) -> Outcome<Cell> {
     let connection = connect(&url).await?;
     load_usage(&connection, rows, PER_BUCKET, 0.25).await?;
     connection.close().await;
-    migrate(&url, "104")?;
+    migrate(&url, "272")?;
     let connection = connect(&url).await?;
     // The floor gets its best plan. Ours does not ask for statistics, and its journal has none.
     for table in ["task_usage", "agent_task_queue", "task_usage_hourly"] {

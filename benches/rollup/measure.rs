@@ -118,7 +118,7 @@ pub async fn cell(server: &str, shape: Shape, rows: u64) -> Outcome<(Cell, Optio
     assert_exact(&url).await?;
     let guard = guard(&connection).await?;
     let idle_hook = idle_hook(&connection).await?;
-    migrate(&url, "104")?;
+    migrate(&url, "272")?;
     let tick = tick(&connection).await?;
     let writes = if rows == WRITES_AT {
         Some(Writes {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::adopt::{self, Adopted};
-use super::{HistoryError, Outcome, Set, Version, Why, repeatable};
+use super::{HistoryError, Outcome, Set, Version, repeatable};
 use crate::db::{Connection, Error, ident};
 
 /// A version recorded as applied.
@@ -77,155 +77,13 @@ impl HookState {
     }
 }
 
-/// The standing of one version.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum Status {
-    /// Applied as this program has it.
-    Applied {
-        /// When, by the database's clock.
-        #[serde(with = "time::serde::rfc3339")]
-        at: OffsetDateTime,
-    },
-    /// Applied by an older migrator, and taken over by this one.
-    Adopted {
-        /// When, by what the older ledger says.
-        #[serde(with = "time::serde::rfc3339")]
-        at: OffsetDateTime,
-    },
-    /// Applied by an older migrator; the next run checks it and takes it over.
-    Adoptable {
-        /// When, by what the older ledger says.
-        #[serde(with = "time::serde::rfc3339")]
-        at: OffsetDateTime,
-    },
-    /// Not applied yet.
-    Pending {
-        /// Why it is applied although an older migrator has applied it before.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        again: Option<&'static str>,
-    },
-    /// Never applied, and the database is past it already.
-    OutOfOrder,
-    /// Applied with another name or text than this program has.
-    Divergent {
-        /// When, by the database's clock.
-        #[serde(with = "time::serde::rfc3339")]
-        at: OffsetDateTime,
-        /// The name it was applied under.
-        recorded_name: String,
-    },
-    /// Applied, and unknown to this program.
-    Unknown {
-        /// When, by the database's clock.
-        #[serde(with = "time::serde::rfc3339")]
-        at: OffsetDateTime,
-    },
-}
-
-impl Status {
-    /// Whether the next run has something to do about it.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
-        matches!(self, Self::Pending { .. } | Self::Adoptable { .. })
-    }
-
-    /// Whether history and files contradict each other here, so that a run would be refused.
-    #[must_use]
-    pub fn is_drift(&self) -> bool {
-        matches!(self, Self::OutOfOrder | Self::Divergent { .. } | Self::Unknown { .. })
-    }
-}
-
-/// One line of a status report.
-#[derive(Clone, Debug, Serialize)]
-pub struct StatusEntry {
-    /// The version.
-    pub version: Version,
-    /// Its name.
-    pub name: String,
-    /// Its standing.
-    #[serde(flatten)]
-    pub status: Status,
-    /// The hooks before it, each with its last run.
-    pub hooks: Vec<(String, Option<HookRun>)>,
-}
-
-/// The standing of a repeatable file.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum RepeatableStatus {
-    /// What it makes is there as it was made.
-    Applied,
-    /// The next run applies it.
-    Pending {
-        /// Why.
-        #[serde(flatten)]
-        why: Why,
-    },
-    /// It is not applied: what is there belongs to something newer than this program.
-    LeftAlone {
-        /// What this program does not know.
-        reason: String,
-    },
-}
-
-/// One repeatable file in a status report.
-#[derive(Clone, Debug, Serialize)]
-pub struct RepeatableEntry {
-    /// Its name.
-    pub name: String,
-    /// The version from which on it is applied.
-    pub since: Version,
-    /// Its standing.
-    #[serde(flatten)]
-    pub status: RepeatableStatus,
-    /// Hooks behind it whose work has not been done to its end.
-    pub owed: Vec<String>,
-    /// All hooks behind it, each with its last run.
-    pub hooks: Vec<(String, Option<HookRun>)>,
-}
-
-impl RepeatableEntry {
-    /// Whether the next run has something to do about it.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
-        !matches!(self.status, RepeatableStatus::LeftAlone { .. })
-            && (matches!(self.status, RepeatableStatus::Pending { .. }) || !self.owed.is_empty())
-    }
-}
-
-/// How a database stands.
-#[derive(Clone, Debug)]
-pub struct StatusReport {
-    /// Every version, ascending.
-    pub versions: Vec<StatusEntry>,
-    /// Every repeatable file.
-    pub repeatables: Vec<RepeatableEntry>,
-}
-
-impl StatusReport {
-    /// Whether the next run has something to do.
-    #[must_use]
-    pub fn is_pending(&self) -> bool {
-        self.versions.iter().any(|entry| entry.status.is_pending())
-            || self.repeatables.iter().any(RepeatableEntry::is_pending)
-    }
-
-    /// Whether history and files contradict each other, so that a run would be refused.
-    #[must_use]
-    pub fn is_drift(&self) -> bool {
-        self.versions.iter().any(|entry| entry.status.is_drift())
-    }
-}
-
 /// The history of one set in one database, as read.
 pub(super) struct History {
     pub applied: Vec<Applied>,
     pub ledger: adopt::Found,
     /// How the set's repeatable files stand, in their order.
     pub repeatables: Vec<repeatable::Standing>,
-    hook_runs: BTreeMap<(Version, String), HookRun>,
+    pub hook_runs: BTreeMap<(Version, String), HookRun>,
 }
 
 /// The table that holds the history of a set.
@@ -347,7 +205,7 @@ impl History {
         self.ledger.ledger().map_or(&[], |recorded| &recorded.adopt)
     }
 
-    fn adopts(&self, version: Version) -> Option<&Adopted> {
+    pub fn adopts(&self, version: Version) -> Option<&Adopted> {
         self.adoptable().iter().find(|adopted| adopted.version == version)
     }
 
@@ -396,64 +254,6 @@ impl History {
             current,
         }));
         problems
-    }
-
-    /// Every version of set and history, and every repeatable file.
-    pub fn status(&self, set: &Set) -> StatusReport {
-        let repeatables = set.repeatables().iter().zip(&self.repeatables).map(|(repeatable, standing)| {
-            let hooks = repeatable.hooks().iter().map(|hook| {
-                let name = hook.name().to_owned();
-                let run = self.hook_runs.get(&(repeatable.since(), name.clone())).cloned();
-                (name, run)
-            });
-            RepeatableEntry {
-                name: repeatable.name().to_owned(),
-                since: repeatable.since(),
-                status: match (&standing.left_alone, &standing.due) {
-                    (Some(reason), _) => RepeatableStatus::LeftAlone { reason: reason.clone() },
-                    (None, Some(why)) => RepeatableStatus::Pending { why: why.clone() },
-                    (None, None) => RepeatableStatus::Applied,
-                },
-                owed: standing.owed.clone(),
-                hooks: hooks.collect(),
-            }
-        });
-        StatusReport { versions: self.versions_with_status(set), repeatables: repeatables.collect() }
-    }
-
-    fn versions_with_status(&self, set: &Set) -> Vec<StatusEntry> {
-        let known = set.migrations().iter().map(|migration| {
-            let again = self.ledger.ledger().and_then(|recorded| recorded.applied_again(migration.version()));
-            let status = match (self.row(migration.version()), self.adopts(migration.version())) {
-                (None, Some(adopted)) => Status::Adoptable { at: adopted.at },
-                (None, None) if migration.version() < self.current() => Status::OutOfOrder,
-                (None, None) => Status::Pending { again },
-                (Some(row), _) if row.name == migration.name() && row.checksum == Some(migration.checksum()) => {
-                    if row.adopted { Status::Adopted { at: row.at } } else { Status::Applied { at: row.at } }
-                }
-                (Some(row), _) => Status::Divergent { at: row.at, recorded_name: row.name.clone() },
-            };
-            let hooks = set.hooks_before(migration.version()).iter().map(|hook| {
-                let name = hook.name().to_owned();
-                let run = self.hook_runs.get(&(migration.version(), name.clone())).cloned();
-                (name, run)
-            });
-            StatusEntry {
-                version: migration.version(),
-                name: migration.name().to_owned(),
-                status,
-                hooks: hooks.collect(),
-            }
-        });
-        let unknown = self.applied.iter().filter(|row| set.migration(row.version).is_none()).map(|row| StatusEntry {
-            version: row.version,
-            name: row.name.clone(),
-            status: Status::Unknown { at: row.at },
-            hooks: Vec::new(),
-        });
-        let mut entries: Vec<_> = known.chain(unknown).collect();
-        entries.sort_by_key(|entry| entry.version);
-        entries
     }
 }
 

@@ -16,26 +16,30 @@ mod migration;
 mod objects;
 mod owner;
 mod plan;
+mod preview;
 mod repeatable;
 mod run;
 mod session;
 mod set;
 mod sql;
+mod status;
 mod verify;
 mod watch;
 
 pub use adopt::Adopted;
 pub use error::{AdoptionError, Error, HistoryError, Lacks, Obstacle, Problem};
 pub use event::{Event, Observer};
-pub use history::{Applied, HookRun, HookState, RepeatableEntry, RepeatableStatus, Status, StatusEntry, StatusReport};
+pub use history::{Applied, HookRun, HookState};
 pub use hook::{Boundary, Forecast, Hook, HookContext, HookError, Outcome, Progress};
 pub use ledger::{Ledger, Object};
 pub use migration::{Migration, Mode};
 pub use objects::{Description, Objects, objects};
 pub use plan::{LeftAlone, Plan, Step};
+pub use preview::{Preview, PreviewStep};
 pub use repeatable::{Change, Repeatable, Why};
-pub use run::{Migrator, Preview, PreviewStep, Summary, UpOptions};
+pub use run::{Migrator, Summary, UpOptions};
 pub use set::{Set, SetBuilder, SetError};
+pub use status::{RepeatableEntry, RepeatableStatus, Status, StatusEntry, StatusReport};
 pub use verify::{Check, Verified};
 
 /// A migration's version: the number in `V<n>__<name>.sql`.

@@ -5,15 +5,12 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::adopt::{self, Adopted};
+use super::adopt;
 use super::event::{Event, Observer, SharedObserver};
-use super::history::{self, HookState, StatusReport};
-use super::hook::{Forecast, Hook, HookContext, HookError, Outcome, Place};
+use super::history::{self, HookState};
+use super::hook::{Hook, HookContext, HookError, Outcome, Place};
 use super::session::With;
-use super::{
-    AdoptionError, Boundary, Error, LeftAlone, Migration, Plan, Repeatable, Set, Step, Version, Why, fitness, owner,
-    repeatable,
-};
+use super::{AdoptionError, Boundary, Error, Plan, Set, StatusReport, Step, Version, fitness, owner, repeatable};
 use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
 
 /// What a run is asked to do.
@@ -71,56 +68,6 @@ impl Summary {
     fn at(version: Version) -> Self {
         Self { version, adopted: 0, migrations: 0, repeatables: 0, hooks: 0 }
     }
-}
-
-/// One step of a [`Preview`].
-#[derive(Clone, Debug)]
-pub enum PreviewStep {
-    /// What an older migrator has applied. Its objects have been checked.
-    Adopt {
-        /// The older ledger.
-        ledger: String,
-        /// What it records.
-        versions: Vec<Adopted>,
-    },
-    /// A hook, with what it expects to do; without, if it is skipped.
-    Hook {
-        /// Its name.
-        hook: String,
-        /// Where it runs.
-        boundary: Boundary,
-        /// What it expects to do.
-        forecast: Option<Forecast>,
-    },
-    /// A repeatable file.
-    Repeat {
-        /// The file.
-        repeatable: Repeatable,
-        /// Why.
-        why: Why,
-    },
-    /// A migration.
-    Apply {
-        /// The migration.
-        migration: Migration,
-        /// Why, although an older migrator has applied it before.
-        again: Option<&'static str>,
-    },
-}
-
-/// What a run would do.
-#[derive(Clone, Debug)]
-pub struct Preview {
-    /// Version of the database; 0 for an empty history.
-    pub current: Version,
-    /// Version that the steps lead to.
-    pub target: Version,
-    /// What the set says before it builds an empty database, if this is one.
-    pub note: Option<String>,
-    /// Repeatable files that are not applied.
-    pub left_alone: Vec<LeftAlone>,
-    /// The steps.
-    pub steps: Vec<PreviewStep>,
 }
 
 /// Brings one database up to date with one set.
@@ -260,7 +207,12 @@ impl Migrator {
 
     /// Asks the hooks behind repeatable files whether they have work, as the database is before anything is done: the
     /// files, and versions in front of them, replace what would tell.
-    async fn find_owed(&self, plan: &mut Plan, connector: Connector, options: &UpOptions) -> Result<(), Error> {
+    pub(super) async fn find_owed(
+        &self,
+        plan: &mut Plan,
+        connector: Connector,
+        options: &UpOptions,
+    ) -> Result<(), Error> {
         let mut owed = plan.owed.clone();
         for repeatable in plan.to_repeat() {
             for hook in repeatable.hooks() {
@@ -279,7 +231,7 @@ impl Migrator {
     }
 
     /// What the set says before it builds an empty database.
-    fn note(&self, plan: &Plan) -> Option<String> {
+    pub(super) fn note(&self, plan: &Plan) -> Option<String> {
         self.set.note_on_empty().filter(|_| plan.current == 0).map(str::to_owned)
     }
 
@@ -301,45 +253,6 @@ impl Migrator {
         summary.clone()
     }
 
-    /// Shows what [`Self::up`] would do, with the forecast of each hook. Writes nothing: the server is told to refuse
-    /// every write of these sessions.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::up`], as far as it can be known beforehand.
-    pub async fn preview(&self, options: &UpOptions) -> Result<Preview, Error> {
-        options.check(&self.set)?;
-        let connector = self.connector.clone().read_only();
-        let connection = connector.connect("migrate: dry run").await?;
-        let mut plan = self.plan_on_a_fit_server(&connection, options).await?;
-        self.find_owed(&mut plan, connector.clone(), options).await?;
-        let mut steps = Vec::new();
-        for step in &plan.steps {
-            steps.push(match step {
-                Step::Adopt { ledger, versions } => {
-                    PreviewStep::Adopt { ledger: ledger.clone(), versions: versions.clone() }
-                }
-                Step::Apply { migration, again } => PreviewStep::Apply { migration: migration.clone(), again: *again },
-                Step::Repeat { repeatable, why } => {
-                    PreviewStep::Repeat { repeatable: repeatable.clone(), why: why.clone() }
-                }
-                Step::Hook { hook, boundary, version, skipped } => {
-                    let forecast = if *skipped {
-                        None
-                    } else {
-                        let at = Place { boundary: boundary.clone(), version: *version, owed: plan.owed.clone() };
-                        let cx = self.hook_context(hook.as_ref(), at, connector.clone(), None, options);
-                        Some(hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), boundary, source))?)
-                    };
-                    PreviewStep::Hook { hook: hook.name().to_owned(), boundary: boundary.clone(), forecast }
-                }
-            });
-        }
-        connection.close().await;
-        let note = self.note(&plan);
-        Ok(Preview { current: plan.current, target: plan.target, note, left_alone: plan.left_alone, steps })
-    }
-
     /// Every version with its standing, and the hooks at its boundary with their last run. Writes nothing.
     ///
     /// # Errors
@@ -357,7 +270,11 @@ impl Migrator {
     }
 
     /// Plans, and makes sure that this server and role can carry the plan out.
-    async fn plan_on_a_fit_server(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
+    pub(super) async fn plan_on_a_fit_server(
+        &self,
+        connection: &Connection,
+        options: &UpOptions,
+    ) -> Result<Plan, Error> {
         let facts = self.look_at_server(connection).await?;
         let plan = match self.plan(connection, options).await {
             // That the tables are somebody else's is the first thing to know of all that a role may not do.
@@ -437,7 +354,7 @@ impl Migrator {
         Ok(facts)
     }
 
-    fn hook_context(
+    pub(super) fn hook_context(
         &self,
         hook: &dyn Hook,
         at: Place,
@@ -503,7 +420,7 @@ impl Migrator {
     }
 }
 
-fn hook_error(hook: &dyn Hook, boundary: &Boundary, source: HookError) -> Error {
+pub(super) fn hook_error(hook: &dyn Hook, boundary: &Boundary, source: HookError) -> Error {
     match source {
         HookError::Database(db::Error::Interrupted) => Error::Interrupted,
         source => Error::Hook { hook: hook.name().to_owned(), boundary: boundary.clone(), source },
