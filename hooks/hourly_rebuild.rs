@@ -6,8 +6,9 @@
 use async_trait::async_trait;
 
 use super::walk::{Host, REBUILD, explain, outcome};
-use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome};
-use crate::usage::{self, Pipeline, WalkOptions, WalkScope};
+use crate::db::Connection;
+use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome, Why};
+use crate::usage::{self, Pipeline, WalkOptions, WalkReport, WalkScope, grouped};
 
 /// The hook `hourly-rebuild`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,6 +18,33 @@ impl HourlyRebuild {
     fn options(cx: &HookContext) -> WalkOptions {
         WalkOptions { scope: WalkScope::Everything, lock_wait: cx.lock_wait(), ..WalkOptions::default() }
     }
+}
+
+/// What is of no account for the buckets, whoever has replaced it: what the platform knows by name and puts under triggers of
+/// its own, and what only tells or tidies up.
+const OF_NO_ACCOUNT: [&str; 7] = [
+    "function enqueue_task_usage_hourly_dirty_for_",
+    "function prune_task_usage_hourly_dirty(",
+    "function task_usage_hourly_rollup_lag_seconds(",
+    "trigger trg_atq_dirty_hourly ",
+    "trigger trg_issue_delete_dirty_hourly ",
+    "trigger trg_issue_project_dirty_hourly ",
+    "trigger trg_tu_dirty_hourly ",
+];
+
+/// Whether buckets may be wrong although the rollup in force looks like ours: somebody has replaced what computes or reports, or
+/// nothing is known of how it came to be.
+async fn is_in_doubt(connection: &Connection, cx: &HookContext) -> Result<bool, HookError> {
+    const APPLIED_BEFORE: &str = "
+        SELECT to_regprocedure('task_usage_hourly_take_reports(timestamptz)') IS NOT NULL AS applied_before";
+    Ok(match cx.due() {
+        Some(Why::ObjectChanged { all, .. }) => {
+            all.iter().any(|object| !OF_NO_ACCOUNT.iter().any(|known| object.starts_with(known)))
+        }
+        // Its functions are there, and its record is not: neither is what may have been owed.
+        Some(Why::New) => connection.query_one(APPLIED_BEFORE, &[]).await?.get("applied_before"),
+        Some(Why::FileChanged) | None => false,
+    })
 }
 
 #[async_trait]
@@ -30,7 +58,9 @@ impl Hook for HourlyRebuild {
         let in_force = Pipeline::read(&connection).await?;
         let forecast = match in_force {
             None => Forecast::nothing("there is no hourly rollup yet"),
-            Some(pipeline) if !pipeline.is_to_be_replaced() && !cx.is_owed(REBUILD) => {
+            Some(pipeline)
+                if !pipeline.is_to_be_replaced() && !cx.is_owed(REBUILD) && !is_in_doubt(&connection, cx).await? =>
+            {
                 Forecast::nothing("the rollup in force loses nothing")
             }
             Some(_) => {
@@ -49,6 +79,18 @@ impl Hook for HourlyRebuild {
         let connection = cx.connect().await?;
         let result = Box::pin(usage::walk(&connection, Self::options(cx), &Host(cx))).await;
         connection.close().await;
-        result.map(outcome).map_err(explain)
+        let report = result.map_err(explain)?;
+        let summary = match &report {
+            WalkReport::Walked { months, buckets, .. } => {
+                let plural = if *months == 1 { "" } else { "s" };
+                Some(format!("computed {months} month{plural} again, {} buckets were not right", grouped(*buckets)))
+            }
+            WalkReport::NothingThere | WalkReport::CaughtUp { .. } => None,
+        };
+        let outcome = outcome(report);
+        Ok(match summary {
+            Some(summary) => Outcome { summary, ..outcome },
+            None => outcome,
+        })
     }
 }

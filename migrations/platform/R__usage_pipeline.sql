@@ -34,6 +34,8 @@
 -- for a window. task_usage_hourly_dirty, whose constraint would make them wait, is drained for whoever fills it.
 -- Windows exclude each other: the one that writes last has also read last.
 --
+-- What row-level security would hide from whoever calls these functions is an error, never an absence (row_security).
+--
 -- Beside the platform's own versions
 --
 -- Triggers and functions that report have names of their own, which the platform does not know and so does not replace. The
@@ -68,6 +70,25 @@ COMMENT ON TABLE task_usage_hourly_invalidation IS
 
 CREATE INDEX IF NOT EXISTS idx_task_usage_hourly_invalidation_enqueued_at
     ON task_usage_hourly_invalidation (enqueued_at);
+
+--    A table that is published must have an identity, or every delete from it fails, and with it every rollup. None of
+--    these has a primary key.
+DO $do$
+DECLARE
+    v_table regclass;
+BEGIN
+    FOR v_table IN
+        SELECT c.oid
+        FROM pg_class c
+        WHERE c.oid IN ('task_usage_hourly'::regclass, 'task_usage_hourly_dirty'::regclass,
+                        'task_usage_hourly_invalidation'::regclass)
+          AND c.relreplident = 'd'
+          AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+    LOOP
+        EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', v_table);
+    END LOOP;
+END
+$do$;
 
 -- 2. The bucket of a moment. Two conversions through UTC are immutable where date_trunc with a zone is not.
 CREATE OR REPLACE FUNCTION task_usage_hour_bucket(ts timestamptz)
@@ -133,6 +154,7 @@ RETURNS TABLE (
 LANGUAGE sql
 STABLE
 SET search_path FROM CURRENT
+SET row_security TO off
 SET enable_seqscan TO off
 SET enable_nestloop TO off
 SET enable_hashjoin TO on
@@ -270,6 +292,7 @@ RETURNS bigint
 LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
+SET row_security TO off
 SET enable_seqscan TO off
 SET enable_nestloop TO off
 SET enable_mergejoin TO off
@@ -387,6 +410,7 @@ RETURNS timestamptz[]
 LANGUAGE sql
 VOLATILE
 SET search_path FROM CURRENT
+SET row_security TO off
 SET enable_seqscan TO off
 SET max_parallel_workers_per_gather TO 0
 SET jit TO off
@@ -433,6 +457,7 @@ RETURNS bigint
 LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
+SET row_security TO off
 SET enable_seqscan TO off
 SET max_parallel_workers_per_gather TO 0
 SET jit TO off
@@ -549,6 +574,7 @@ RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path FROM CURRENT
+SET row_security TO off
 AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
@@ -580,6 +606,7 @@ RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path FROM CURRENT
+SET row_security TO off
 AS $$
 BEGIN
     INSERT INTO task_usage_hourly_invalidation (task_id) VALUES (OLD.id);
@@ -600,6 +627,7 @@ RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path FROM CURRENT
+SET row_security TO off
 AS $$
 BEGIN
     INSERT INTO task_usage_hourly_invalidation (issue_id) VALUES (OLD.id);
@@ -623,6 +651,7 @@ RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path FROM CURRENT
+SET row_security TO off
 AS $$
 BEGIN
     INSERT INTO task_usage_hourly_invalidation (agent_id) VALUES (OLD.id);
@@ -720,6 +749,7 @@ RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path FROM CURRENT
+SET row_security TO off
 SET lock_timeout TO '1s'
 SET enable_seqscan TO off
 SET max_parallel_workers_per_gather TO 0
@@ -819,6 +849,7 @@ RETURNS bigint
 LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
+SET row_security TO off
 AS $$
 DECLARE
     v_from    timestamptz;
@@ -826,6 +857,7 @@ DECLARE
     v_end     timestamptz;
     v_to      timestamptz;
     v_horizon timestamptz;
+    v_ahead   boolean;
     v_rows    bigint := 0;
 BEGIN
     IF NOT pg_try_advisory_xact_lock(4246) THEN
@@ -837,6 +869,15 @@ BEGIN
         RAISE EXCEPTION 'task_usage_hourly_rollup_state has no row'
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run it again.';
+    END IF;
+
+    -- A clock was set back: what has been written since is behind the watermark, and nobody knows how far. So nothing
+    -- counts as rolled up; to do it again costs time alone.
+    v_ahead := v_from > now();
+    IF v_ahead THEN
+        RAISE WARNING 'the watermark of the hourly rollup was at %, which is ahead of the clock: all usage is rolled up again',
+            v_from;
+        v_from := 'epoch';
     END IF;
 
     -- The watermark may not pass an open writer. What others have committed meanwhile is rolled up all the same, and
@@ -857,7 +898,7 @@ BEGIN
     END IF;
 
     UPDATE task_usage_hourly_rollup_state
-    SET watermark_at         = greatest(watermark_at, v_to),
+    SET watermark_at         = greatest(CASE WHEN v_ahead THEN v_from ELSE watermark_at END, v_to),
         last_run_started_at  = now(),
         last_run_finished_at = clock_timestamp(),
         last_run_rows        = v_rows,
@@ -877,6 +918,7 @@ RETURNS bigint
 LANGUAGE plpgsql
 VOLATILE
 SET search_path FROM CURRENT
+SET row_security TO off
 AS $$
 DECLARE
     v_before timestamptz := now() - p_retention;
@@ -902,6 +944,7 @@ RETURNS double precision
 LANGUAGE sql
 STABLE
 SET search_path FROM CURRENT
+SET row_security TO off
 AS $$
     SELECT extract(epoch FROM now() - watermark_at)::double precision
     FROM task_usage_hourly_rollup_state

@@ -202,6 +202,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::ForeignLedger { .. }
         | Error::Ownership { .. }
         | Error::Dependent { .. }
+        | Error::NotRemade { .. }
         | Error::Adoption(_)
         | Error::Refused { .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
@@ -278,6 +279,11 @@ fn hint(error: &Error) -> Option<String> {
         Error::Lock(_) | Error::Hook { source: HookError::Lock(_), .. } => {
             "wait for it to end, or give a longer --lock-wait".to_owned()
         }
+        Error::NotRemade { object, .. } => format!(
+            "nothing was written; put that {} back as it was (migrate verify schema -v shows both), or drop its table, which is \
+             then made again; then run migrate up",
+            object.split(' ').next().unwrap_or("object")
+        ),
         Error::Entangled { holder, .. } => format!(
             "nothing was left behind; stop that program, or as a superuser run: SELECT pg_terminate_backend({}); then \
              run migrate up again",

@@ -48,7 +48,7 @@ impl Rollup {
                 connection.close().await;
                 renderer.tick(&tick);
                 // The tick did what it could; that it loses changes must not pass for a success.
-                if let Some(pipeline) = pipeline.filter(Pipeline::is_to_be_replaced) {
+                if let Some(pipeline) = pipeline.filter(|pipeline| pipeline.fault().is_some()) {
                     renderer.wrong_hands(&pipeline);
                     return Ok(exit::DRIFT);
                 }
@@ -83,7 +83,7 @@ async fn warn_of_wrong_hands(connector: &Connector, renderer: &Renderer) {
         pipeline
     };
     match look.await {
-        Ok(Some(pipeline)) if pipeline.is_to_be_replaced() => renderer.wrong_hands(&pipeline),
+        Ok(Some(pipeline)) if pipeline.fault().is_some() => renderer.wrong_hands(&pipeline),
         Ok(_) => {}
         Err(error) => tracing::debug!("whose rollup is in force could not be found out: {error}"),
     }

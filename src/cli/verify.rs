@@ -134,7 +134,7 @@ impl Rollup {
 
 /// Whether what was found is a fault.
 pub(super) fn is_drift(found: &Comparison) -> bool {
-    found.wrong() > 0 || found.is_stalled() || found.is_in_wrong_hands()
+    found.wrong() > 0 || found.is_stalled() || found.fault().is_some()
 }
 
 impl CompareHost for Renderer {

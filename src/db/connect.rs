@@ -27,20 +27,25 @@ const SHIELD_PATIENCE: Duration = Duration::from_millis(300);
 /// What a session needs to be told, for its whole life or, `true`, for its transaction. Limits that a role or database
 /// sets for its application would end a migration halfway; limits given in the URL are meant for us and stay. A
 /// session whose client has died ends its statement within a second, so that a killed run does not go on working
-/// unseen. Times are written and read as UTC.
+/// unseen. Times are written and read as UTC. What a policy would hide is an error, not an absence; and what the server
+/// says of its objects does not depend on how a database is configured.
 const SETTINGS: &str = "
     SELECT set_config(name, CASE name
                WHEN 'client_connection_check_interval' THEN '1s'
                WHEN 'default_transaction_isolation' THEN 'read committed'
                WHEN 'TimeZone' THEN 'UTC'
                WHEN 'DateStyle' THEN 'ISO'
+               WHEN 'row_security' THEN 'off'
+               WHEN 'quote_all_identifiers' THEN 'off'
+               WHEN 'standard_conforming_strings' THEN 'on'
                ELSE '0'
            END, {local})
     FROM pg_catalog.pg_settings
     WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
                    'transaction_timeout', 'client_connection_check_interval')
       AND source <> 'client'
-       OR name IN ('TimeZone', 'DateStyle', 'default_transaction_isolation')";
+       OR name IN ('TimeZone', 'DateStyle', 'default_transaction_isolation', 'row_security', 'quote_all_identifiers',
+                   'standard_conforming_strings')";
 
 /// Settings must not outlive their use where a pooler may hand the server's session to somebody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

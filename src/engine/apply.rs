@@ -39,7 +39,8 @@ impl Migrator {
             match migration.mode() {
                 Mode::Transaction => {
                     let mut session = Session::new(connection, with);
-                    self.noting(connection, noted, Box::pin(session.apply(&self.set, migration))).await
+                    let applying = async { Ok(session.apply(&self.set, migration).await) };
+                    self.noting(connection, noted, Box::pin(applying)).await
                 }
                 Mode::NoTransaction { index } => {
                     // A build that gave way has left its index behind, which the next try would be content with.
@@ -98,12 +99,12 @@ impl Migrator {
         &self,
         connection: &Connection,
         noted: Option<&Noted>,
-        work: impl Future<Output = Result<(), db::Error>>,
+        work: impl Future<Output = Result<Result<(), db::Error>, Error>>,
     ) -> Result<Result<(), db::Error>, Error> {
-        let Some(noted) = noted else { return Ok(work.await) };
+        let Some(noted) = noted else { return work.await };
         let pid = pid_of(connection).await?;
         tokio::select! {
-            result = work => Ok(result),
+            result = work => result,
             () = watch::note_blocker(&self.connector, pid, noted) => Err(Error::Interrupted),
         }
     }

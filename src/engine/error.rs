@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::Version;
 use super::history::Applied;
 use super::hook::{Boundary, HookError};
+use super::repeatable::Change;
 use super::set::SetError;
 use crate::db::{self, LockTimeout};
 
@@ -320,6 +321,16 @@ pub enum Error {
         database: String,
         /// The table that says so.
         ledger: String,
+    },
+    /// What an earlier application of a repeatable file has made, and what holds data, is not as it was.
+    #[error("{file} cannot be applied: {object} {change}, and a table is not made anew")]
+    NotRemade {
+        /// The file.
+        file: String,
+        /// The object.
+        object: String,
+        /// What became of it.
+        change: Change,
     },
     /// A lock was not to be had in time.
     #[error(transparent)]

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Version;
 use super::event::{Event, SharedObserver};
+use super::repeatable::Why;
 use crate::db::{self, Connection, Connector, LockTimeout, Waiting};
 
 /// Work that has to be done before a migration may run.
@@ -164,6 +165,8 @@ pub(super) struct Place {
     pub version: Version,
     /// Names of hooks behind repeatable files whose work has to be done.
     pub owed: Vec<String>,
+    /// Why the file in front of it is to be applied.
+    pub due: Option<Why>,
 }
 
 /// What a hook is given: connections, a place to keep its progress, and somebody to tell about it.
@@ -173,6 +176,7 @@ pub struct HookContext {
     boundary: Boundary,
     version: Version,
     owed: Vec<String>,
+    due: Option<Why>,
     connector: Connector,
     observer: SharedObserver,
     lock_wait: Duration,
@@ -192,13 +196,14 @@ impl HookContext {
         lock_wait: Duration,
         role: Option<String>,
     ) -> Self {
-        let Place { boundary, version, owed } = at;
+        let Place { boundary, version, owed, due } = at;
         Self {
             set: set.to_owned(),
             hook: hook.to_owned(),
             boundary,
             version,
             owed,
+            due,
             connector,
             observer,
             lock_wait,
@@ -226,6 +231,12 @@ impl HookContext {
     #[must_use]
     pub fn role(&self) -> Option<&str> {
         self.role.as_deref()
+    }
+
+    /// In [`Hook::plan`] of a hook behind a repeatable file, when that asks whether there is work: why the file is to be applied.
+    #[must_use]
+    pub fn due(&self) -> Option<&Why> {
+        self.due.as_ref()
     }
 
     /// How long the operator is willing to wait for a lock.

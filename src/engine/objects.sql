@@ -5,7 +5,13 @@ WITH here AS (
     SELECT n.oid, quote_ident(n.nspname) AS name FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text
 ),
 relations AS (
-    SELECT c.oid, c.xmin, c.relname, c.relkind, c.relpersistence, c.relrowsecurity
+    SELECT
+        c.oid, c.relname, c.relkind, c.relpersistence, c.relrowsecurity,
+        -- The relation's own entry is written for other reasons, too: a trigger, or its replica identity.
+        CASE
+            WHEN c.relkind IN ('v', 'm') THEN (SELECT w.xmin FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid LIMIT 1)
+            ELSE (SELECT t.xmin FROM pg_catalog.pg_type t WHERE t.oid = c.reltype)
+        END AS made_by
     FROM pg_catalog.pg_class c
     WHERE c.relnamespace = (SELECT h.oid FROM here h)
       AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
@@ -22,7 +28,7 @@ objects AS (
                 CASE WHEN r.relrowsecurity THEN 'row level security' END)
         END AS definition,
         pg_catalog.obj_description(r.oid, 'pg_class') AS comment,
-        r.xmin AS made_by
+        r.made_by
     FROM relations r
     UNION ALL
     SELECT

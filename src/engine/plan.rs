@@ -81,6 +81,8 @@ pub struct Plan {
     pub left_alone: Vec<LeftAlone>,
     /// Hooks behind repeatable files whose work an earlier run has left undone.
     pub owed: Vec<String>,
+    /// Hooks, those that cover them included, whose work has become necessary anew, so that it begins anew.
+    pub anew: Vec<String>,
     /// The steps.
     pub steps: Vec<Step>,
 }
@@ -148,7 +150,7 @@ impl Plan {
         repeat(&mut steps, target);
         steps.append(&mut last);
         let ledger = recorded.map(|recorded| recorded.table.clone());
-        Ok(Self { current, target, ledger, left_alone, owed: all_owed, steps })
+        Ok(Self { current, target, ledger, left_alone, owed: all_owed, anew: Vec::new(), steps })
     }
 
     /// Whether there is nothing to do.
@@ -186,14 +188,20 @@ impl Plan {
     }
 
     /// The repeatable files that there are to apply.
-    pub(super) fn to_repeat(&self) -> impl Iterator<Item = &Repeatable> {
-        self.steps
-            .iter()
-            .filter_map(|step| if let Step::Repeat { repeatable, .. } = step { Some(repeatable) } else { None })
+    pub(super) fn to_repeat(&self) -> impl Iterator<Item = (&Repeatable, &Why)> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Repeat { repeatable, why } => Some((repeatable, why)),
+            Step::Adopt { .. } | Step::Hook { .. } | Step::Apply { .. } => None,
+        })
     }
 
     /// Leaves out what is behind a repeatable file and not owed, or is done by an earlier hook of the plan.
-    pub(super) fn only_owed(&mut self, owed: &[String]) {
+    pub(super) fn only_owed(&mut self, owed: &[String], anew: Vec<String>) {
+        let hooks =
+            self.steps.iter().filter_map(|step| if let Step::Hook { hook, .. } = step { Some(hook) } else { None });
+        let covering = hooks.filter(|hook| hook.covers().iter().any(|name| anew.iter().any(|anew| anew == name)));
+        self.anew = covering.map(|hook| hook.name().to_owned()).collect();
+        self.anew.extend(anew);
         let mut covered = Vec::new();
         self.steps.retain(|step| {
             let Step::Hook { hook, boundary, skipped, .. } = step else { return true };

@@ -68,6 +68,9 @@ impl Migrator {
         let connector = self.connector.clone().read_only();
         let connection = connector.connect("migrate: dry run").await?;
         let mut plan = self.plan_on_a_fit_server(&connection, options).await?;
+        if options.skip_empty && plan.current == 0 {
+            plan.steps.clear();
+        }
         self.find_owed(&mut plan, connector.clone(), options).await?;
         let mut steps = Vec::new();
         for step in &plan.steps {
@@ -83,7 +86,8 @@ impl Migrator {
                     let forecast = if *skipped {
                         None
                     } else {
-                        let at = Place { boundary: boundary.clone(), version: *version, owed: plan.owed.clone() };
+                        let at =
+                            Place { boundary: boundary.clone(), version: *version, owed: plan.owed.clone(), due: None };
                         let cx = self.hook_context(hook.as_ref(), at, connector.clone(), None, options);
                         Some(hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), boundary, source))?)
                     };

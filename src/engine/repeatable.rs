@@ -148,6 +148,9 @@ pub enum Why {
         change: Change,
         /// How many more there are.
         more: usize,
+        /// All of them.
+        #[serde(skip)]
+        all: Vec<String>,
     },
 }
 
@@ -178,8 +181,8 @@ impl std::fmt::Display for Why {
         match self {
             Self::New => f.write_str("not applied here yet"),
             Self::FileChanged => f.write_str("its file has changed"),
-            Self::ObjectChanged { object, change, more: 0 } => write!(f, "{object} {change}"),
-            Self::ObjectChanged { object, change, more } => write!(f, "{object} {change}, and {more} more"),
+            Self::ObjectChanged { object, change, more: 0, .. } => write!(f, "{object} {change}"),
+            Self::ObjectChanged { object, change, more, .. } => write!(f, "{object} {change}, and {more} more"),
         }
     }
 }
@@ -232,20 +235,21 @@ pub(super) async fn look(connection: &Connection, set: &Set, repeatable: &Repeat
         // Only what is owed has been kept so far.
         _ if revision == 0 => return Ok(standing),
         _ if record.get::<_, String>("checksum") != repeatable.checksum.to_string() => Some(Why::FileChanged),
-        changed => changed.map(|(object, change, more)| Why::ObjectChanged { object, change, more }),
+        changed => changed,
     };
     standing.made = Some(made);
     Ok(standing)
 }
 
-/// The first object that is not as it was made, and how many more there are.
-fn changed(made: &Objects, found: &Objects) -> Option<(String, Change, usize)> {
-    let mut changed = made.iter().filter_map(|(object, definition)| {
-        let change = change(definition, found.get(object))?;
-        Some((object.clone(), change))
-    });
-    let (object, change) = changed.next()?;
-    Some((object, change, changed.count()))
+/// What is not as it was made.
+fn changed(made: &Objects, found: &Objects) -> Option<Why> {
+    let changed: Vec<_> = made
+        .iter()
+        .filter_map(|(object, definition)| Some((object.clone(), change(definition, found.get(object))?)))
+        .collect();
+    let (object, change) = changed.first().cloned()?;
+    let all: Vec<String> = changed.into_iter().map(|(object, _)| object).collect();
+    Some(Why::ObjectChanged { object, change, more: all.len() - 1, all })
 }
 
 /// What became of one object. Comments are the operator's to change.
@@ -292,7 +296,7 @@ impl Migrator {
         repeatable: &Repeatable,
         why: &Why,
         role: Option<&str>,
-    ) -> Result<(), db::Error> {
+    ) -> Result<Result<(), db::Error>, Error> {
         const BEFORE: &str = "SELECT made FROM migrate.repeatable WHERE set_name = $1 AND name = $2";
         const RECORD: &str = "
             INSERT INTO migrate.repeatable (set_name, name, revision, checksum, made, applied_because)
@@ -306,45 +310,65 @@ impl Migrator {
                 applied_by      = excluded.applied_by,
                 tool_version    = excluded.tool_version";
         let transaction = connection.begin().await?;
-        let result = async {
+        let result: Result<_, db::Error> = async {
             transaction.batch(LOCK_TIMEOUT).await?;
             transaction.as_role(role, transaction.batch(&repeatable.sql)).await?;
             let mut made = objects::made_in_this_transaction(&transaction, &self.set).await?;
-            // What an earlier application has made, and this one found to be there, is still of its making.
+            // What an earlier application has made, and this one found to be there, is still of its making. What holds data is
+            // not made anew; if it has changed, that is not for this file to mend.
             if let Some(row) = transaction.query_opt(BEFORE, &[&self.set.name(), &repeatable.name]).await? {
-                let before: Objects = serde_json::from_value(row.get("made")).unwrap_or_default();
-                let names: Vec<String> = before.into_keys().filter(|object| !made.contains_key(object)).collect();
-                made.extend(objects::some_objects(&transaction, &self.set, &names).await?);
+                let mut before: Objects = serde_json::from_value(row.get("made")).unwrap_or_default();
+                before.retain(|object, _| !made.contains_key(object));
+                let names: Vec<String> = before.keys().cloned().collect();
+                let found = objects::some_objects(&transaction, &self.set, &names).await?;
+                for (object, definition) in &before {
+                    let is_code = object.starts_with("function ") || object.starts_with("trigger ");
+                    if let Some(change) = change(definition, found.get(object)).filter(|_| !is_code) {
+                        return Ok(Some((object.clone(), change)));
+                    }
+                }
+                made.extend(found);
             }
             let made = serde_json::to_value(made).unwrap_or_default();
             let (checksum, why) = (repeatable.checksum.to_string(), why.to_string());
             transaction
                 .execute(RECORD, &[&self.set.name(), &repeatable.name, &repeatable.revision, &checksum, &made, &why])
-                .await
+                .await?;
+            Ok(None)
         }
         .await;
         match result {
-            Ok(_) => transaction.commit().await,
+            Ok(None) => Ok(transaction.commit().await),
+            Ok(Some((object, change))) => {
+                transaction.rollback().await;
+                Err(Error::NotRemade { file: repeatable.file(), object, change })
+            }
             Err(error) => {
                 transaction.rollback().await;
-                Err(error)
+                Ok(Err(error))
             }
         }
     }
 }
 
-/// Keeps what is owed, before the first step: once that is done, nothing would tell any more.
+/// Keeps what is owed, before the first step: once that is done, nothing would tell any more. Work that has become necessary
+/// anew begins anew, whatever an earlier run had got to.
 pub(super) async fn owe(connection: &Connection, set: &Set, plan: &Plan) -> Result<(), db::Error> {
     const OWE: &str = "
         INSERT INTO migrate.repeatable (set_name, name, revision, checksum, made, owed, applied_because)
         VALUES ($1, $2, 0, '', '{}', $3, '')
         ON CONFLICT (set_name, name) DO UPDATE SET owed = excluded.owed";
-    for repeatable in plan.to_repeat() {
+    const BEGIN_ANEW: &str = "DELETE FROM migrate.hook_state WHERE set_name = $1 AND hook = ANY ($2)";
+    for (repeatable, _) in plan.to_repeat() {
         let is_owed = |hook: &&Arc<dyn Hook>| plan.owed.iter().any(|name| name == hook.name());
         let owed: Vec<_> = repeatable.hooks().iter().filter(is_owed).map(|hook| hook.name()).collect();
-        if !owed.is_empty() {
-            connection.execute(OWE, &[&set.name(), &repeatable.name, &owed]).await?;
+        if owed.is_empty() {
+            continue;
         }
+        let transaction = connection.begin().await?;
+        transaction.execute(OWE, &[&set.name(), &repeatable.name, &owed]).await?;
+        transaction.execute(BEGIN_ANEW, &[&set.name(), &plan.anew]).await?;
+        transaction.commit().await?;
     }
     Ok(())
 }
@@ -387,8 +411,7 @@ mod tests {
         assert_eq!(changed(&made, &found), None);
         found.insert("trigger t on u".to_owned(), "b DISABLED".to_owned());
         found.remove("view v");
-        let (object, change, more) = changed(&made, &found).unwrap();
-        let why = Why::ObjectChanged { object, change, more };
+        let why = changed(&made, &found).unwrap();
         assert_eq!(why.to_string(), "trigger t on u is disabled, and 1 more");
     }
 }

@@ -182,7 +182,7 @@ impl Migrator {
                     self.skip_hook(connection, hook.as_ref(), boundary, *version).await?;
                 }
                 Step::Hook { hook, boundary, version, skipped: false } => {
-                    let at = Place { boundary: boundary.clone(), version: *version, owed: owed.clone() };
+                    let at = Place { boundary: boundary.clone(), version: *version, owed: owed.clone(), due: None };
                     self.run_hook(connection, hook.as_ref(), &at, role.as_deref(), options).await?;
                     let done = |name: &str| name == hook.name() || hook.covers().contains(&name);
                     for name in owed.extract_if(.., |name| done(name)) {
@@ -213,26 +213,31 @@ impl Migrator {
         connector: Connector,
         options: &UpOptions,
     ) -> Result<(), Error> {
-        let mut owed = plan.owed.clone();
-        for repeatable in plan.to_repeat() {
+        let (mut owed, mut anew) = (plan.owed.clone(), Vec::new());
+        for (repeatable, why) in plan.to_repeat() {
             for hook in repeatable.hooks() {
                 let (boundary, version) = (repeatable.boundary(), repeatable.since());
-                let at = Place { boundary, version, owed: owed.clone() };
+                // Asked as if nothing were owed: whether there is a new reason.
+                let at = Place { boundary, version, owed: Vec::new(), due: Some(why.clone()) };
                 let cx = self.hook_context(hook.as_ref(), at.clone(), connector.clone(), None, options);
                 let forecast =
                     hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), &at.boundary, source))?;
-                if forecast.work && !owed.iter().any(|name| name == hook.name()) {
+                if !forecast.work {
+                    continue;
+                }
+                anew.push(hook.name().to_owned());
+                if !owed.iter().any(|name| name == hook.name()) {
                     owed.push(hook.name().to_owned());
                 }
             }
         }
-        plan.only_owed(&owed);
+        plan.only_owed(&owed, anew);
         Ok(())
     }
 
     /// What the set says before it builds an empty database.
     pub(super) fn note(&self, plan: &Plan) -> Option<String> {
-        self.set.note_on_empty().filter(|_| plan.current == 0).map(str::to_owned)
+        self.set.note_on_empty().filter(|_| plan.current == 0 && !plan.steps.is_empty()).map(str::to_owned)
     }
 
     fn tell_left_alone(&self, plan: &Plan) {

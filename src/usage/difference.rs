@@ -4,6 +4,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::pipeline::Pipeline;
 use super::queries::{Cost, Tokens};
 
 /// Behind by more than this many seconds, a rollup is not just waiting for its next tick. The guard of V103 says so too.
@@ -11,6 +12,9 @@ const TOLERATED_LAG: f64 = 3600.0;
 
 /// Seconds. A watermark that is this far behind is the one of the first day.
 const NEVER_CALLED: f64 = 40.0 * 365.0 * 86_400.0;
+
+/// Seconds. Two looks at the clock may be so far apart.
+const AHEAD: f64 = 1.0;
 
 /// What to compare.
 #[derive(Clone, Copy, Debug, Default)]
@@ -101,11 +105,9 @@ pub struct Difference {
 /// What a comparison found.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Comparison {
-    /// What of the rollup in force is another program's, or missing: it loses changes, whatever the buckets are now.
-    pub foreign: Vec<String>,
-    /// What there is that this program does not know. Then the rollup in force may be newer than it, and is not judged.
+    /// Whose rollup is in force: another program's loses changes, whatever the buckets are now.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub unknown: Option<String>,
+    pub pipeline: Option<Pipeline>,
     /// Days that hold usage or buckets.
     pub days: u64,
     /// Buckets that the raw rows make.
@@ -131,16 +133,28 @@ impl Comparison {
         self.missing + self.extra + self.different
     }
 
-    /// Whether the rollup in force is one that loses changes.
+    /// Why `migrate up` has to be run before the buckets can be relied on.
     #[must_use]
-    pub fn is_in_wrong_hands(&self) -> bool {
-        !self.foreign.is_empty() && self.unknown.is_none()
+    pub fn fault(&self) -> Option<String> {
+        self.pipeline.as_ref().and_then(Pipeline::fault)
+    }
+
+    /// What there is that this program does not know. Then the rollup in force may be newer than it, and is not judged.
+    #[must_use]
+    pub fn unknown(&self) -> Option<&str> {
+        self.pipeline.as_ref().and_then(|pipeline| pipeline.unknown.as_deref())
     }
 
     /// Whether buckets wait although ticks have stopped, or there have never been any.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.waiting > 0 && self.lag > TOLERATED_LAG || self.buckets > 0 && self.lag > NEVER_CALLED
+        self.waiting > 0 && self.lag > TOLERATED_LAG || self.buckets > 0 && self.lag > NEVER_CALLED || self.is_ahead()
+    }
+
+    /// Whether the watermark is ahead of the clock: what is written until then would never be rolled up.
+    #[must_use]
+    pub fn is_ahead(&self) -> bool {
+        self.lag < -AHEAD
     }
 
     pub(super) fn count(&mut self, difference: &Difference) {

@@ -18,6 +18,8 @@ pub struct Pipeline {
     pub foreign: Vec<String>,
     /// What there is that this program does not know.
     pub unknown: Option<String>,
+    /// It is to be computed again, and that has not come to its end.
+    pub owed: bool,
     /// Usage and buckets have columns for cost.
     #[serde(skip)]
     pub has_cost: bool,
@@ -42,7 +44,7 @@ impl Pipeline {
         let rows = connection.query(include_str!("pipeline.sql"), &[]).await?;
         let foreign = rows.iter().map(|row| row.get("what")).collect();
         let unknown = connection.query_opt(UNKNOWN, &[]).await?.map(|row| row.get(0));
-        Ok(Some(Self { foreign, unknown, has_cost: has_cost(connection).await? }))
+        Ok(Some(Self { foreign, unknown, owed: is_owed(connection).await?, has_cost: has_cost(connection).await? }))
     }
 
     /// Whether it is the rollup of this program, fitted to all that there is. Then no change of usage is lost, and its
@@ -52,11 +54,40 @@ impl Pipeline {
         self.foreign.is_empty() && self.unknown.is_none()
     }
 
+    /// Why `migrate up` has to be run before the buckets can be relied on, in one line.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        if self.unknown.is_some() {
+            return None;
+        }
+        match (self.foreign.as_slice(), self.owed) {
+            ([], false) => None,
+            ([], true) => Some("the rollup is being computed again, and that has not come to its end".to_owned()),
+            ([first], _) => Some(format!("the rollup in force is not this program's and loses changes: {first}")),
+            ([first, more @ ..], _) => Some(format!(
+                "the rollup in force is not this program's and loses changes: {first}, and {} more",
+                more.len()
+            )),
+        }
+    }
+
     /// Whether `migrate up` would put ours in its place.
     #[must_use]
     pub fn is_to_be_replaced(&self) -> bool {
         !self.foreign.is_empty() && self.unknown.is_none()
     }
+}
+
+/// Whether a walk over everything has been begun, or is to be, and has not come to its end.
+async fn is_owed(connection: &Connection) -> Result<bool, Error> {
+    const KEPT: &str = "
+        SELECT coalesce(has_table_privilege(to_regclass('migrate.repeatable'), 'SELECT')
+                        AND has_schema_privilege(to_regnamespace('migrate')::oid, 'USAGE'), false) AS kept";
+    const OWED: &str = "SELECT EXISTS (SELECT FROM migrate.repeatable r WHERE 'hourly-rebuild' = ANY (r.owed)) AS owed";
+    if !connection.query_one(KEPT, &[]).await?.get::<_, bool>("kept") {
+        return Ok(false);
+    }
+    Ok(connection.query_one(OWED, &[]).await?.get("owed"))
 }
 
 /// Whether usage and buckets have columns for cost, which version 213 brings.

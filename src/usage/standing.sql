@@ -24,7 +24,8 @@ oldest_writer AS (
 )
 SELECT
     s.watermark_at::text,
-    extract(epoch FROM clock_timestamp() - s.watermark_at)::float8,
+    CASE WHEN isfinite(s.watermark_at) THEN extract(epoch FROM clock_timestamp() - s.watermark_at)::float8
+         WHEN s.watermark_at < now() THEN 1e12 ELSE -1e12 END,
     (SELECT count(*) FROM queued),
     (SELECT min(enqueued_at) FROM queued),
     s.last_run_started_at,

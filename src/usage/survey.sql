@@ -18,12 +18,14 @@ extent AS (
     FROM ends e
 ),
 state AS (
-    SELECT {watermark} AS watermark_at
+    -- A watermark ahead of the clock says nothing of what is rolled up; nor does one that is no time at all.
+    SELECT CASE WHEN w.at > now() OR NOT isfinite(w.at) THEN 'epoch' ELSE w.at END AS watermark_at
+    FROM (SELECT {watermark}) AS w (at)
 )
 SELECT
     e.earliest::text,
     e.latest::text,
     (s.watermark_at)::text,
-    CASE WHEN isfinite(s.watermark_at) THEN extract(epoch FROM e.latest - s.watermark_at)::float8 END
+    extract(epoch FROM e.latest - s.watermark_at)::float8
 FROM extent e
 CROSS JOIN state s

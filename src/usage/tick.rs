@@ -91,7 +91,9 @@ async fn try_tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, 
         SELECT to_regprocedure('rollup_task_usage_hourly()') IS NOT NULL
                AND to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
     const STATE: &str = "
-        SELECT watermark_at::text, extract(epoch FROM clock_timestamp() - watermark_at)::float8
+        SELECT watermark_at::text,
+               CASE WHEN isfinite(watermark_at) THEN extract(epoch FROM clock_timestamp() - watermark_at)::float8
+                    WHEN watermark_at < now() THEN 1e12 ELSE -1e12 END
         FROM task_usage_hourly_rollup_state
         WHERE id = 1";
     if !connection.query_one(THERE, &[]).await?.get::<_, bool>(0) {

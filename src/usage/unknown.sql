@@ -24,7 +24,10 @@ unknown AS (
     UNION ALL
     SELECT format('there is a function %s', p.oid::regprocedure)
     FROM pg_catalog.pg_proc p
-    WHERE p.pronamespace = (SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE c.oid = to_regclass('task_usage_hourly'))
+    JOIN pg_catalog.pg_class c ON c.oid = to_regclass('task_usage_hourly')
+    -- What some other role puts beside it says nothing.
+    WHERE p.pronamespace = c.relnamespace
+      AND p.proowner = c.relowner
       AND p.proname IN ('rollup_task_usage_hourly', 'rollup_task_usage_hourly_window')
       AND p.oid <> ALL (ARRAY[
           coalesce(to_regprocedure('rollup_task_usage_hourly()')::oid, 0),

@@ -106,8 +106,8 @@ async fn compare_days(
     let own_functions = pipeline.is_ours();
     let days = days(&session, scope).await?;
     let total = days.len() as u64;
-    let Pipeline { foreign, unknown, has_cost } = pipeline;
-    let mut found = Comparison { foreign, unknown, days: total, ..Comparison::default() };
+    let has_cost = pipeline.has_cost;
+    let mut found = Comparison { pipeline: Some(pipeline), days: total, ..Comparison::default() };
     let mut waiting = WaitingHours::default();
     let mut told: Option<Instant> = None;
     for (done, day) in (0..).zip(&days) {
@@ -195,7 +195,8 @@ impl Look<'_> {
         const STATE: &str = "
             SELECT
                 watermark_at::text AS watermark,
-                extract(epoch FROM now() - watermark_at)::float8 AS lag,
+                CASE WHEN isfinite(watermark_at) THEN extract(epoch FROM now() - watermark_at)::float8
+                     WHEN watermark_at < now() THEN 1e12 ELSE -1e12 END AS lag,
                 pg_current_snapshot()::text AS snapshot
             FROM task_usage_hourly_rollup_state
             WHERE id = 1";

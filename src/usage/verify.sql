@@ -89,10 +89,10 @@ SELECT
     coalesce(s.cache_write_tokens, 0), coalesce(s.task_count, 0), coalesce(s.event_count, 0),
     --cost coalesce(r.cost_usd_ticks, 0), coalesce(r.uncosted_input_tokens, 0), coalesce(r.uncosted_output_tokens, 0),
     --cost coalesce(r.uncosted_cache_read_tokens, 0), coalesce(r.uncosted_cache_write_tokens, 0),
-    --cost coalesce(s.cost_usd_ticks, 0), coalesce(s.uncosted_input_tokens, s.input_tokens, 0),
-    --cost coalesce(s.uncosted_output_tokens, s.output_tokens, 0),
-    --cost coalesce(s.uncosted_cache_read_tokens, s.cache_read_tokens, 0),
-    --cost coalesce(s.uncosted_cache_write_tokens, s.cache_write_tokens, 0),
+    --cost coalesce(s.cost_usd_ticks, 0)::bigint, coalesce(s.uncosted_input_tokens, s.input_tokens, 0)::bigint,
+    --cost coalesce(s.uncosted_output_tokens, s.output_tokens, 0)::bigint,
+    --cost coalesce(s.uncosted_cache_read_tokens, s.cache_read_tokens, 0)::bigint,
+    --cost coalesce(s.uncosted_cache_write_tokens, s.cache_write_tokens, 0)::bigint,
     coalesce(r.is_new, false)
 FROM raw r
 FULL JOIN stored s

@@ -411,8 +411,8 @@ async fn slice(connection: &Connection, scope: WalkScope, month: &Month) -> Resu
     Ok(buckets.unsigned_abs())
 }
 
-/// Rolls up from `from` to `horizon`, which was read in this transaction, then moves the watermark there. Never moves it
-/// back.
+/// Rolls up from `from` to `horizon`, which was read in this transaction, then moves the watermark there. Moves it back only
+/// where it is ahead of the clock.
 async fn last_pass(
     transaction: &Transaction<'_>,
     role: Option<&str>,
@@ -422,7 +422,8 @@ async fn last_pass(
     const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz)";
     const STAMP: &str = "
         UPDATE task_usage_hourly_rollup_state
-        SET watermark_at = greatest(watermark_at, $1::text::timestamptz)
+        SET watermark_at = CASE WHEN watermark_at <= now() THEN greatest(watermark_at, $1::text::timestamptz)
+                                ELSE $1::text::timestamptz END
         WHERE id = 1
         RETURNING watermark_at::text";
     let row = transaction.as_role(role, transaction.query_one(WINDOW, &[&from, &horizon])).await?;

@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use crate::harness::{TestDatabase, all_versions, latest, release};
+use crate::harness::{TestDatabase, all_versions, latest, release, with_authority};
 
 const RELEASES: [&str; 5] = ["v0.2.13", "v0.2.30", "v0.3.4", "v0.3.8-stuck", "v0.3.5"];
 
@@ -272,4 +272,181 @@ async fn an_empty_database_is_said_to_be_one_and_can_be_left_to_others() {
     release::build(&old, "v0.3.4", false).await;
     old.program().args(["up", "--skip-empty"]).run().expect(0);
     assert_eq!(old.versions().await, all_versions());
+}
+
+/// A database that the platform alone has brought to 272, with usage.
+async fn of_the_platform() -> TestDatabase {
+    let database = TestDatabase::empty().await;
+    release::build(&database, "v0.3.5", true).await;
+    release::go_on(&database, "272z").await;
+    database
+}
+
+/// Usage that a window would not find by itself, and that nobody has reported: as while a trigger was missing.
+const UNREPORTED: &str = "
+    SET session_replication_role TO replica;
+    UPDATE task_usage SET input_tokens = input_tokens + 1 WHERE id IN (SELECT id FROM task_usage ORDER BY id LIMIT 300);
+    RESET session_replication_role";
+
+#[tokio::test]
+async fn whatever_has_been_replaced_that_computes_or_reports_everything_is_computed_again() {
+    let template = of_the_platform().await;
+    template.program().args(["up"]).run().expect(0);
+    let body = "SELECT date_trunc('day', ts AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'";
+    let damages = [
+        format!(
+            "CREATE OR REPLACE FUNCTION task_usage_hour_bucket(ts timestamptz) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS $$ {body} $$"
+        ),
+        "CREATE OR REPLACE FUNCTION task_usage_hourly_take_reports(p_before timestamptz) RETURNS timestamptz[]
+         LANGUAGE sql AS $$ SELECT ARRAY[]::timestamptz[] $$"
+            .to_owned(),
+        "DROP TRIGGER trg_report_usage_update ON task_usage".to_owned(),
+        "DROP TABLE task_usage_hourly_invalidation".to_owned(),
+        "TRUNCATE migrate.repeatable".to_owned(),
+        "DROP SCHEMA migrate CASCADE".to_owned(),
+    ];
+    for damage in damages {
+        let database = TestDatabase::from_template(&template.name).await;
+        database.batch(&format!("{damage}; {UNREPORTED}")).await;
+        let up = database.program().args(["up"]).run().expect(0);
+        assert!(up.stdout.contains("hook  hourly-rebuild"), "{damage}: {}", up.stdout);
+        caught_up(&database).await;
+        database.assert_parity().await;
+        database.program().args(["verify"]).run().expect(0);
+    }
+    // What the platform knows by name is of no account: it is put back, and nothing has to be computed again.
+    let database = TestDatabase::from_template(&template.name).await;
+    database
+        .batch(
+            "CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_tu() RETURNS trigger
+             LANGUAGE plpgsql AS $$ BEGIN RETURN coalesce(NEW, OLD); END $$",
+        )
+        .await;
+    let up = database.program().args(["up"]).run().expect(0);
+    assert!(up.stdout.contains("R     usage_pipeline") && !up.stdout.contains("hourly-rebuild"), "{}", up.stdout);
+}
+
+#[tokio::test]
+async fn a_walk_that_has_become_necessary_anew_begins_anew_and_nobody_says_all_is_well_before_it_has_ended() {
+    let database = of_the_platform().await;
+    database.program().args(["up"]).run().expect(0);
+    database
+        .batch(
+            "UPDATE migrate.repeatable SET owed = '{hourly-rebuild}';
+             INSERT INTO migrate.hook_state (set_name, hook, before_version, state)
+             VALUES ('platform', 'hourly-rebuild', 102,
+                     jsonb_build_object('done', '2100-01-01T00:00:00Z', 'buckets', 1, 'began_at', now()::text))",
+        )
+        .await;
+    let tick = database.program().args(["rollup", "tick"]).run().expect(4);
+    assert!(tick.stdout.contains("has not come to its end; next: migrate up"), "{}", tick.stdout);
+    database.program().args(["verify", "rollup"]).run().expect(4);
+    let standing = database.program().args(["rollup", "status"]).run().expect(0);
+    assert!(standing.stdout.contains("has not come to its end"), "{}", standing.stdout);
+    // Meanwhile reports are lost once more.
+    database.batch(&format!("DROP TRIGGER trg_report_usage_update ON task_usage; {UNREPORTED}")).await;
+    database.program().args(["up"]).run().expect(0);
+    caught_up(&database).await;
+    database.assert_parity().await;
+    database.program().args(["rollup", "tick"]).run().expect(0);
+}
+
+#[tokio::test]
+async fn a_table_of_ours_that_somebody_has_changed_is_not_taken_for_right() {
+    let database = of_the_platform().await;
+    database.program().args(["up"]).run().expect(0);
+    database
+        .batch("ALTER TABLE task_usage_hourly_invalidation ALTER enqueued_at DROP DEFAULT, ALTER enqueued_at DROP NOT NULL")
+        .await;
+    for _ in 0..2 {
+        let up = database.program().args(["up"]).run().expect(7);
+        assert!(
+            up.stderr.contains("column task_usage_hourly_invalidation.enqueued_at has been replaced"),
+            "{}",
+            up.stderr
+        );
+        database.program().args(["verify", "schema"]).run().expect(4);
+    }
+    database.batch("DROP TABLE task_usage_hourly_invalidation").await;
+    database.program().args(["up"]).run().expect(0);
+    database.program().args(["verify"]).run().expect(0);
+}
+
+#[tokio::test]
+async fn rows_that_nobody_may_see_are_an_error_before_a_bucket_is_lost() {
+    for table in ["agent", "task_usage", "agent_task_queue", "issue"] {
+        let database = of_the_platform().await;
+        let role = format!("{}_owner", database.name);
+        database
+            .batch(&format!("CREATE ROLE {role} LOGIN PASSWORD 'role'; GRANT USAGE, CREATE ON SCHEMA public TO {role}; GRANT CREATE ON DATABASE {} TO {role}", database.name))
+            .await;
+        database.give_to(&role).await;
+        database.batch(&format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")).await;
+        let buckets: i64 = database.value("SELECT count(*) FROM task_usage_hourly").await;
+        let as_owner = with_authority(&database.url, Some(&format!("{role}:role")), None);
+        for url in [&database.url, &as_owner] {
+            let up = database.program().env("DATABASE_URL", url).args(["up"]).run();
+            assert!(matches!(up.status.code(), Some(1 | 7)), "{table}: {}", up.stdout);
+            assert!(
+                up.stderr.contains(&format!("row-level security policy for table \"{table}\"")),
+                "{table}: {}",
+                up.stderr
+            );
+            assert_eq!(database.value::<i64>("SELECT count(*) FROM task_usage_hourly").await, buckets, "{table}");
+        }
+        let verified = database.program().env("DATABASE_URL", &as_owner).args(["verify", "rollup"]).run();
+        assert!(matches!(verified.status.code(), Some(1 | 4 | 7)), "{table}: {}", verified.stdout);
+        database.batch(&format!("ALTER TABLE {table} DISABLE ROW LEVEL SECURITY")).await;
+        database.program().args(["up"]).run().expect(0);
+        caught_up(&database).await;
+        database.assert_parity().await;
+        database.batch(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}")).await;
+    }
+}
+
+#[tokio::test]
+async fn nobody_believes_a_watermark_that_is_ahead_of_the_clock() {
+    for watermark in ["now() + interval '1 hour'", "'2999-01-01'", "'infinity'"] {
+        let set = format!("UPDATE task_usage_hourly_rollup_state SET watermark_at = {watermark}");
+        let database = of_the_platform().await;
+        database.batch(&set).await;
+        database.program().args(["up"]).run().expect(0);
+        let behind = "SELECT watermark_at <= now() - interval '4 minutes' FROM task_usage_hourly_rollup_state";
+        assert!(database.value::<bool>(behind).await, "{watermark}: after the takeover");
+        caught_up(&database).await;
+
+        // A clock that was set back, with ours in force.
+        database.batch(&set).await;
+        database
+            .batch(
+                "INSERT INTO task_usage (task_id, model, input_tokens, created_at, updated_at)
+                 SELECT id, 'while ahead', 5, now() - interval '10 minutes', now() - interval '10 minutes'
+                 FROM agent_task_queue WHERE runtime_id IS NOT NULL LIMIT 5;
+                 DELETE FROM task_usage_hourly_invalidation",
+            )
+            .await;
+        let verified = database.program().args(["verify", "rollup"]).run().expect(4);
+        assert!(verified.stdout.contains("ahead of the clock"), "{}", verified.stdout);
+        let standing = database.program().args(["rollup", "status"]).run().expect(0);
+        assert!(standing.stdout.contains("ahead of the clock"), "{}", standing.stdout);
+        for _ in 0..400 {
+            let tick = database.program().args(["rollup", "tick", "--format", "json"]).run().expect(0);
+            if tick.events("tick")[0]["lag"].as_f64().unwrap() < 600.0 {
+                break;
+            }
+        }
+        caught_up(&database).await;
+        database.assert_parity().await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_publishes_all_tables_is_taken_over_as_well() {
+    let database = of_the_platform().await;
+    database.batch("CREATE PUBLICATION everything FOR ALL TABLES").await;
+    database.program().args(["up"]).run().expect(0);
+    database.batch("DELETE FROM task_usage WHERE id IN (SELECT id FROM task_usage LIMIT 3)").await;
+    database.program().args(["rollup", "tick"]).run().expect(0);
+    caught_up(&database).await;
+    database.assert_parity().await;
 }

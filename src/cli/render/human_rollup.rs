@@ -60,13 +60,18 @@ pub(super) fn standing(standing: &Standing, ways: &[Way]) {
     let line = |label: &str, text: &str| out(&format!("{BOLD}{label:<13}{RESET} {text}"));
     if let Some(what) = &standing.pipeline.unknown {
         line("in force", &said_of_unknown(what));
-    } else if let Some(first) = standing.pipeline.foreign.first() {
-        line(
-            "in force",
-            &format!("{RED}another program's rollup, which loses changes{RESET}: {first}; next: migrate up"),
-        );
+    } else if let Some(fault) = standing.pipeline.fault() {
+        line("in force", &format!("{RED}{fault}{RESET}; next: migrate up"));
     }
-    line("watermark", &format!("{}, {} ago", to_the_second(&standing.watermark), ago(standing.lag)));
+    let at = to_the_second(&standing.watermark);
+    if standing.lag < -1.0 {
+        line(
+            "watermark",
+            &format!("{at}, {RED}ahead of the clock{RESET}: nothing new is rolled up; next: migrate rollup tick"),
+        );
+    } else {
+        line("watermark", &format!("{at}, {} ago", ago(standing.lag)));
+    }
     let oldest = standing.queued_since.map(|since| format!(", the oldest from {}", utc(since))).unwrap_or_default();
     let queued = usize::try_from(standing.queued).unwrap_or_default();
     line("queue", &format!("{}{oldest}", count(queued, "report")));
@@ -175,11 +180,10 @@ pub(super) fn said_of_difference(difference: &Difference) -> String {
 /// What a comparison found.
 pub(super) fn compared(found: &Comparison) {
     let Comparison { days, buckets, missing, extra, different, waiting, fixed, lag, .. } = *found;
-    if let Some(what) = &found.unknown {
+    if let Some(what) = found.unknown() {
         out(&format!("{YELLOW}rollup:{RESET} {}", said_of_unknown(what)));
-    } else {
-        wrong_hands(&found.foreign);
     }
+    wrong_hands(found.fault());
     let compared = format!("{} of {}", counted(buckets, "bucket"), counted(days, "day"));
     if fixed > 0 {
         out(&format!("rebuilt {}", counted(fixed, "bucket")));
@@ -191,9 +195,9 @@ pub(super) fn compared(found: &Comparison) {
             grouped(extra),
             grouped(different),
             match fixed {
-                _ if found.is_in_wrong_hands() => "",
+                _ if found.fault().is_some() || found.unknown().is_some() => "",
                 0 => "; migrate verify rollup --fix rebuilds them",
-                _ => " even now",
+                _ => " even now; see migrate verify schema",
             }
         ));
     } else if waiting == 0 {
@@ -204,7 +208,11 @@ pub(super) fn compared(found: &Comparison) {
     if waiting > 0 {
         let wait = if waiting == 1 { "waits" } else { "wait" };
         let waiting = counted(waiting, "bucket");
-        if found.is_stalled() {
+        if found.is_ahead() {
+            out(&format!(
+                "{RED}the watermark is ahead of the clock{RESET}, so nothing that waits is rolled up; next: migrate rollup tick"
+            ));
+        } else if found.is_stalled() {
             let ago = ago(lag);
             out(&format!(
                 "{RED}{waiting} {wait}, and the watermark is {ago} behind{RESET}; see migrate rollup status, and have it called: \
@@ -213,6 +221,10 @@ pub(super) fn compared(found: &Comparison) {
         } else {
             out(&format!("{waiting} {wait} for the next tick"));
         }
+    } else if found.is_ahead() {
+        out(&format!(
+            "{RED}the watermark is ahead of the clock{RESET}, so new usage is not rolled up; next: migrate rollup tick"
+        ));
     } else if found.is_stalled() {
         out(&format!(
             "{RED}the watermark is at 1970: nobody has ever called the rollup{RESET}; migrate rollup watch does"
@@ -220,16 +232,11 @@ pub(super) fn compared(found: &Comparison) {
     }
 }
 
-/// The rollup in force is another program's.
-pub(super) fn wrong_hands(foreign: &[String]) {
-    let Some(first) = foreign.first() else { return };
-    let more = match foreign.len() - 1 {
-        0 => String::new(),
-        more => format!(", and {more} more"),
-    };
-    out(&format!(
-        "{RED}the rollup in force is not this program's and loses changes{RESET}: {first}{more}; next: migrate up"
-    ));
+/// Why `migrate up` has to be run.
+pub(super) fn wrong_hands(fault: Option<String>) {
+    if let Some(fault) = fault {
+        out(&format!("{RED}{fault}{RESET}; next: migrate up"));
+    }
 }
 
 pub(super) fn said_of_unknown(what: &str) -> String {
@@ -252,6 +259,9 @@ fn to_the_second(time: &str) -> String {
 
 /// A time span for people, from seconds.
 fn ago(seconds: f64) -> String {
+    if seconds >= 1e12 {
+        return "an eternity".to_owned();
+    }
     let seconds = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default().as_secs();
     // Nobody counts the seconds of a year.
     let rounded = if seconds < 3600 { seconds } else { seconds - seconds % 60 };

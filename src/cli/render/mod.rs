@@ -105,7 +105,7 @@ impl Renderer {
     /// The rollup in force is another program's.
     pub fn wrong_hands(&self, pipeline: &Pipeline) {
         match &self.0 {
-            Kind::Human(_) => human_rollup::wrong_hands(&pipeline.foreign),
+            Kind::Human(_) => human_rollup::wrong_hands(pipeline.fault()),
             Kind::Json { .. } => json::wrong_hands(pipeline),
         }
     }
