@@ -108,5 +108,5 @@ objects AS (
 SELECT o.object, regexp_replace(o.definition || coalesce(' -- ' || o.comment, ''), '\s+', ' ', 'g')
 FROM objects o
 WHERE ($2::text[] IS NULL OR o.object = ANY ($2))
-  AND (NOT $3::boolean OR o.made_by = pg_current_xact_id()::xid)
+  AND (NOT $3::boolean OR o.made_by = pg_current_xact_id_if_assigned()::xid)
 ORDER BY o.object COLLATE "C"
