@@ -200,12 +200,16 @@ pub async fn walk(connection: &Connection, options: WalkOptions, host: &dyn Walk
         Survey::NoState => return Err(WalkError::NoState),
         Survey::Ready(extent) => extent,
     };
-    match &extent.earliest {
-        Some(earliest) if !needs_no_walk(&extent, options) => {
-            let earliest = earliest.clone();
-            walk_months(connection, options, host, earliest).await
-        }
-        _ => catch_up(connection, options, host, &extent).await,
+    // Where no usage is left, buckets may be: of what was deleted while somebody else's rollup was in force.
+    let has_months = match &extent.earliest {
+        Some(_) => !needs_no_walk(&extent, options),
+        None => options.scope != WalkScope::Missing && !months(connection, options).await?.is_empty(),
+    };
+    if has_months {
+        let from = extent.earliest.unwrap_or(extent.watermark);
+        walk_months(connection, options, host, from).await
+    } else {
+        catch_up(connection, options, host, &extent).await
     }
 }
 

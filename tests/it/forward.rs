@@ -450,3 +450,13 @@ async fn a_server_that_publishes_all_tables_is_taken_over_as_well() {
     caught_up(&database).await;
     database.assert_parity().await;
 }
+
+#[tokio::test]
+async fn buckets_that_outlive_all_usage_go_with_a_takeover() {
+    let database = of_the_platform().await;
+    database.batch("SET session_replication_role TO replica; DELETE FROM task_usage").await;
+    assert!(database.value::<i64>("SELECT count(*) FROM task_usage_hourly").await > 0);
+    database.program().args(["up"]).run().expect(0);
+    assert_eq!(database.value::<i64>("SELECT count(*) FROM task_usage_hourly").await, 0);
+    database.program().args(["verify"]).run().expect(0);
+}
