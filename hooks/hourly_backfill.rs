@@ -5,9 +5,9 @@
 
 use async_trait::async_trait;
 
-use super::walk::{Host, REBUILD, explain, outcome};
+use super::walk::{Host, explain, outcome};
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome};
-use crate::usage::{self, WalkOptions, WalkScope};
+use crate::usage::{self, REBUILD, WalkOptions, WalkScope};
 
 /// The hook `hourly-backfill`.
 #[derive(Clone, Copy, Debug, Default)]

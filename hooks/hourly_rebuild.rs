@@ -5,10 +5,10 @@
 
 use async_trait::async_trait;
 
-use super::walk::{Host, REBUILD, explain, outcome};
+use super::walk::{Host, explain, outcome};
 use crate::db::Connection;
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome, Why};
-use crate::usage::{self, Pipeline, WalkOptions, WalkReport, WalkScope, grouped};
+use crate::usage::{self, Pipeline, REBUILD, WalkOptions, WalkReport, WalkScope, grouped};
 
 /// The hook `hourly-rebuild`.
 #[derive(Clone, Copy, Debug, Default)]

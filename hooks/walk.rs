@@ -6,9 +6,6 @@ use crate::db::{self, Connection, Waiting};
 use crate::engine::{HookContext, HookError, Outcome, Progress};
 use crate::usage::{self, Resume, WalkError, WalkHost, WalkReport, grouped};
 
-/// The name of the hook that computes everything again.
-pub(super) const REBUILD: &str = "hourly-rebuild";
-
 pub(super) fn outcome(report: WalkReport) -> Outcome {
     match report {
         WalkReport::NothingThere => Outcome::new("there is no hourly rollup to fill"),

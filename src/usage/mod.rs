@@ -10,7 +10,7 @@ mod verify;
 mod walk;
 
 pub use difference::{Bucket, Comparison, Difference, Kind, Pass, Scope, Sums};
-pub use pipeline::{Pipeline, UNKNOWN};
+pub use pipeline::{Pipeline, REBUILD, UNKNOWN};
 pub use queries::{
     Cost, DayUsage, IssueUsage, ModelUsage, TaskUsage, Tokens, UsageRow, by_day_and_model, by_model, of_issue, of_task,
     upsert,

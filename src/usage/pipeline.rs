@@ -11,6 +11,9 @@ use crate::db::{Connection, Error};
 /// then must not be replaced, and no bucket computed without it.
 pub const UNKNOWN: &str = include_str!("unknown.sql");
 
+/// The hook that computes every bucket again. As long as it is owed, they are not to be relied on.
+pub const REBUILD: &str = "hourly-rebuild";
+
 /// The rollup in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pipeline {
@@ -83,11 +86,11 @@ async fn is_owed(connection: &Connection) -> Result<bool, Error> {
     const KEPT: &str = "
         SELECT coalesce(has_table_privilege(to_regclass('migrate.repeatable'), 'SELECT')
                         AND has_schema_privilege(to_regnamespace('migrate')::oid, 'USAGE'), false) AS kept";
-    const OWED: &str = "SELECT EXISTS (SELECT FROM migrate.repeatable r WHERE 'hourly-rebuild' = ANY (r.owed)) AS owed";
+    const OWED: &str = "SELECT EXISTS (SELECT FROM migrate.repeatable r WHERE $1 = ANY (r.owed)) AS owed";
     if !connection.query_one(KEPT, &[]).await?.get::<_, bool>("kept") {
         return Ok(false);
     }
-    Ok(connection.query_one(OWED, &[]).await?.get("owed"))
+    Ok(connection.query_one(OWED, &[&REBUILD]).await?.get("owed"))
 }
 
 /// Whether usage and buckets have columns for cost, which version 213 brings.
