@@ -403,8 +403,9 @@ $$;
 COMMENT ON FUNCTION task_usage_hourly_rebuild(timestamptz[]) IS
     'Makes the buckets of these UTC hours equal to the raw usage; returns buckets written and deleted.';
 
--- 6. Our own reports: those made before p_before are removed, and the hours that they stand for returned. Whoever calls
---    this holds the lock of windows.
+-- 6. Our own reports: those made before p_before are removed, and the hours that they stand for returned; so are those
+--    that a clock has dated which was ahead, or nobody would act on them before that time comes. Whoever calls this holds
+--    the lock of windows.
 CREATE OR REPLACE FUNCTION task_usage_hourly_take_reports(p_before timestamptz)
 RETURNS timestamptz[]
 LANGUAGE sql
@@ -418,6 +419,7 @@ AS $$
     WITH taken AS (
         DELETE FROM task_usage_hourly_invalidation d
         WHERE d.enqueued_at < p_before
+           OR d.enqueued_at > now()
         RETURNING d.bucket_hour, d.task_id, d.issue_id, d.agent_id
     ),
     tasks AS (
@@ -482,7 +484,10 @@ BEGIN
         -- A key that somebody is just enqueuing again stays for the next call; waiting for it could deadlock.
         DELETE FROM task_usage_hourly_dirty d
         WHERE d.ctid = ANY (ARRAY(
-            SELECT k.ctid FROM task_usage_hourly_dirty k WHERE k.enqueued_at < p_to FOR UPDATE SKIP LOCKED
+            SELECT k.ctid FROM task_usage_hourly_dirty k
+            WHERE k.enqueued_at < p_to
+               OR k.enqueued_at > now()
+            FOR UPDATE SKIP LOCKED
         ))
         RETURNING d.bucket_hour
     ),
@@ -534,7 +539,12 @@ BEGIN
                         AND NEW.provider OPERATOR(pg_catalog.=) OLD.provider
                         AND NEW.model OPERATOR(pg_catalog.=) OLD.model))
             THEN
-                RETURN NULL;
+                -- After the clock was set back, the watermark can be ahead of this row. No later window would look for it.
+                PERFORM FROM %1$I.task_usage_hourly_rollup_state s
+                WHERE s.id OPERATOR(pg_catalog.=) 1 AND s.watermark_at OPERATOR(pg_catalog.>) NEW.updated_at;
+                IF NOT FOUND THEN
+                    RETURN NULL;
+                END IF;
             END IF;
 
             -- An infinite time has no hour, and '-infinity' would mean all of them.
@@ -880,6 +890,19 @@ BEGIN
         v_from := 'epoch';
     END IF;
 
+    -- Usage that a clock has dated which was ahead. Its time may be a year away; until then, every tick looks at it.
+    SELECT max(f.updated_at)
+    INTO v_next
+    FROM (
+        SELECT u.updated_at FROM task_usage u
+        WHERE u.updated_at > now() + interval '1 minute'
+        ORDER BY u.updated_at
+        LIMIT 10000
+    ) f;
+    IF v_next IS NOT NULL THEN
+        v_rows := v_rows + rollup_task_usage_hourly_window(now(), v_next + interval '1 microsecond');
+    END IF;
+
     -- The watermark may not pass an open writer. What others have committed meanwhile is rolled up all the same, and
     -- again by the tick that does move the watermark.
     v_horizon := task_usage_hourly_horizon();
@@ -893,8 +916,9 @@ BEGIN
         )
         INTO v_next;
         v_to := least(v_next + interval '1 day', v_end);
-        v_rows := rollup_task_usage_hourly_window(v_from, v_to);
-        v_to := least(v_to, v_horizon);
+        v_rows := v_rows + rollup_task_usage_hourly_window(v_from, v_to);
+        -- The clock may have been set back since this began.
+        v_to := least(v_to, v_horizon, clock_timestamp() - interval '5 minutes');
     END IF;
 
     UPDATE task_usage_hourly_rollup_state

@@ -1,3 +1,5 @@
+-- migrate: formerly 8659763149399722616
+--
 -- The daily tables go away, once the hourly one has taken over.
 --
 -- Why      From here on every page reads task_usage_hourly. Dropping the daily tables before the hours are filled
@@ -9,7 +11,8 @@
 -- Retry    One transaction. A refusal has changed nothing.
 
 -- 1. The guard. It fails closed: what it cannot establish counts as not rolled up. An event dated in the future
---    counts as now, or one wrong clock would block the upgrade for good.
+--    counts as now, or one wrong clock would block the upgrade for good. A watermark ahead of the clock says nothing.
+--    (The earlier form believed it; what it left behind where it passed is the same.)
 DO $$
 DECLARE
     v_watermark timestamptz;
@@ -33,11 +36,18 @@ BEGIN
                                   v_latest),
                   HINT = 'INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run: migrate up';
     END IF;
+    IF v_watermark > now() THEN
+        RAISE EXCEPTION 'refusing to drop legacy daily rollups: the watermark of the hourly rollup is ahead of the clock'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = format('The watermark is at %s, the clock at %s: nobody knows how much usage is rolled up.',
+                                  v_watermark, now()),
+                  HINT = 'Roll all usage up: run migrate up, which does it in the hook hourly-backfill.';
+    END IF;
     IF v_watermark < v_latest - interval '1 hour' THEN
         RAISE EXCEPTION 'refusing to drop legacy daily rollups: the hourly rollup has not caught up with task_usage'
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = format('The watermark is at %s, the latest usage at %s: it lags by %s, and may lag by 1 hour.',
-                                  v_watermark, v_latest, date_trunc('second', v_latest - v_watermark)),
+                                  v_watermark, v_latest, date_trunc('second', v_latest - greatest(v_watermark, '0001-01-01 UTC'))),
                   HINT = 'Roll the missing usage up first: run migrate up, which does it in the hook hourly-backfill.';
     END IF;
 END

@@ -38,8 +38,8 @@ impl Migrator {
         let attempt = async |noted: Option<&Noted>| -> Result<Result<(), db::Error>, Error> {
             match migration.mode() {
                 Mode::Transaction => {
-                    let mut session = Session::new(connection, with);
-                    let applying = async { Ok(session.apply(&self.set, migration).await) };
+                    let mut session = Session::new(connection, &self.set, with);
+                    let applying = async { Ok(session.apply(migration).await) };
                     self.noting(connection, noted, Box::pin(applying)).await
                 }
                 Mode::NoTransaction { index } => {
@@ -117,10 +117,10 @@ impl Migrator {
         migration: &Migration,
         with: With<'_>,
     ) -> Result<Result<(), db::Error>, Error> {
-        let mut session = Session::new(connection, with);
+        let mut session = Session::new(connection, &self.set, with);
         let pid = pid_of(connection).await?;
         let given_up = Mutex::new(None);
-        let applying = session.apply(&self.set, migration);
+        let applying = session.apply(migration);
         tokio::pin!(applying);
         let result = tokio::select! {
             result = &mut applying => result,

@@ -232,7 +232,7 @@ impl History {
         }
         problems.extend(ours.into_iter().filter_map(|row| match set.migration(row.version) {
             None => Some(HistoryError::Missing { version: row.version, name: row.name.clone() }),
-            Some(migration) if row.name != migration.name() || row.checksum != Some(migration.checksum()) => {
+            Some(migration) if row.name != migration.name() || !migration.was_recorded_as(row.checksum) => {
                 Some(HistoryError::Divergent {
                     version: row.version,
                     file: migration.file(),

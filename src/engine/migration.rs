@@ -32,6 +32,8 @@ pub struct ConcurrentIndex {
 pub struct Migration {
     inner: refinery::Migration,
     mode: Mode,
+    /// Checksums of earlier texts that leave the same behind.
+    formerly: Vec<u64>,
 }
 
 impl Migration {
@@ -62,16 +64,22 @@ impl Migration {
         }
         let text = inner.sql().unwrap_or_default();
         let mut mode = Mode::Transaction;
+        let mut formerly = Vec::new();
         for directive in sql::directives(text) {
-            match directive {
-                "no-transaction" => mode = Mode::NoTransaction { index: single_statement(&name, text)? },
-                other => return Err(SetError::Directive { name, directive: other.to_owned() }),
+            match directive.split_once(' ') {
+                None if directive == "no-transaction" => {
+                    mode = Mode::NoTransaction { index: single_statement(&name, text)? };
+                }
+                Some(("formerly", checksum)) if checksum.parse::<u64>().is_ok() => {
+                    formerly.extend(checksum.parse::<u64>());
+                }
+                _ => return Err(SetError::Directive { name, directive: directive.to_owned() }),
             }
         }
         if mode == Mode::Transaction {
             refuse_transaction_control(&name, text)?;
         }
-        Ok(Self { inner, mode })
+        Ok(Self { inner, mode, formerly })
     }
 
     /// The version.
@@ -108,6 +116,13 @@ impl Migration {
     #[must_use]
     pub fn checksum(&self) -> u64 {
         self.inner.checksum()
+    }
+
+    /// Whether a history row with this checksum stands for this migration: it was applied as it is now, or in an earlier
+    /// form that the file vouches for with `-- migrate: formerly <checksum>`.
+    #[must_use]
+    pub fn was_recorded_as(&self, checksum: Option<u64>) -> bool {
+        checksum.is_some_and(|checksum| checksum == self.checksum() || self.formerly.contains(&checksum))
     }
 
     /// As refinery wants it.
@@ -208,6 +223,16 @@ mod tests {
         let error = Migration::new("V1__a", "CREATE TABLE a (n int); /* now */ commit;").unwrap_err();
         assert!(matches!(error, SetError::TransactionControl { .. }), "{error}");
         Migration::new("V1__a", "DO $$ BEGIN PERFORM 1; END $$;").unwrap();
+    }
+
+    #[test]
+    fn a_file_can_vouch_for_its_earlier_form() {
+        let earlier = Migration::new("V1__a", "SELECT 1").unwrap().checksum();
+        let now = Migration::new("V1__a", &format!("-- migrate: formerly {earlier}\nSELECT 1 WHERE true")).unwrap();
+        assert!(now.was_recorded_as(Some(earlier)) && now.was_recorded_as(Some(now.checksum())));
+        assert!(!now.was_recorded_as(Some(1)) && !now.was_recorded_as(None));
+        let error = Migration::new("V1__a", "-- migrate: formerly yesterday\nSELECT 1").unwrap_err();
+        assert!(matches!(error, SetError::Directive { .. }), "{error}");
     }
 
     #[test]

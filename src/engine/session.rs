@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use super::invalid_index;
 use super::migration::Mode;
-use super::{Migration, Set, adopt, history};
+use super::{Migration, Set, Version, adopt, history};
 use crate::db::{Connection, Error, ServerReport};
 
 /// How long a migration may stand in the queue for a strong lock, with the application queueing behind it, before it
@@ -31,6 +31,7 @@ pub(super) struct With<'a> {
 /// Applies migrations through refinery, which verifies the history and writes its row.
 pub(super) struct Session<'c> {
     connection: &'c Connection,
+    set: &'c Set,
     with: With<'c>,
     mode: Mode,
     /// Records the migration in the older ledger; empty if there is none.
@@ -40,12 +41,13 @@ pub(super) struct Session<'c> {
 }
 
 impl<'c> Session<'c> {
-    pub fn new(connection: &'c Connection, with: With<'c>) -> Self {
-        Self { connection, with, mode: Mode::Transaction, also: String::new(), failure: None }
+    pub fn new(connection: &'c Connection, set: &'c Set, with: With<'c>) -> Self {
+        Self { connection, set, with, mode: Mode::Transaction, also: String::new(), failure: None }
     }
 
     /// Applies one migration and records it, both or neither.
-    pub async fn apply(&mut self, set: &Set, migration: &Migration) -> Result<(), Error> {
+    pub async fn apply(&mut self, migration: &Migration) -> Result<(), Error> {
+        let set = self.set;
         let version = migration.version();
         let known: Vec<_> = set
             .migrations()
@@ -129,11 +131,16 @@ impl AsyncQuery<Vec<refinery::Migration>> for Session<'_> {
         for row in rows {
             let checksum: String = row.get(3);
             // A damaged row was refused when the plan was made; here it only must not pass for another.
-            let checksum = checksum.parse().map_err(|_| {
+            let recorded = checksum.parse().map_err(|_| {
                 let reason = format!("checksum {checksum:?} in the history is not a number");
                 self.keep(Error::Conversion { reason })
             })?;
-            applied.push(refinery::Migration::applied(row.get(0), row.get(1), OffsetDateTime::UNIX_EPOCH, checksum));
+            let version = row.get(0);
+            let checksum = match self.set.migration(Version::from(version)) {
+                Some(migration) if migration.was_recorded_as(Some(recorded)) => migration.checksum(),
+                _ => recorded,
+            };
+            applied.push(refinery::Migration::applied(version, row.get(1), OffsetDateTime::UNIX_EPOCH, checksum));
         }
         Ok(applied)
     }

@@ -38,7 +38,9 @@ pub enum SetError {
         second: String,
     },
     /// An unknown `-- migrate:` line.
-    #[error("migration {name}: unknown directive {directive:?}; there is only \"no-transaction\"")]
+    #[error(
+        "migration {name}: unknown directive {directive:?}; there are \"no-transaction\" and \"formerly <checksum>\""
+    )]
     Directive {
         /// The migration.
         name: String,

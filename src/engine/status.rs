@@ -179,7 +179,7 @@ impl History {
                 (None, Some(adopted)) => Status::Adoptable { at: adopted.at },
                 (None, None) if migration.version() < self.current() => Status::OutOfOrder,
                 (None, None) => Status::Pending { again },
-                (Some(row), _) if row.name == migration.name() && row.checksum == Some(migration.checksum()) => {
+                (Some(row), _) if row.name == migration.name() && migration.was_recorded_as(row.checksum) => {
                     if row.adopted { Status::Adopted { at: row.at } } else { Status::Applied { at: row.at } }
                 }
                 (Some(row), _) => Status::Divergent { at: row.at, recorded_name: row.name.clone() },

@@ -17,7 +17,7 @@ const NEVER_CALLED: f64 = 40.0 * 365.0 * 86_400.0;
 const AHEAD: f64 = 1.0;
 
 /// What to compare.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
     /// Only this workspace.
     pub workspace: Option<Uuid>,
@@ -124,6 +124,8 @@ pub struct Comparison {
     pub fixed: u64,
     /// Seconds from the rollup's watermark to the database's clock.
     pub lag: f64,
+    /// Whether the watermark was ahead of the clock and has been brought back behind it.
+    pub brought_back: bool,
 }
 
 impl Comparison {

@@ -104,6 +104,7 @@ async fn compare_days(
         return Err(CompareError::Unknown { what: what.clone() });
     }
     let own_functions = pipeline.is_ours();
+    let began = if fix.is_some() && own_functions { horizon(&session).await? } else { None };
     let days = days(&session, scope).await?;
     let total = days.len() as u64;
     let has_cost = pipeline.has_cost;
@@ -130,8 +131,42 @@ async fn compare_days(
         found.add(&last);
     }
     host.progress(total, total, found.buckets);
+    if let (Some(lock_wait), Some(began)) = (fix, began)
+        && scope == Scope::default()
+        && found.wrong() == 0
+        && found.is_ahead()
+    {
+        // Everything has been compared since then, and what is not right is reported.
+        found.lag = bring_back(&session, lock_wait, &began, host).await?;
+        found.brought_back = true;
+    }
     session.close().await;
     Ok(found)
+}
+
+/// The moment before which nothing can be written any more that a comparison from now on would not see. None if a
+/// transaction whose start is hidden is writing usage.
+async fn horizon(session: &Connection) -> Result<Option<String>, db::Error> {
+    const HORIZON: &str = "SELECT CASE WHEN isfinite(h) THEN h::text END AS horizon FROM task_usage_hourly_horizon() h";
+    Ok(session.query_one(HORIZON, &[]).await?.get("horizon"))
+}
+
+/// Sets a watermark that is ahead of the clock to `began`, and returns how far that is behind the clock.
+async fn bring_back(
+    session: &Connection,
+    lock_wait: Duration,
+    began: &str,
+    host: &dyn CompareHost,
+) -> Result<f64, CompareError> {
+    const BRING_BACK: &str = "
+        UPDATE task_usage_hourly_rollup_state
+        SET watermark_at = CASE WHEN watermark_at > now() THEN $1::text::timestamptz ELSE watermark_at END
+        WHERE id = 1
+        RETURNING extract(epoch FROM now() - watermark_at)::float8 AS lag";
+    let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
+    let Some(row) = transaction.query_opt(BRING_BACK, &[&began]).await? else { return Err(CompareError::NoState) };
+    transaction.commit().await?;
+    Ok(row.get("lag"))
 }
 
 /// The rollup in force.

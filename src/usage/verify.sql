@@ -1,8 +1,8 @@
 -- Buckets of [$1, $2) that are not what the raw rows add up to, as it was written down in the platform's specification
 -- and on purpose without any function of the rollup. First a row with the number of buckets that the raw rows make.
 --
--- $3 a workspace, or NULL for all · $4 the watermark. Rows changed between that and now wait for the next tick; one dated
--- in the future has reported itself.
+-- $3 a workspace, or NULL for all · $4 the watermark. Rows changed after that wait for the next tick, also those that a
+-- clock has dated which was ahead.
 --
 -- The lines behind --cost are part of it where there are columns for cost. An uncosted count that is NULL stands for the
 -- bucket's own tokens.
@@ -30,8 +30,7 @@ WITH raw AS (
         --cost     AS uncosted_cache_read_tokens,
         --cost coalesce(sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
         --cost     AS uncosted_cache_write_tokens,
-        bool_or(coalesce(u.updated_at, u.created_at) >= $4::text::timestamptz
-                AND coalesce(u.updated_at, u.created_at) <= now()) AS is_new
+        bool_or(coalesce(u.updated_at, u.created_at) >= $4::text::timestamptz) AS is_new
     FROM task_usage u
     CROSS JOIN LATERAL (
         SELECT a.workspace_id, t.runtime_id, t.agent_id, i.project_id

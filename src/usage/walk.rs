@@ -425,11 +425,12 @@ async fn last_pass(
 ) -> Result<(u64, String), db::Error> {
     const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz)";
     const STAMP: &str = "
-        UPDATE task_usage_hourly_rollup_state
-        SET watermark_at = CASE WHEN watermark_at <= now() THEN greatest(watermark_at, $1::text::timestamptz)
-                                ELSE $1::text::timestamptz END
-        WHERE id = 1
-        RETURNING watermark_at::text";
+        UPDATE task_usage_hourly_rollup_state s
+        SET watermark_at = CASE WHEN s.watermark_at <= now() THEN greatest(s.watermark_at, p.passed) ELSE p.passed END
+        -- The clock may have been set back since the horizon was read.
+        FROM (SELECT least($1::text::timestamptz, clock_timestamp() - interval '5 minutes')) p (passed)
+        WHERE s.id = 1
+        RETURNING s.watermark_at::text";
     let row = transaction.as_role(role, transaction.query_one(WINDOW, &[&from, &horizon])).await?;
     let watermark = transaction.query_one(STAMP, &[&horizon]).await?.get(0);
     Ok((row.get::<_, i64>(0).unsigned_abs(), watermark))

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::harness::server_with_a_clock;
 use world::{Stage, World};
 
 /// How many sequences every run of the tests makes.
@@ -49,12 +50,16 @@ async fn the_rollup_is_exact_after_any_sequence_of_writes() {
 async fn search(changes: Changes, first: u64, count: u64) -> Option<(u64, String)> {
     let next = Arc::new(AtomicU64::new(first));
     let mut workers = tokio::task::JoinSet::new();
-    for _ in 0..WORKERS.min(count) {
+    for worker in 0..WORKERS.min(count) {
         let next = Arc::clone(&next);
         workers.spawn(async move {
+            static SERVERS: AtomicU64 = AtomicU64::new(0);
+            // Each has its own, because each moves the clock.
+            let number = SERVERS.fetch_add(1, Ordering::Relaxed);
+            let (server, clock) = server_with_a_clock(&format!("exactness-{worker}-{number}"));
             let mut worlds = Vec::new();
             for stage in Stage::ALL {
-                worlds.push(World::new(stage, changes).await);
+                worlds.push(World::new(stage, changes, &server, clock.clone()).await);
             }
             loop {
                 let seed = next.fetch_add(1, Ordering::SeqCst);
@@ -81,7 +86,16 @@ async fn search(changes: Changes, first: u64, count: u64) -> Option<(u64, String
 type Changes = &'static [(&'static str, &'static str)];
 
 /// Faults to be found. The intervals are those that the sequences run with.
-const FAULTS: [(&str, Changes); 12] = [
+const FAULTS: [(&str, Changes); 15] = [
+    ("a watermark ahead of the clock is believed (SPEC 11.17)", &[("v_ahead := v_from > now();", "v_ahead := false;")]),
+    (
+        "usage that is written behind the watermark is not reported",
+        &[("AND s.watermark_at OPERATOR(pg_catalog.>) NEW.updated_at", "AND false")],
+    ),
+    (
+        "reports dated by a clock that was ahead are held back until then",
+        &[("           OR d.enqueued_at > now()\n", "\n")],
+    ),
     (
         "a correction that keeps updated_at is not reported (SPEC 11.15)",
         &[(

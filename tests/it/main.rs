@@ -3,6 +3,7 @@
 
 mod adoption;
 mod chain;
+mod clock;
 mod connection;
 mod exactness;
 mod example;

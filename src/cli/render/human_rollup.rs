@@ -188,6 +188,9 @@ pub(super) fn compared(found: &Comparison) {
     if fixed > 0 {
         out(&format!("rebuilt {}", counted(fixed, "bucket")));
     }
+    if found.brought_back {
+        out("the watermark was ahead of the clock; it is behind it again");
+    }
     if found.wrong() > 0 {
         out(&format!(
             "{RED}the hourly rollup is wrong{RESET}: compared {compared}, {} missing, {} extra, {} different{}",

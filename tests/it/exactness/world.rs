@@ -1,7 +1,7 @@
 //! A small world that sequences of writes are played in.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use migrate::CancellationToken;
@@ -13,7 +13,7 @@ use migrate::usage::{
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
-use crate::harness::{Dice, TestDatabase, release};
+use crate::harness::{Clock, Dice, TestDatabase, release};
 
 const PIPELINE: &str = include_str!("../../../migrations/platform/R__usage_pipeline.sql");
 
@@ -87,17 +87,14 @@ pub enum Stage {
 impl Stage {
     pub const ALL: [Self; 3] = [Self::At102, Self::At213, Self::At272];
 
-    pub async fn database(self) -> TestDatabase {
-        let database = TestDatabase::at_version(
-            match self {
-                Self::At102 => 102,
-                Self::At213 => 213,
-                Self::At272 => 272,
-            },
-            0,
-            0,
-        )
-        .await;
+    async fn database(self, server: &str) -> TestDatabase {
+        let version = match self {
+            Self::At102 => "102",
+            Self::At213 => "213",
+            Self::At272 => "272",
+        };
+        let database = TestDatabase::on_server(server, &format!("at_{version}")).await;
+        database.program().args(["up", "--target", version]).run().expect(0);
         if self == Self::At272 {
             database.batch(release::LATER[2].1[0]).await;
         }
@@ -141,13 +138,19 @@ pub struct World {
     /// Whether it is.
     ours: bool,
     without_effect: bool,
+    clock: Clock,
+    /// The server's processes of the sessions.
+    pids: Vec<String>,
+    /// By how many seconds it is off, and the most that it has been.
+    off: f64,
+    most: f64,
     _database: TestDatabase,
 }
 
 impl World {
-    /// With the pipeline changed: each text there is, and what stands there instead.
-    pub async fn new(stage: Stage, changes: &[(&str, &str)]) -> Self {
-        let database = stage.database().await;
+    /// On a server with a clock, with the pipeline changed: each text there is, and what stands there instead.
+    pub async fn new(stage: Stage, changes: &[(&str, &str)], server: &str, clock: Clock) -> Self {
+        let database = stage.database(server).await;
         let mut pipeline = PIPELINE.to_owned();
         for (there, instead) in SHORTER.iter().chain(changes) {
             assert!(pipeline.contains(there), "the pipeline does not say {there:?}");
@@ -158,9 +161,10 @@ impl World {
         // Sessions that stand in each other's way take turns by giving up.
         let url = format!("{}?options=-c%20lock_timeout%3D15ms%20-c%20deadlock_timeout%3D5ms", database.url);
         let connector = Connector::new(Database::from_url(&url).unwrap(), CancellationToken::new());
-        let mut sessions = Vec::new();
+        let (mut sessions, mut pids) = (Vec::new(), Vec::new());
         for _ in 0..=WRITERS {
             let connection = connector.connect("exactness").await.unwrap();
+            pids.push(connection.query_one("SELECT pg_backend_pid()::text", &[]).await.unwrap().get(0));
             sessions.push(Session { connection, open: false });
         }
         let (dice, story) = (Dice::new(1), String::new());
@@ -173,6 +177,10 @@ impl World {
             pipeline,
             ours: true,
             without_effect: false,
+            clock,
+            pids,
+            off: 0.0,
+            most: 0.0,
             _database: database,
         }
     }
@@ -221,6 +229,8 @@ impl World {
     }
 
     async fn begin_anew(&mut self) {
+        self.most = 0.0;
+        self.set_clock(0.0);
         self.roller().batch(RESET).await.unwrap();
         if !self.ours {
             self.roller().batch(&self.pipeline).await.unwrap();
@@ -250,7 +260,8 @@ impl World {
 
     async fn step(&mut self) -> Result<(), String> {
         let session = usize::try_from(self.dice.below(WRITERS as u64)).unwrap();
-        match self.dice.below(22) {
+        match self.dice.below(23) {
+            22 => self.move_clock(),
             20 => self.give_way().await,
             21 if !self.ours => self.come_back().await?,
             0 | 1 => self.begin(session).await,
@@ -284,6 +295,24 @@ impl World {
     async fn wait(&mut self) {
         tokio::time::sleep(A_WHILE).await;
         self.story += "a while passes\n";
+    }
+
+    fn set_clock(&mut self, off: f64) {
+        self.clock.set(off);
+        // A session that believes its next alarm to be due at a time by the old clock might never give up waiting for a
+        // lock. An alarm puts that right.
+        let woken = std::process::Command::new("kill").arg("-ALRM").args(&self.pids).status().expect("kill");
+        assert!(woken.success());
+        self.off = off;
+        self.most = self.most.max(off);
+    }
+
+    /// The server's clock jumps. Some jumps are as short as what the rollup stays behind, some are years.
+    fn move_clock(&mut self) {
+        let by = *self.dice.one_of(&[0.01, 0.05, 1.0, 3600.0, 100.0 * 86_400.0, 1000.0 * 86_400.0]);
+        let by = if self.dice.below(2) == 0 { by } else { -by };
+        self.set_clock(self.off + by);
+        let _ = writeln!(self.story, "THE CLOCK MOVES by {by} s");
     }
 
     async fn begin(&mut self, session: usize) {
@@ -505,34 +534,51 @@ impl World {
         Err(self.fail(&format!("not known to be waiting: {wrong:#?}")))
     }
 
-    /// Either one window that reaches past the last write, or ticks until the watermark has passed it.
+    /// Either one window that reaches past the last write, once the clock has caught up with every time it ever showed, or
+    /// ticks until the watermark has passed it, whatever the clock says.
     async fn roll_up_to_the_end(&mut self) -> Result<(), String> {
         const WINDOW: &str = "
             SELECT rollup_task_usage_hourly_window(watermark_at, clock_timestamp() + interval '1 second')
             FROM task_usage_hourly_rollup_state";
-        const PASSED: &str = "SELECT watermark_at >= $1::text::timestamptz FROM task_usage_hourly_rollup_state";
+        // What was dated by a clock that was a moment ahead is waited for.
+        const END: &str = "
+            SELECT greatest(max(e.at), clock_timestamp())::text
+            FROM (
+                SELECT updated_at FROM task_usage
+                UNION ALL SELECT enqueued_at FROM task_usage_hourly_invalidation
+                UNION ALL SELECT enqueued_at FROM task_usage_hourly_dirty
+            ) e (at)
+            WHERE e.at < clock_timestamp() + interval '2 seconds'";
+        const PASSED: &str = "
+            SELECT watermark_at >= $1::text::timestamptz AND watermark_at <= clock_timestamp()
+            FROM task_usage_hourly_rollup_state";
         // The platform's must act on what is reported; what its watermark has passed too early is its own affair.
         const ITS_OWN: &str =
             "SELECT rollup_task_usage_hourly_window('epoch', clock_timestamp() + interval '1 second')";
+        const PATIENCE: Duration = Duration::from_secs(20);
         let by_window = self.dice.below(2) == 0;
+        if by_window || !self.ours {
+            if self.off < self.most {
+                self.set_clock(self.most);
+                self.story += "the clock catches up\n";
+            }
+            tokio::time::sleep(A_WHILE).await;
+            let window = if self.ours { WINDOW } else { ITS_OWN };
+            return self.roller().batch(window).await.map_err(|error| self.fail(&error.to_string()));
+        }
         let roller = self.roller();
-        if !self.ours {
-            return roller.batch(ITS_OWN).await.map_err(|error| self.fail(&error.to_string()));
-        }
-        if by_window {
-            return roller.batch(WINDOW).await.map_err(|error| self.fail(&error.to_string()));
-        }
-        let end: String = roller.query_one("SELECT clock_timestamp()::text", &[]).await.unwrap().get(0);
-        tokio::time::sleep(A_WHILE).await;
-        for _ in 0..60 {
+        let end: String = roller.query_one(END, &[]).await.unwrap().get(0);
+        let since = Instant::now();
+        while since.elapsed() < PATIENCE {
             if let Err(error) = roller.batch("SELECT rollup_task_usage_hourly()").await {
                 return Err(self.fail(&error.to_string()));
             }
             if roller.query_one(PASSED, &[&end]).await.unwrap().get(0) {
                 return Ok(());
             }
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        Err(self.fail("60 ticks did not reach the end"))
+        Err(self.fail("ticks did not reach the end"))
     }
 }
 

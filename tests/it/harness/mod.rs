@@ -13,7 +13,9 @@ use tokio_postgres::{Client, NoTls, Row};
 
 pub use dice::{Dice, seed};
 pub use program::{Finished, Program, Running};
-pub use server::{server_url, special_server, standby_of, start_special_server_again, stop_special_server};
+pub use server::{
+    Clock, server_url, server_with_a_clock, special_server, standby_of, start_special_server_again, stop_special_server,
+};
 
 /// A database of its own, dropped at the end of the test.
 pub struct TestDatabase {

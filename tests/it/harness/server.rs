@@ -1,6 +1,7 @@
 //! The server of the run: `MIGRATE_TEST_DATABASE_URL`, else one made of this machine's PostgreSQL programs, else a
 //! container. It goes away with this process, however that ends.
 
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -43,6 +44,27 @@ fn start(script: &Path, name: &str, options: &[&str]) -> (String, PathBuf) {
     let said = String::from_utf8_lossy(&started.stderr);
     assert!(started.status.success(), "script/server could not start a server:\n{said}");
     (String::from_utf8(started.stdout).expect("a URL").trim().to_owned(), folder)
+}
+
+/// A server whose clock can be moved: its URL and its clock.
+pub fn server_with_a_clock(name: &str) -> (String, Clock) {
+    let (url, folder) = special_server(name, &["--clock"]);
+    let home = std::fs::read_to_string(folder.join("home")).map_or(folder, |home| PathBuf::from(home.trim()));
+    (url, Clock(home))
+}
+
+/// The clock of a special server.
+#[derive(Clone)]
+pub struct Clock(PathBuf);
+
+impl Clock {
+    /// From now on, for sessions that are there already too, it is off by this many seconds.
+    pub fn set(&self, seconds: f64) {
+        #[allow(clippy::cast_possible_truncation, reason = "microseconds of some years")]
+        let microseconds = (seconds * 1e6) as i64;
+        let file = std::fs::OpenOptions::new().write(true).open(self.0.join("clock")).expect("the server's clock");
+        file.write_all_at(&microseconds.to_ne_bytes(), 0).expect("the server's clock");
+    }
 }
 
 /// Stops a special server as a signal to its first process does: `INT` ends all sessions at once (fast), `QUIT` is a crash
