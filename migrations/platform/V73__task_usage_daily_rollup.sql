@@ -1,3 +1,5 @@
+-- migrate: formerly 12767803948122514291
+--
 -- Token usage by day, runtime, provider and model.
 --
 -- Why      A runtime's page adds up months of usage; it must not read every row for that.
@@ -26,6 +28,9 @@ CREATE TABLE task_usage_daily (
     updated_at         timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT uq_task_usage_daily_key UNIQUE (bucket_date, workspace_id, runtime_id, provider, model)
 );
+
+-- Without an identity, a table that is published lets nobody delete from it.
+ALTER TABLE task_usage_daily REPLICA IDENTITY FULL;
 
 CREATE INDEX idx_task_usage_daily_runtime_date ON task_usage_daily (runtime_id, bucket_date DESC);
 

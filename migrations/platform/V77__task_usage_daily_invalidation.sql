@@ -1,3 +1,5 @@
+-- migrate: formerly 6591411121657213558
+--
 -- Changes that a window by time does not see reach the daily buckets too.
 --
 -- Why      A delete leaves no row to find, a correction may keep updated_at, and a task that moves to another
@@ -122,6 +124,9 @@ CREATE TABLE task_usage_daily_dirty (
     enqueued_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT task_usage_daily_dirty_names_one CHECK (num_nonnulls(bucket_date, task_id) = 1)
 );
+
+-- Without an identity, a table that is published lets nobody delete from it.
+ALTER TABLE task_usage_daily_dirty REPLICA IDENTITY FULL;
 
 CREATE INDEX idx_task_usage_daily_dirty_enqueued_at ON task_usage_daily_dirty (enqueued_at);
 

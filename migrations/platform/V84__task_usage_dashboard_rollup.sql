@@ -1,3 +1,5 @@
+-- migrate: formerly 9625347535045093854
+--
 -- Token usage by UTC day, agent, project and model.
 --
 -- Why      The workspace dashboard asks by agent and project, which the daily table of the runtimes does not know.
@@ -30,6 +32,9 @@ CREATE TABLE task_usage_dashboard_daily (
         (bucket_date, workspace_id, agent_id, project_id, model)
 );
 
+-- Without an identity, a table that is published lets nobody delete from it.
+ALTER TABLE task_usage_dashboard_daily REPLICA IDENTITY FULL;
+
 CREATE INDEX idx_task_usage_dashboard_daily_workspace_date
     ON task_usage_dashboard_daily (workspace_id, bucket_date DESC);
 
@@ -54,6 +59,9 @@ CREATE TABLE task_usage_dashboard_dirty (
     enqueued_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT task_usage_dashboard_dirty_names_one CHECK (num_nonnulls(bucket_date, task_id, issue_id) = 1)
 );
+
+-- Without an identity, a table that is published lets nobody delete from it.
+ALTER TABLE task_usage_dashboard_dirty REPLICA IDENTITY FULL;
 
 CREATE INDEX idx_task_usage_dashboard_dirty_enqueued_at ON task_usage_dashboard_dirty (enqueued_at);
 
