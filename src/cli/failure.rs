@@ -272,8 +272,11 @@ fn hint(error: &Error) -> Option<String> {
         Error::Ownership { object, role, lacks: Lacks::Object, .. } => {
             format!("as a superuser, run: ALTER {object} OWNER TO {}", db::ident(role))
         }
-        Error::Dependent { dependent, .. } => {
-            format!("drop it or let it do without first, for example: {}", drop_statement(dependent))
+        Error::Dependent { remedy: Some(remedy), .. } => {
+            format!("nothing was written; drop it, or remove its dependency, first, for example: {remedy}")
+        }
+        Error::Dependent { remedy: None, .. } => {
+            "nothing was written; drop it, or remove its dependency, first".to_owned()
         }
         Error::Adoption(error) => adoption_hint(error),
         Error::Lock(_) | Error::Hook { source: HookError::Lock(_), .. } => {
@@ -325,16 +328,6 @@ fn hint(error: &Error) -> Option<String> {
 }
 
 /// The statement that drops `view x` or `constraint c on table t`.
-fn drop_statement(dependent: &str) -> String {
-    match dependent.strip_prefix("constraint ").and_then(|rest| rest.split_once(" on table ")) {
-        Some((constraint, table)) => format!("ALTER TABLE {table} DROP CONSTRAINT {constraint}"),
-        None => format!(
-            "DROP {}",
-            dependent.replacen("materialized view", "MATERIALIZED VIEW", 1).replacen("view", "VIEW", 1)
-        ),
-    }
-}
-
 fn search_path_hint(schema: &str) -> String {
     let plain = schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     let name = if plain { schema.to_owned() } else { db::ident(schema) };

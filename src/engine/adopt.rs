@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::ledger::Expected;
 use super::{AdoptionError, Migration, Mode, Problem, Set, Version, history, sql};
@@ -207,22 +208,33 @@ pub(super) async fn elsewhere(connection: &Connection, set: &Set) -> Result<Opti
     Ok(row.map(|row| ((*table).to_owned(), row.get(0))))
 }
 
-/// What would be left without a table or column that these versions drop, and would keep them from it: for each, the
-/// version, what it drops, and what depends on that.
+/// Something that depends on what a version drops.
+pub(super) struct Dependent {
+    pub version: Version,
+    /// What the version drops.
+    pub object: String,
+    /// What depends on that.
+    pub name: String,
+    /// The statement that ends the dependence, where there is one.
+    pub remedy: Option<String>,
+}
+
+/// What depends on something that these versions drop, and would keep them from it.
 pub(super) async fn dependents(
     connection: &Connection,
     set: &Set,
     versions: &[Version],
-) -> Result<Vec<(Version, String, String)>, Error> {
+) -> Result<Vec<Dependent>, Error> {
     let Some(ledger) = set.ledger() else { return Ok(Vec::new()) };
     let removed = ledger.removed_by(versions);
-    let tables: Vec<_> = removed.iter().map(|(_, table, _)| *table).collect();
-    let columns: Vec<_> = removed.iter().map(|(_, _, column)| *column).collect();
-    let rows = connection.query(include_str!("adopt_dependents.sql"), &[&tables, &columns]).await?;
+    let column = |part: fn(&Expected) -> &'static str| removed.iter().map(part).collect::<Vec<_>>();
+    let params: [&(dyn ToSql + Sync); 3] =
+        [&column(|removed| removed.kind), &column(|removed| removed.table), &column(|removed| removed.name)];
+    let rows = connection.query(include_str!("adopt_dependents.sql"), &params).await?;
     let found = rows.iter().filter_map(|row| {
-        let (version, table, column) = removed.get(usize::try_from(row.get::<_, i64>(0) - 1).ok()?)?;
-        let what = if column.is_empty() { format!("table {table}") } else { format!("column {table}.{column}") };
-        Some((*version, what, row.get(1)))
+        let removed = removed.get(usize::try_from(row.get::<_, i64>("n") - 1).ok()?)?;
+        let (name, remedy) = (row.get("dependent"), row.get("remedy"));
+        Some(Dependent { version: removed.version, object: removed.named(), name, remedy })
     });
     Ok(found.collect())
 }

@@ -313,6 +313,8 @@ pub enum Error {
         object: String,
         /// What depends on that.
         dependent: String,
+        /// The statement that ends the dependence, where there is one.
+        remedy: Option<String>,
     },
     /// Another program has migrated this database.
     #[error("database {database} was built by another migrator: it has {ledger}, which records nothing known here")]

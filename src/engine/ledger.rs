@@ -104,16 +104,12 @@ impl Ledger {
         objects.filter_map(|object| if let Object::Table(name, _) = object { Some(*name) } else { None }).collect()
     }
 
-    /// The tables and columns that these versions remove: version, table, and column, empty for the whole table.
-    pub(super) fn removed_by(&self, versions: &[Version]) -> Vec<(Version, &'static str, &'static str)> {
+    /// What these versions remove.
+    pub(super) fn removed_by(&self, versions: &[Version]) -> Vec<Expected> {
         let changes = self.changes.iter().filter(|(version, _)| versions.contains(version));
         changes
             .flat_map(|(version, changes)| changes.removes.iter().map(move |object| (*version, *object)))
-            .filter_map(|(version, object)| match object {
-                Object::Table(table, _) => Some((version, table, "")),
-                Object::Column(table, column, _) => Some((version, table, column)),
-                _ => None,
-            })
+            .filter_map(|(version, object)| object.parts(version, false).into_iter().next())
             .collect()
     }
 

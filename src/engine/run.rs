@@ -335,8 +335,8 @@ impl Migrator {
         history.check(&self.set)?;
         let plan = Plan::new(&self.set, &history, options)?;
         let dependents = adopt::dependents(connection, &self.set, &plan.versions()).await?;
-        if let Some((version, object, dependent)) = dependents.into_iter().next() {
-            return Err(Error::Dependent { version, object, dependent });
+        if let Some(adopt::Dependent { version, object, name, remedy }) = dependents.into_iter().next() {
+            return Err(Error::Dependent { version, object, dependent: name, remedy });
         }
         match history.ledger.ledger() {
             Some(recorded) if plan.migrations() > 0 && !recorded.writable => {

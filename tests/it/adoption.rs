@@ -104,6 +104,72 @@ async fn what_is_recorded_and_not_there_is_refused_by_name() {
     }
 }
 
+/// Whatever depends on what V103 and V104 drop is found by the dry run, and the statement proposed clears the way.
+#[tokio::test]
+async fn what_depends_on_what_is_dropped_is_found_before_anything_is_written() {
+    let template = old("v0.3.8-stuck").await;
+    let cases = [
+        (
+            "CREATE VIEW monthly AS SELECT date_trunc('month', bucket_date), sum(input_tokens) FROM task_usage_daily GROUP BY 1",
+            "V103 drops table task_usage_daily, and view monthly depends on it",
+        ),
+        (
+            "CREATE MATERIALIZED VIEW kept AS SELECT * FROM task_usage_dashboard_daily",
+            "V103 drops table task_usage_dashboard_daily, and materialized view kept depends on it",
+        ),
+        (
+            "CREATE VIEW zones AS SELECT timezone FROM agent_runtime",
+            "V104 drops column agent_runtime.timezone, and view zones depends on it",
+        ),
+        (
+            "CREATE VIEW lag AS SELECT task_usage_rollup_lag_seconds() AS seconds",
+            "V103 drops function task_usage_rollup_lag_seconds(), and view lag depends on it",
+        ),
+        (
+            "CREATE TABLE last_year () INHERITS (task_usage_daily)",
+            "V103 drops table task_usage_daily, and table last_year depends on it",
+        ),
+        (
+            "CREATE FUNCTION days() RETURNS SETOF task_usage_daily LANGUAGE sql AS 'SELECT * FROM task_usage_daily'",
+            "V103 drops table task_usage_daily, and function days() depends on it",
+        ),
+        (
+            "CREATE FUNCTION lag() RETURNS float8 BEGIN ATOMIC SELECT task_usage_rollup_lag_seconds(); END",
+            "V103 drops function task_usage_rollup_lag_seconds(), and function lag() depends on it",
+        ),
+        (
+            "CREATE TABLE reminder (state smallint REFERENCES task_usage_rollup_state)",
+            "V103 drops table task_usage_rollup_state, and constraint reminder_state_fkey on table reminder depends on it",
+        ),
+        (
+            "CREATE TABLE archive (day task_usage_daily)",
+            "V103 drops table task_usage_daily, and column day of table archive depends on it",
+        ),
+        (
+            "CREATE TRIGGER theirs AFTER INSERT ON workspace FOR EACH ROW EXECUTE FUNCTION enqueue_task_usage_daily_dirty_for_tu()",
+            "V103 drops function enqueue_task_usage_daily_dirty_for_tu(), and trigger theirs on table workspace depends on it",
+        ),
+        (
+            "CREATE POLICY late ON workspace USING (task_usage_rollup_lag_seconds() > 0)",
+            "V103 drops function task_usage_rollup_lag_seconds(), and policy late on table workspace depends on it",
+        ),
+    ];
+    for (dependent, expected) in cases {
+        let database = TestDatabase::from_template(&template.name).await;
+        database.batch(dependent).await;
+        let mut remedy = String::new();
+        for args in [&["up", "--dry-run"][..], &["up"]] {
+            let up = database.program().args(args.iter().copied()).run().expect(7);
+            assert!(up.stderr.contains(expected), "{dependent}:\n{}", up.stderr);
+            let (_, statement) = up.stderr.split_once("for example: ").expect("a statement");
+            statement.trim().clone_into(&mut remedy);
+        }
+        assert!(!database.value::<bool>("SELECT to_regnamespace('migrate') IS NOT NULL").await, "{dependent}");
+        database.batch(&remedy).await;
+        database.program().args(["up"]).run().expect(0);
+    }
+}
+
 #[tokio::test]
 async fn what_a_refused_103_left_is_checked_too() {
     let template = old("v0.3.8-stuck").await;
@@ -123,14 +189,6 @@ async fn what_a_refused_103_left_is_checked_too() {
                  UNIQUE (bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model)",
             "constraint uq_task_usage_hourly_key on task_usage_hourly is UNIQUE (bucket_hour, workspace_id",
         ),
-        (
-            "CREATE VIEW monthly AS SELECT date_trunc('month', bucket_date), sum(input_tokens) FROM task_usage_daily GROUP BY 1",
-            "V103 drops table task_usage_daily, and view monthly depends on it",
-        ),
-        (
-            "CREATE VIEW zones AS SELECT timezone FROM agent_runtime",
-            "V104 drops column agent_runtime.timezone, and view zones depends on it",
-        ),
     ];
     for (damage, expected) in cases {
         let database = TestDatabase::from_template(&template.name).await;
@@ -141,12 +199,6 @@ async fn what_a_refused_103_left_is_checked_too() {
         }
         assert!(!database.value::<bool>("SELECT to_regnamespace('migrate') IS NOT NULL").await, "{damage}");
     }
-    let database = TestDatabase::from_template(&template.name).await;
-    database.batch("CREATE VIEW monthly AS SELECT bucket_date FROM task_usage_daily").await;
-    let up = database.program().args(["up"]).run().expect(7);
-    let (_, statement) = up.stderr.split_once("for example: ").expect("a statement");
-    database.batch(statement.trim()).await;
-    database.program().args(["up"]).run().expect(0);
 }
 
 #[tokio::test]
