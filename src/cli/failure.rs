@@ -135,6 +135,8 @@ impl From<CompareError> for Failure {
             CompareError::Survey(error) => {
                 Self::new(exit::FAILED, error.to_string()).hint("correct or delete such rows in task_usage")
             }
+            CompareError::NoHour { .. } => Self::new(exit::DRIFT, error.to_string())
+                .hint("migrate verify rollup --fix removes such buckets, to which no usage can belong"),
             CompareError::Unknown { .. } => Self::new(exit::REFUSED, error.to_string())
                 .hint("nothing was written; upgrade to a newer build of migrate"),
             CompareError::Lock(error) => Error::from(error).into(),
@@ -148,11 +150,6 @@ impl From<RepairError> for Failure {
         match error {
             RepairError::Database(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
                 Self { exit: exit::LOCKED, ..Self::from(error) }
-            }
-            RepairError::Database(error) if error.is(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-                let failure = Self { exit: exit::REFUSED, ..Self::from(error) };
-                failure
-                    .hint("connect as the role that owns these tables, or as a member of it: GRANT <owner> TO <role>")
             }
             RepairError::Database(error) => error.into(),
             RepairError::Lock(error) => Error::from(error).into(),
@@ -197,6 +194,7 @@ fn exit_code(error: &Error) -> u8 {
         Error::History(HistoryError::Newer { .. })
         | Error::ServerTooOld { .. }
         | Error::Standby
+        | Error::ReadOnly { .. }
         | Error::Privilege { .. }
         | Error::NoSchema { .. }
         | Error::ForeignLedger { .. }
@@ -217,17 +215,41 @@ fn exit_code(error: &Error) -> u8 {
         {
             exit::LOCKED
         }
-        Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
-            if source.is(&SqlState::INSUFFICIENT_PRIVILEGE) =>
-        {
-            exit::REFUSED
-        }
+        _ if rights_hint(error).is_some() => exit::REFUSED,
         Error::Interrupted => exit::SIGTERM,
         _ => exit::FAILED,
     }
 }
 
+/// What a role cannot see must not count as absent, so its sessions ask for an error.
+const ROW_SECURITY_HINT: &str = "a policy would hide rows from this role, and what is hidden would count as absent: connect as \
+    a role with BYPASSRLS, or run ALTER TABLE <table> NO FORCE ROW LEVEL SECURITY as the owner";
+
+const READ_ONLY_HINT: &str = "a setting makes its transactions read-only: if that is not on purpose, ALTER ROLE or ALTER DATABASE \
+    ... RESET default_transaction_read_only; for this run alone, add ?options=-cdefault_transaction_read_only%3Doff to the URL";
+
+/// What to do about what this role, or its sessions, may not do.
+fn rights_hint(error: &Error) -> Option<&'static str> {
+    let (Error::Migration { source, .. }
+    | Error::Hook { source: HookError::Database(source), .. }
+    | Error::Database(source)) = error
+    else {
+        return None;
+    };
+    match source {
+        db::Error::Server(report) if report.is_row_security() => Some(ROW_SECURITY_HINT),
+        _ if source.is(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            Some("connect as the role that owns these tables, or as a member of it: GRANT <owner> TO <role>")
+        }
+        _ if source.is(&SqlState::READ_ONLY_SQL_TRANSACTION) => Some(READ_ONLY_HINT),
+        _ => None,
+    }
+}
+
 fn hint(error: &Error) -> Option<String> {
+    if let Some(hint) = rights_hint(error) {
+        return Some(hint.to_owned());
+    }
     let hint = match error {
         Error::Database(error)
         | Error::Hook {
@@ -299,11 +321,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Migration { source, .. } if source.is(&SqlState::ACTIVE_SQL_TRANSACTION) => {
             "let the file begin with: -- migrate: no-transaction".to_owned()
         }
-        Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
-            if source.is(&SqlState::INSUFFICIENT_PRIVILEGE) =>
-        {
-            "connect as the role that owns these tables, or as a member of it: GRANT <owner> TO <role>".to_owned()
-        }
+        Error::ReadOnly { .. } => format!("nothing was written; {READ_ONLY_HINT}"),
         Error::Migration { obstacle: Some(obstacle), .. } => obstacle_hint(obstacle),
         Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
             if source.is(&SqlState::QUERY_CANCELED) =>
@@ -327,7 +345,6 @@ fn hint(error: &Error) -> Option<String> {
     Some(hint)
 }
 
-/// The statement that drops `view x` or `constraint c on table t`.
 fn search_path_hint(schema: &str) -> String {
     let plain = schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     let name = if plain { schema.to_owned() } else { db::ident(schema) };

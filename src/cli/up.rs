@@ -68,6 +68,6 @@ async fn advise(connector: &Connector, renderer: &Renderer) {
             renderer.nobody_schedules(&scheduling.ways(connector.database().name()));
         }
         Ok(_) => {}
-        Err(error) => tracing::debug!("who schedules the rollup could not be found out: {error}"),
+        Err(error) => tracing::warn!("cannot tell who calls the hourly rollup: {error}; see migrate rollup status"),
     }
 }

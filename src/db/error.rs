@@ -116,6 +116,17 @@ pub struct ServerReport {
     /// Where in the statement, counted in characters from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<u32>,
+    /// The server's function that raised it. Unlike the message, it is the same in every language.
+    #[serde(skip)]
+    pub routine: Option<String>,
+}
+
+impl ServerReport {
+    /// Whether a policy of row-level security would have hidden rows.
+    #[must_use]
+    pub fn is_row_security(&self) -> bool {
+        self.routine.as_deref() == Some("check_enable_rls")
+    }
 }
 
 impl From<&tokio_postgres::error::DbError> for ServerReport {
@@ -131,6 +142,7 @@ impl From<&tokio_postgres::error::DbError> for ServerReport {
                 Some(ErrorPosition::Original(position)) => Some(*position),
                 _ => None,
             },
+            routine: error.routine().map(str::to_owned),
         }
     }
 }

@@ -18,6 +18,12 @@ pub use lock::{
 };
 pub use server::{ServerFacts, ident};
 
+/// SQL for a time that this program reads: NULL where it is in no calendar. A database can hold `infinity` and years before
+/// 1 and after 9999, which the types of the driver cannot.
+pub(crate) fn in_calendar(time: &str) -> String {
+    format!("CASE WHEN {time} >= '0001-01-01 UTC' AND {time} < '9999-01-01 UTC' THEN {time} END")
+}
+
 /// Serializes a duration as seconds.
 pub(crate) fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)

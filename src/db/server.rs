@@ -20,6 +20,8 @@ pub struct ServerFacts {
     pub schema: Option<String>,
     /// A standby, where nothing can be written.
     pub in_recovery: bool,
+    /// Whether transactions are read-only unless they say otherwise.
+    pub read_only: bool,
     /// Whether the role may create objects in `schema`.
     pub may_create_objects: bool,
     /// Whether the role may create a schema, or the schema `migrate` is there and open to it.
@@ -55,7 +57,8 @@ impl ServerFacts {
                    END AND coalesce(bool_and(has_table_privilege(t.oid, 'SELECT') AND has_table_privilege(t.oid, 'INSERT')
                        AND has_table_privilege(t.oid, 'UPDATE') AND has_table_privilege(t.oid, 'DELETE')), true),
                    coalesce(bool_and(has_schema_privilege(t.relnamespace, 'USAGE')
-                                     AND has_table_privilege(t.oid, 'SELECT')), true)
+                                     AND has_table_privilege(t.oid, 'SELECT')), true),
+                   current_setting('default_transaction_read_only')::boolean
             FROM (SELECT) one
             LEFT JOIN pg_catalog.pg_class t
                 ON t.relkind = 'r' AND t.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')";
@@ -70,6 +73,7 @@ impl ServerFacts {
             may_create_objects: row.get(6),
             may_keep_books: row.get(7),
             may_read_books: row.get(8),
+            read_only: row.get(9),
         })
     }
 

@@ -304,6 +304,14 @@ pub enum Error {
         /// What it lacks.
         lacks: Lacks,
     },
+    /// A setting of the role or the database keeps transactions from writing.
+    #[error("sessions of role {role} in database {database} are read-only (default_transaction_read_only)")]
+    ReadOnly {
+        /// The role.
+        role: String,
+        /// The database.
+        database: String,
+    },
     /// Something that does not belong to the chain depends on what a pending version drops.
     #[error("V{version} drops {object}, and {dependent} depends on it")]
     Dependent {

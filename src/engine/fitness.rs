@@ -9,6 +9,9 @@ pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
         return Err(Error::Standby);
     }
     let (role, database) = (facts.role.clone(), facts.database.clone());
+    if facts.read_only {
+        return Err(Error::ReadOnly { role, database });
+    }
     let Some(schema) = &facts.schema else {
         return Err(Error::NoSchema { role, database });
     };

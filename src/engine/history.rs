@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::adopt::{self, Adopted};
 use super::{HistoryError, Outcome, Set, Version, repeatable};
-use crate::db::{Connection, Error, ident};
+use crate::db::{Connection, Error, ident, in_calendar};
 
 /// A version recorded as applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -91,9 +91,9 @@ pub(super) fn table(set: &Set) -> String {
     format!("migrate.history_{}", set.name().replace('-', "_"))
 }
 
-/// A time that the driver can represent: a damaged row must not end the program.
+/// SQL for a time of our own books. One that is in no calendar shows as 1970: a damaged row must not end the program.
 pub(super) fn plain(column: &str) -> String {
-    format!("CASE WHEN {column} < '0001-01-01' OR {column} > '9999-12-31' THEN 'epoch' ELSE {column} END")
+    format!("coalesce({}, 'epoch')", in_calendar(column))
 }
 
 /// Makes the tables that a run writes to, and closes the books on hook runs that were killed. The migration lock must
@@ -167,7 +167,7 @@ impl History {
                 WHERE set_name = $1
                 ORDER BY before_version, hook, id DESC";
             let last_runs =
-                LAST_RUNS.replace("{started}", &plain("started_at")).replace("{finished}", &plain("finished_at"));
+                LAST_RUNS.replace("{started}", &plain("started_at")).replace("{finished}", &in_calendar("finished_at"));
             for row in connection.query(&last_runs, &[&set.name()]).await? {
                 let run = HookRun {
                     state: HookState::parse(row.get(2)),

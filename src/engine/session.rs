@@ -108,6 +108,7 @@ fn unusable_index(name: &str, found: &invalid_index::Found) -> Error {
         hint: Some("Run it again with the hook invalid-index-cleanup.".to_owned()),
         context: None,
         position: None,
+        routine: None,
     }))
 }
 

@@ -7,7 +7,7 @@ use tokio_postgres::Row;
 
 use super::RepairError;
 use super::finding::Totals;
-use crate::db::{self, Connection, ServerFacts, ident};
+use crate::db::{self, Connection, ServerFacts, ident, in_calendar};
 
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -93,10 +93,17 @@ pub struct Run {
     pub tool_version: Option<String>,
 }
 
-const COLUMNS: &str = "
-    r.id, r.repair, r.arguments, r.state, r.started_at, r.finished_at, r.digest, r.rows_found, r.totals, r.undoes, r.run_by,
-    r.run_from, r.tool_version,
-    (SELECT count(*) FROM migrate.repair_change c WHERE c.run_id = r.id AND c.applied_at IS NOT NULL)";
+/// The beginning of a query for runs.
+fn select_runs() -> String {
+    format!(
+        "SELECT r.id, r.repair, r.arguments, r.state, coalesce({}, 'epoch'), {}, r.digest, r.rows_found, r.totals, r.undoes,
+                r.run_by, r.run_from, r.tool_version,
+                (SELECT count(*) FROM migrate.repair_change c WHERE c.run_id = r.id AND c.applied_at IS NOT NULL)
+         FROM migrate.repair_run r",
+        in_calendar("r.started_at"),
+        in_calendar("r.finished_at")
+    )
+}
 
 impl Run {
     fn from_row(row: &Row) -> Self {
@@ -193,14 +200,14 @@ pub(super) async fn runs(connection: &Connection) -> Result<Vec<Run>, db::Error>
     if !is_there(connection).await? {
         return Ok(Vec::new());
     }
-    let sql = format!("SELECT {COLUMNS} FROM migrate.repair_run r ORDER BY r.id DESC");
+    let sql = format!("{} ORDER BY r.id DESC", select_runs());
     Ok(connection.query(&sql, &[]).await?.iter().map(Run::from_row).collect())
 }
 
 /// One run.
 pub(super) async fn run(connection: &Connection, id: i64) -> Result<Run, RepairError> {
     if is_there(connection).await? {
-        let sql = format!("SELECT {COLUMNS} FROM migrate.repair_run r WHERE r.id = $1");
+        let sql = format!("{} WHERE r.id = $1", select_runs());
         if let Some(row) = connection.query_opt(&sql, &[&id]).await? {
             return Ok(Run::from_row(&row));
         }

@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::pipeline;
-use crate::db::{Connection, Error};
+use crate::db::{Connection, Error, in_calendar};
 
 /// Four counts of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -149,21 +149,33 @@ pub async fn upsert(connection: &Connection, usage: &TaskUsage) -> Result<(), Er
 ///
 /// What the server says.
 pub async fn of_task(connection: &Connection, task: Uuid) -> Result<Vec<UsageRow>, Error> {
-    let sql = format!("SELECT u.* FROM {USAGE} u WHERE u.task_id = $1 ORDER BY u.model, u.provider");
+    let sql = format!(
+        "SELECT u.*, {} AS created, {} AS updated
+         FROM {USAGE} u WHERE u.task_id = $1 ORDER BY u.model, u.provider",
+        in_calendar("u.created_at"),
+        in_calendar("u.updated_at")
+    );
     let rows = connection.query(&sql, &[&task]).await?;
-    let read = |row: &Row| UsageRow {
-        id: row.get("id"),
-        usage: TaskUsage {
-            task_id: row.get("task_id"),
-            provider: row.get("provider"),
-            model: row.get("model"),
-            tokens: Tokens::from_row(row, ""),
-            cost_usd_ticks: row.get("cost_usd_ticks"),
-        },
-        created_at: row.get("created_at"),
-        updated_at: row.get("updated_at"),
+    let read = |row: &Row| {
+        let id: Uuid = row.get("id");
+        Ok(UsageRow {
+            id,
+            usage: TaskUsage {
+                task_id: row.get("task_id"),
+                provider: row.get("provider"),
+                model: row.get("model"),
+                tokens: Tokens::from_row(row, ""),
+                cost_usd_ticks: row.get("cost_usd_ticks"),
+            },
+            created_at: row.get::<_, Option<_>>("created").ok_or_else(|| in_no_calendar(&format!("usage row {id}")))?,
+            updated_at: row.get("updated"),
+        })
     };
-    Ok(rows.iter().map(read).collect())
+    rows.iter().map(read).collect()
+}
+
+fn in_no_calendar(what: &str) -> Error {
+    Error::Conversion { reason: format!("created_at of {what} is infinite, before the year 1, or after 9999") }
 }
 
 /// The rows of `task_usage`. Where that has no column for the cost, its name means that of `absent`: none.
@@ -211,20 +223,24 @@ pub async fn by_day_and_model(
     since: OffsetDateTime,
 ) -> Result<Vec<DayUsage>, Error> {
     let sql = format!(
-        "SELECT {SUMS}, (u.created_at AT TIME ZONE 'UTC')::date AS day, u.model
+        "SELECT {SUMS}, ({} AT TIME ZONE 'UTC')::date AS day, u.model
          FROM {USAGE} u {OF_WORKSPACE}
          GROUP BY day, u.model
-         ORDER BY day DESC, u.model"
+         ORDER BY day DESC, u.model",
+        in_calendar("u.created_at")
     );
     let rows = connection.query(&sql, &[&workspace, &since]).await?;
-    let read = |row: &Row| DayUsage {
-        day: row.get("day"),
-        model: row.get("model"),
-        tokens: Tokens::from_row(row, ""),
-        cost: Cost::from_row(row),
-        tasks: row.get("tasks"),
+    let read = |row: &Row| {
+        let model: String = row.get("model");
+        Ok(DayUsage {
+            day: row.get::<_, Option<_>>("day").ok_or_else(|| in_no_calendar(&format!("usage of model {model}")))?,
+            model,
+            tokens: Tokens::from_row(row, ""),
+            cost: Cost::from_row(row),
+            tasks: row.get("tasks"),
+        })
     };
-    Ok(rows.iter().map(read).collect())
+    rows.iter().map(read).collect()
 }
 
 /// A workspace's usage by model, from the start of the UTC day of `since`; the largest input and output first.

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::pipeline::Pipeline;
 use super::tick::{TickError, WATCH_APPLICATION};
-use crate::db::{Connection, Error, Holder};
+use crate::db::{Connection, Error, Holder, in_calendar};
 
 /// How the rollup stands.
 #[derive(Clone, Debug, Serialize)]
@@ -43,6 +43,8 @@ pub struct Standing {
 pub struct Scheduling {
     /// Jobs of `pg_cron`.
     pub jobs: Vec<CronJob>,
+    /// Whether `pg_cron` may have others, of roles whose jobs this one cannot see.
+    pub may_have_more_jobs: bool,
     /// Sessions of `migrate rollup watch`.
     pub watches: Vec<Holder>,
     /// A tick ended less than 15 minutes ago, whoever called it.
@@ -128,7 +130,8 @@ impl Scheduling {
             WHERE datname = current_database() AND application_name = $1 AND pid <> pg_catalog.pg_backend_pid()
             ORDER BY backend_start";
         const LATELY: &str = "
-            SELECT coalesce(max(last_run_finished_at) > now() - interval '15 minutes', false)
+            SELECT coalesce(bool_or(last_run_finished_at > now() - interval '15 minutes'
+                                    AND last_run_finished_at < now() + interval '15 minutes'), false)
             FROM task_usage_hourly_rollup_state";
         if !connection.query_one(THERE, &[]).await?.get::<_, bool>(0) {
             return Ok(None);
@@ -139,18 +142,29 @@ impl Scheduling {
             .map(|row| Holder { pid: row.get(0), application: row.get(1), client: row.get(2), since: row.get(3) })
             .collect();
         let ticked_lately = connection.query_one(LATELY, &[]).await?.get(0);
-        let (cron, jobs) = cron_jobs(connection).await?;
-        Ok(Some(Self { jobs, watches, ticked_lately, cron }))
+        let (cron, jobs, may_have_more_jobs) = cron_jobs(connection).await?;
+        Ok(Some(Self { jobs, may_have_more_jobs, watches, ticked_lately, cron }))
     }
 }
 
-async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>), Error> {
+/// Where `pg_cron` is, its jobs that call the tick, and whether there may be others that this role cannot see.
+async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>, bool), Error> {
     const CRON: &str = "
-        SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron'),
-               nullif(nullif(current_setting('cron.database_name', true), ''), current_database()),
-               coalesce(has_schema_privilege(to_regnamespace('cron')::oid, 'USAGE')
-                        AND has_table_privilege(to_regclass('cron.job'), 'SELECT'), false),
-               coalesce(has_table_privilege(to_regclass('cron.job_run_details'), 'SELECT'), false)";
+        WITH its AS (
+            SELECT c.relname,
+                   has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
+            FROM pg_catalog.pg_namespace n
+            JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname IN ('job', 'job_run_details')
+            WHERE n.nspname = 'cron'
+        )
+        SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron') AS here,
+               -- Settings that a role may not see are not listed.
+               (SELECT nullif(nullif(s.setting, ''), current_database())
+                FROM pg_catalog.pg_settings s
+                WHERE s.name = 'cron.database_name') AS home,
+               coalesce((SELECT readable FROM its WHERE relname = 'job'), false) AS jobs,
+               coalesce((SELECT readable FROM its WHERE relname = 'job_run_details'), false) AS runs,
+               (SELECT r.rolsuper OR r.rolbypassrls FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) AS all";
     const JOBS: &str = "
         SELECT j.jobid, j.jobname::text, j.schedule, j.active, {last_run}
         FROM cron.job j
@@ -162,18 +176,22 @@ async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>), Erro
                           CASE WHEN d.status = 'failed' THEN d.return_message END)
          FROM cron.job_run_details d WHERE d.jobid = j.jobid ORDER BY d.runid DESC LIMIT 1)";
     let row = connection.query_one(CRON, &[]).await?;
-    let (here, home, may_see, may_see_runs): (bool, Option<String>, bool, bool) =
-        (row.get(0), row.get(1), row.get(2), row.get(3));
+    let (here, home): (bool, Option<String>) = (row.get("here"), row.get("home"));
+    let (jobs, runs, all): (bool, bool, bool) = (row.get("jobs"), row.get("runs"), row.get("all"));
     let cron = match home {
         _ if here => Cron::Here,
         Some(home) => Cron::In(home),
         None => Cron::Nowhere,
     };
-    if !here || !may_see {
-        return Ok((cron, Vec::new()));
+    if !here || !jobs {
+        return Ok((cron, Vec::new(), here));
     }
-    let sql = JOBS.replace("{last_run}", if may_see_runs { LAST_RUN } else { "NULL::text" });
-    let rows = connection.query(&sql, &[]).await?;
+    let sql = JOBS.replace("{last_run}", if runs { LAST_RUN } else { "NULL::text" });
+    // pg_cron shows a role its own jobs by a policy. That some are not shown is said, and no error.
+    let transaction = connection.begin().await?;
+    transaction.batch("SET LOCAL row_security TO on").await?;
+    let rows = transaction.query(&sql, &[]).await?;
+    transaction.rollback().await;
     let job = |row: &tokio_postgres::Row| CronJob {
         id: row.get(0),
         name: row.get(1),
@@ -181,7 +199,7 @@ async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>), Erro
         active: row.get(3),
         last_run: row.get(4),
     };
-    Ok((cron, rows.iter().map(job).collect()))
+    Ok((cron, rows.iter().map(job).collect(), !all))
 }
 
 impl Standing {
@@ -196,7 +214,10 @@ impl Standing {
         let Some(pipeline) = Pipeline::read(connection).await? else { return Err(TickError::NoPipeline) };
         let own_queue: bool = connection.query_one(OWN_QUEUE, &[]).await?.get(0);
         let queue = if own_queue { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
-        let sql = include_str!("standing.sql").replace("{queue}", queue);
+        let mut sql = include_str!("standing.sql").replace("{queue}", queue);
+        for time in ["enqueued_at", "last_run_started_at", "last_run_finished_at"] {
+            sql = sql.replace(&format!("{{{time}}}"), &in_calendar(time));
+        }
         let Some(row) = connection.query_opt(&sql, &[]).await? else { return Err(TickError::NoState) };
         let held_back_by = row.get::<_, Option<i32>>(8).map(|pid| Holder {
             pid,

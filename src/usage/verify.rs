@@ -19,7 +19,7 @@ use super::pipeline::{self, Pipeline};
 use super::queries::{Cost, Tokens};
 use super::walk::lock;
 use super::{Survey, SurveyError};
-use crate::db::{self, Connection, Connector, LockTimeout, Waiting};
+use crate::db::{self, Connection, Connector, LockTimeout, Waiting, in_calendar};
 
 /// How many differences are in memory at once.
 const BATCH: usize = 1000;
@@ -51,6 +51,12 @@ pub enum CompareError {
     Unknown {
         /// What there is.
         what: String,
+    },
+    /// There are buckets that no hour can have.
+    #[error("task_usage_hourly has a bucket at {at}, which is no hour")]
+    NoHour {
+        /// Its time.
+        at: String,
     },
     /// The usage holds rows that no hour can hold.
     #[error(transparent)]
@@ -97,6 +103,7 @@ async fn compare_days(
 ) -> Result<Comparison, CompareError> {
     let session = connector.connect("migrate: verify rollup").await?;
     let pipeline = check_what_is_there(&session).await?;
+    let impossible = impossible_buckets(&session, fix, host).await?;
     if fix.is_some()
         && pipeline.foreign.is_empty()
         && let Some(what) = &pipeline.unknown
@@ -108,7 +115,7 @@ async fn compare_days(
     let days = days(&session, scope).await?;
     let total = days.len() as u64;
     let has_cost = pipeline.has_cost;
-    let mut found = Comparison { pipeline: Some(pipeline), days: total, ..Comparison::default() };
+    let mut found = Comparison { pipeline: Some(pipeline), days: total, fixed: impossible, ..Comparison::default() };
     let mut waiting = WaitingHours::default();
     let mut told: Option<Instant> = None;
     for (done, day) in (0..).zip(&days) {
@@ -167,6 +174,23 @@ async fn bring_back(
     let Some(row) = transaction.query_opt(BRING_BACK, &[&began]).await? else { return Err(CompareError::NoState) };
     transaction.commit().await?;
     Ok(row.get("lag"))
+}
+
+/// Buckets at a time that is in no calendar belong to no usage, and no comparison by day would come by them. Removes them if it
+/// may, and returns how many.
+async fn impossible_buckets(
+    session: &Connection,
+    fix: Option<Duration>,
+    host: &dyn CompareHost,
+) -> Result<u64, CompareError> {
+    const IMPOSSIBLE: &str = "bucket_hour < '0001-01-01 UTC' OR bucket_hour >= '9999-01-01 UTC'";
+    let find = format!("SELECT bucket_hour::text AS at FROM task_usage_hourly WHERE {IMPOSSIBLE} LIMIT 1");
+    let Some(row) = session.query_opt(&find, &[]).await? else { return Ok(0) };
+    let Some(lock_wait) = fix else { return Err(CompareError::NoHour { at: row.get("at") }) };
+    let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
+    let removed = transaction.execute(&format!("DELETE FROM task_usage_hourly WHERE {IMPOSSIBLE}"), &[]).await?;
+    transaction.commit().await?;
+    Ok(removed)
 }
 
 /// The rollup in force.
@@ -310,16 +334,13 @@ impl WaitingHours {
         if own {
             sql = format!("{} UNION {sql}", include_str!("verify_waiting.sql"));
         }
+        let hour = in_calendar("h.bucket_hour");
+        let sql = format!("SELECT h.bucket_hour = '-infinity' AS every, {hour} AS hour FROM ({sql}) h");
         self.queues = Some(queues);
         (self.all, self.hours) = (false, HashSet::new());
         for row in connection.query(&sql, &[]).await? {
-            match row.get("bucket_hour") {
-                Timestamp::NegInfinity => self.all = true,
-                Timestamp::Value(hour) => {
-                    self.hours.insert(start_of_hour(hour));
-                }
-                Timestamp::PosInfinity => {}
-            }
+            self.all |= row.get::<_, bool>("every");
+            self.hours.extend(row.get::<_, Option<_>>("hour").map(start_of_hour));
         }
         Ok(())
     }

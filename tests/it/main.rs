@@ -20,6 +20,7 @@ mod locks;
 mod output;
 mod repair;
 mod replicas;
+mod rights;
 mod rollup;
 mod rollup_commands;
 mod upgrade;

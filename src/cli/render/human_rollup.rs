@@ -103,6 +103,9 @@ pub(super) fn standing(standing: &Standing, ways: &[Way]) {
     for (at, text) in by.iter().enumerate() {
         line(if at == 0 { "scheduled by" } else { "" }, text);
     }
+    if scheduling.may_have_more_jobs {
+        line("", "pg_cron may have jobs of other roles, which this role cannot see");
+    }
     if let Cron::In(home) = &scheduling.cron {
         line("", &format!("pg_cron keeps its jobs in database {home}, where this program has not looked"));
     }
