@@ -317,9 +317,7 @@ fn remedy(set: &Set, expected: &Expected, what: &str, qualified_name: Option<Str
             let migration = set.migration(expected.version)?;
             match migration.mode() {
                 Mode::NoTransaction { index: Some(index) } if index.name == expected.name => {
-                    let statements = sql::statements(migration.sql());
-                    let words = statements.first()?.split_whitespace().collect::<Vec<_>>();
-                    Some(format!("{};", words.join(" ")))
+                    Some(format!("{};", sql::statements(migration.sql()).next()?.on_one_line()))
                 }
                 _ => None,
             }

@@ -9,7 +9,7 @@ use super::event::Event;
 use super::invalid_index::{self, Found};
 use super::migration::Mode;
 use super::session::{Session, With};
-use super::{Error, Migration, Migrator, Obstacle, UpOptions, adopt, watch};
+use super::{Error, Migration, Migrator, Obstacle, UpOptions, adopt, sql, watch};
 use crate::db::{self, Connection};
 
 /// First pause before a migration that gave way tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
@@ -211,7 +211,8 @@ fn line_of_error(sql: &str, error: &db::Error) -> Option<usize> {
 
 /// The line of a character position; both count from 1.
 fn line_of(sql: &str, position: u32) -> usize {
-    sql.chars().take(position.saturating_sub(1) as usize).filter(|c| *c == '\n').count() + 1
+    let byte = sql.char_indices().nth(position.saturating_sub(1) as usize).map_or(sql.len(), |(byte, _)| byte);
+    sql::line_at(sql, byte)
 }
 
 #[cfg(test)]
@@ -222,5 +223,8 @@ mod tests {
     fn a_position_is_counted_in_characters_and_lines_from_one() {
         assert_eq!(line_of("ä\nb", 1), 1);
         assert_eq!(line_of("ä\nb", 3), 2);
+        assert_eq!(line_of("ä\r\nb\rc", 4), 2);
+        assert_eq!(line_of("ä\r\nb\rc", 6), 3);
+        assert_eq!(line_of("a", 9), 1);
     }
 }

@@ -1,7 +1,7 @@
 //! One migration: a file with a version, and how it wants to be run.
 
 use super::set::SetError;
-use super::{Version, sql};
+use super::{Version, forbidden, sql};
 
 /// How a migration's statements are sent to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,23 +62,27 @@ impl Migration {
                 reason: "only versioned migrations, V<n>__<name>, are supported".into(),
             });
         }
-        let text = inner.sql().unwrap_or_default();
-        let mut mode = Mode::Transaction;
+        let (file, text) = (format!("{name}.sql"), inner.sql().unwrap_or_default());
+        let mut in_transaction = true;
         let mut formerly = Vec::new();
-        for directive in sql::directives(text) {
+        for (at, directive) in sql::directives(text) {
             match directive.split_once(' ') {
-                None if directive == "no-transaction" => {
-                    mode = Mode::NoTransaction { index: single_statement(&name, text)? };
-                }
+                None if directive == "no-transaction" => in_transaction = false,
                 Some(("formerly", checksum)) if checksum.parse::<u64>().is_ok() => {
                     formerly.extend(checksum.parse::<u64>());
                 }
-                _ => return Err(SetError::Directive { name, directive: directive.to_owned() }),
+                _ => {
+                    let (line, directive) = (sql::line_at(text, at), directive.to_owned());
+                    return Err(SetError::Directive { file, line, directive, known: "no-transaction, formerly <checksum>" });
+                }
             }
         }
-        if mode == Mode::Transaction {
-            refuse_transaction_control(&name, text)?;
-        }
+        forbidden::refuse(&file, text)?;
+        let mode = if in_transaction {
+            Mode::Transaction
+        } else {
+            Mode::NoTransaction { index: single_statement(&file, text)? }
+        };
         Ok(Self { inner, mode, formerly })
     }
 
@@ -100,10 +104,10 @@ impl Migration {
         format!("{}.sql", self.inner)
     }
 
-    /// The text of the file.
+    /// The text of the file, without a byte order mark.
     #[must_use]
     pub fn sql(&self) -> &str {
-        self.inner.sql().unwrap_or_default()
+        sql::without_mark(self.inner.sql().unwrap_or_default())
     }
 
     /// How it is run.
@@ -131,50 +135,48 @@ impl Migration {
     }
 }
 
-/// A file that ended its transaction would not commit together with its record.
-pub(super) fn refuse_transaction_control(name: &str, text: &str) -> Result<(), SetError> {
-    const CONTROL: [&str; 6] = ["BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT"];
-    for statement in sql::statements(text) {
-        let first = sql::words(&statement).into_iter().next().unwrap_or_default().to_uppercase();
-        if CONTROL.contains(&first.as_str()) {
-            return Err(SetError::TransactionControl { name: name.to_owned(), statement: first });
-        }
-    }
-    Ok(())
-}
-
 /// Checks that a file is one statement which may run twice, and finds the index it builds.
-fn single_statement(name: &str, text: &str) -> Result<Option<ConcurrentIndex>, SetError> {
-    let statements = sql::statements(text);
-    let [statement] = statements.as_slice() else {
-        return Err(SetError::NotOneStatement { name: name.to_owned(), found: statements.len() });
+fn single_statement(file: &str, text: &str) -> Result<Option<ConcurrentIndex>, SetError> {
+    let mut statements = sql::statements(text);
+    let (first, second) = (statements.next(), statements.next());
+    let (Some(statement), None) = (first, second) else {
+        let found = first.iter().chain(&second).count() + statements.count();
+        let second = second.map(|statement| sql::line_at(text, statement.start));
+        return Err(SetError::NotOneStatement { file: file.to_owned(), found, second });
     };
-    let words = sql::words(statement);
-    let keyword = |at: usize, expected: &str| words.get(at).is_some_and(|word| word.eq_ignore_ascii_case(expected));
+    let not_repeatable =
+        || SetError::NotRepeatable { file: file.to_owned(), line: sql::line_at(text, statement.start) };
+    // More words than the longest beginning has.
+    let words: Vec<_> = statement.tokens().take(20).collect();
+    let say = |at: usize, expected: &[&str]| {
+        expected.iter().enumerate().all(|(i, word)| words.get(at + i).is_some_and(|token| token.is(word)))
+    };
 
-    let mut at = 1;
-    if keyword(0, "DROP") && keyword(1, "INDEX") && !(keyword(3, "IF") && keyword(4, "EXISTS")) {
-        return Err(SetError::NotRepeatable { name: name.to_owned() });
+    if say(0, &["DROP", "INDEX"]) && !say(3, &["IF", "EXISTS"]) {
+        return Err(not_repeatable());
     }
-    if !keyword(0, "CREATE") {
+    let unique = usize::from(say(1, &["UNIQUE"]));
+    if !(say(0, &["CREATE"]) && say(1 + unique, &["INDEX", "CONCURRENTLY"])) {
         return Ok(None);
     }
-    at += usize::from(keyword(at, "UNIQUE"));
-    if !(keyword(at, "INDEX") && keyword(at + 1, "CONCURRENTLY")) {
-        return Ok(None);
+    let mut at = 3 + unique;
+    if !say(at, &["IF", "NOT", "EXISTS"]) || !say(at + 4, &["ON"]) {
+        return Err(not_repeatable());
     }
-    at += 2;
-    if !(keyword(at, "IF") && keyword(at + 1, "NOT") && keyword(at + 2, "EXISTS")) {
-        return Err(SetError::NotRepeatable { name: name.to_owned() });
+    let name = |at: usize| words.get(at).and_then(sql::Token::name);
+    let index = name(at + 3);
+    at += 5 + usize::from(say(at + 5, &["ONLY"]));
+    // A database may stand before the schema.
+    let mut schema = None;
+    let mut table = name(at);
+    while words.get(at + 1).is_some_and(|token| token.text == ".") {
+        at += 2;
+        schema = table;
+        table = name(at);
     }
-    let index = words.get(at + 3).map(|word| sql::fold(word));
-    at += 5 + usize::from(keyword(at + 5, "ONLY"));
-    let first = words.get(at).map(|word| sql::fold(word));
-    let second = keyword(at + 1, ".").then(|| words.get(at + 2).map(|word| sql::fold(word))).flatten();
-    let (schema, table) = if second.is_some() { (first, second) } else { (None, first) };
     match (index, table) {
-        (Some(index), Some(table)) => Ok(Some(ConcurrentIndex { name: index, schema, table })),
-        _ => Err(SetError::NotRepeatable { name: name.to_owned() }),
+        (Some(name), Some(table)) => Ok(Some(ConcurrentIndex { name, schema, table })),
+        _ => Err(not_repeatable()),
     }
 }
 
@@ -216,13 +218,6 @@ mod tests {
         assert_eq!(index_of("DROP INDEX CONCURRENTLY IF EXISTS idx_a").unwrap(), None);
         let error = index_of("VACUUM a; VACUUM b;").unwrap_err();
         assert!(matches!(error, SetError::NotOneStatement { found: 2, .. }), "{error}");
-    }
-
-    #[test]
-    fn a_file_must_not_end_its_own_transaction() {
-        let error = Migration::new("V1__a", "CREATE TABLE a (n int); /* now */ commit;").unwrap_err();
-        assert!(matches!(error, SetError::TransactionControl { .. }), "{error}");
-        Migration::new("V1__a", "DO $$ BEGIN PERFORM 1; END $$;").unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod apply;
 mod error;
 pub mod event;
 mod fitness;
+mod forbidden;
 mod history;
 mod hook;
 mod invalid_index;

@@ -14,9 +14,9 @@ use super::apply::{Noted, failed};
 use super::event::Event;
 use super::hook::Hook;
 use super::objects::{self, Objects, without_comment};
-use super::session::LOCK_TIMEOUT;
+use super::session::{LOCK_TIMEOUT, PLAIN_STRINGS};
 use super::set::SetError;
-use super::{Boundary, Error, Migrator, Plan, Set, UpOptions, Version, sql};
+use super::{Boundary, Error, Migrator, Plan, Set, UpOptions, Version, forbidden, sql};
 use crate::db::{self, Connection};
 
 /// A file `R__<name>.sql`.
@@ -40,32 +40,36 @@ impl Repeatable {
     ///
     /// # Errors
     ///
-    /// [`SetError`] for a name of another form, a directive that is missing or unknown, or a file that ends its own
-    /// transaction.
+    /// [`SetError`] for a name of another form, a directive that is missing or unknown, or a file that says what a
+    /// migration must not.
     pub fn new(name: &str, text: &str) -> Result<Self, SetError> {
         let bare = name.strip_suffix(".sql").unwrap_or(name);
         let Some(bare) = bare.strip_prefix("R__").filter(|bare| !bare.is_empty()) else {
             return Err(SetError::Name { name: name.to_owned(), reason: "expected R__<name>".to_owned() });
         };
+        let file = format!("R__{bare}.sql");
         let (mut since, mut revision) = (None, None);
-        for directive in sql::directives(text) {
+        for (at, directive) in sql::directives(text) {
             match directive.split_once(' ').map(|(word, number)| (word, number.trim().parse::<i64>())) {
                 Some(("since", Ok(version))) => since = Some(version),
                 Some(("revision", Ok(number))) => revision = Some(number),
-                _ => return Err(SetError::Directive { name: name.to_owned(), directive: directive.to_owned() }),
+                _ => {
+                    let (line, directive) = (sql::line_at(text, at), directive.to_owned());
+                    return Err(SetError::Directive { file, line, directive, known: "since <version>, revision <n>" });
+                }
             }
         }
         let (Some(since), Some(revision)) = (since, revision) else {
             return Err(SetError::NotPlaced { name: name.to_owned() });
         };
-        super::migration::refuse_transaction_control(name, text)?;
+        forbidden::refuse(&file, text)?;
         // The same checksum as that of a versioned file.
         let checksum = refinery::Migration::unapplied(&format!("V0__{bare}"), text)
             .map_err(|source| SetError::Name { name: name.to_owned(), reason: source.to_string() })?
             .checksum();
         Ok(Self {
             name: bare.to_owned(),
-            sql: text.to_owned(),
+            sql: sql::without_mark(text).to_owned(),
             since,
             revision,
             checksum,
@@ -102,7 +106,7 @@ impl Repeatable {
         format!("R__{}.sql", self.name)
     }
 
-    /// The text of the file.
+    /// The text of the file, without a byte order mark.
     #[must_use]
     pub fn sql(&self) -> &str {
         &self.sql
@@ -311,7 +315,7 @@ impl Migrator {
                 tool_version    = excluded.tool_version";
         let transaction = connection.begin().await?;
         let result: Result<_, db::Error> = async {
-            transaction.batch(LOCK_TIMEOUT).await?;
+            transaction.batch(&[PLAIN_STRINGS, LOCK_TIMEOUT].join(";\n")).await?;
             transaction.as_role(role, transaction.batch(&repeatable.sql)).await?;
             let mut made = objects::made_in_this_transaction(&transaction, &self.set).await?;
             // What an earlier application has made, and this one found to be there, is still of its making. What holds data is

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 
 use super::invalid_index;
 use super::migration::Mode;
-use super::{Migration, Set, Version, adopt, history};
+use super::{Migration, Set, Version, adopt, history, sql};
 use crate::db::{Connection, Error, ServerReport};
 
 /// How long a migration may stand in the queue for a strong lock, with the application queueing behind it, before it
@@ -16,6 +16,10 @@ use crate::db::{Connection, Error, ServerReport};
 /// the application have locked each other out, it is the migration that steps back, and no write of the application
 /// fails.
 pub(super) const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '300ms'";
+
+/// What a backslash means was decided when the set was put together. So that the server reads a file in the same way, it
+/// is told so before each file, whatever an earlier one has set.
+pub(super) const PLAIN_STRINGS: &str = "SET standard_conforming_strings TO on";
 
 /// What goes along with a migration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,7 +73,8 @@ impl<'c> Session<'c> {
         match (&self.mode, queries) {
             (_, []) => Ok(()),
             (Mode::NoTransaction { index }, [statement, record @ ..]) => {
-                self.connection.batch(statement).await?;
+                self.connection.batch(PLAIN_STRINGS).await?;
+                self.connection.batch(sql::without_mark(statement)).await?;
                 if let Some(index) = index {
                     // With IF NOT EXISTS the statement succeeds beside a broken index of that name.
                     match invalid_index::look_up(self.connection, index).await? {
@@ -83,8 +88,8 @@ impl<'c> Session<'c> {
             (Mode::Transaction, [statements, record @ ..]) => {
                 let transaction = self.connection.begin().await?;
                 let result = async {
-                    transaction.batch(LOCK_TIMEOUT).await?;
-                    transaction.as_role(self.with.role, transaction.batch(statements)).await?;
+                    transaction.batch(&[PLAIN_STRINGS, LOCK_TIMEOUT].join(";\n")).await?;
+                    transaction.as_role(self.with.role, transaction.batch(sql::without_mark(statements))).await?;
                     transaction.batch(&[record, &[&self.also]].concat().join(";\n")).await
                 }
                 .await;

@@ -38,39 +38,94 @@ pub enum SetError {
         second: String,
     },
     /// An unknown `-- migrate:` line.
-    #[error(
-        "migration {name}: unknown directive {directive:?}; there are \"no-transaction\" and \"formerly <checksum>\""
-    )]
+    #[error("line {line} of {file}: unknown directive {directive:?}; known: {known}")]
     Directive {
-        /// The migration.
-        name: String,
+        /// The file.
+        file: String,
+        /// Its line, from 1.
+        line: usize,
         /// What the line says.
         directive: String,
+        /// What it could say.
+        known: &'static str,
     },
     /// A file without a transaction holds several statements, of which a kill could leave a part.
-    #[error("migration {name} runs without a transaction and must hold exactly one statement, it holds {found}")]
+    #[error(
+        "{file} runs without a transaction and must hold exactly one statement, it holds {found}{}",
+        second.map(|line| format!(", the second on line {line}")).unwrap_or_default()
+    )]
     NotOneStatement {
-        /// The migration.
-        name: String,
+        /// The file.
+        file: String,
         /// How many were found.
         found: usize,
+        /// The line on which the second begins.
+        second: Option<usize>,
     },
     /// A file without a transaction could not be run again after a kill.
     #[error(
-        "migration {name} runs without a transaction and must bear a second run: \
+        "line {line} of {file}: a migration that runs without a transaction must bear a second run: \
          CREATE INDEX CONCURRENTLY IF NOT EXISTS <name>, DROP INDEX CONCURRENTLY IF EXISTS <name>"
     )]
     NotRepeatable {
-        /// The migration.
-        name: String,
+        /// The file.
+        file: String,
+        /// The line, from 1, on which its statement begins.
+        line: usize,
     },
-    /// A file ends the transaction that it shares with its record.
-    #[error("migration {name} runs in a transaction of ours and must not say {statement}")]
+    /// A file begins or ends a transaction; its record would not share its fate.
+    #[error(
+        "line {line} of {file}: a migration must not say {statement}, because the run itself begins and ends the \
+         transaction in which a file is recorded"
+    )]
     TransactionControl {
-        /// The migration.
-        name: String,
-        /// The statement's first word.
+        /// The file.
+        file: String,
+        /// The line, from 1, on which the statement begins.
+        line: usize,
+        /// The statement's first words.
         statement: String,
+    },
+    /// A file gives up everything that its session holds, the lock of the run included.
+    #[error("line {line} of {file}: a migration must not say DISCARD ALL, because the run would lose its lock")]
+    DiscardAll {
+        /// The file.
+        file: String,
+        /// The line, from 1, on which the statement begins.
+        line: usize,
+    },
+    /// A file holds what is meant for psql, not for the server.
+    #[error("line {line} of {file}: only psql understands {command}; a migration holds SQL alone")]
+    PsqlCommand {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// The command, cut short if it is long.
+        command: String,
+    },
+    /// A file copies data from or to its client.
+    #[error(
+        "line {line} of {file}: COPY {direction} cannot be used, because a migration is SQL alone, without data beside \
+         it; use {instead}"
+    )]
+    CopyByClient {
+        /// The file.
+        file: String,
+        /// The line, from 1, on which the statement begins.
+        line: usize,
+        /// `FROM STDIN` or `TO STDOUT`.
+        direction: &'static str,
+        /// What does the same.
+        instead: &'static str,
+    },
+    /// A file holds a character that cannot be sent to the server.
+    #[error("line {line} of {file}: a NUL character, which PostgreSQL cannot read")]
+    NulCharacter {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
     },
     /// A repeatable file does not say when it is due.
     #[error("repeatable migration {name} must begin with -- migrate: since <version> and -- migrate: revision <n>")]

@@ -1,181 +1,433 @@
-//! Just enough SQL to read a migration file: its directive, its statements, and the index that it builds.
+//! Just enough SQL to read a migration file: its directives, its statements, and their words.
+//!
+//! The lexer is `squawk-lexer`, which follows PostgreSQL's own rules for strings, quoted names, comments and dollar
+//! quotes. Its one gap is filled here: a string in several pieces. The parser that belongs to it is not needed, because
+//! PostgreSQL's grammar has only two places where a semicolon does not end a statement, and tokens tell them: inside
+//! parentheses (the actions of a rule), and in the body of a routine from `BEGIN ATOMIC` to the `END` that follows a
+//! semicolon. (An `END` of `CASE`, or one that names a column, never does.)
+//!
+//! Where PostgreSQL would refuse a file as a whole for its syntax, it does not matter how it is read: nothing of it is run.
 
-use std::ops::Range;
+use std::iter;
 
-/// Splits a script at its semicolons, leaving out comments. Strings, quoted names and dollar quotes are kept whole.
-pub(super) fn statements(script: &str) -> Vec<String> {
-    let mut statements = Vec::new();
-    let mut current = String::new();
-    for (kind, range) in pieces(script) {
-        match kind {
-            Piece::Comment => current.push(' '),
-            Piece::End => statements.push(std::mem::take(&mut current)),
-            Piece::Text => current.push_str(&script[range]),
-        }
+use squawk_lexer::{BOM, LiteralKind, TokenKind, tokenize};
+
+/// What PostgreSQL takes for whitespace. Any other space is part of a name.
+const SPACE: [char; 6] = [' ', '\t', '\n', '\r', '\x0b', '\x0c'];
+
+/// Either ends a line, and `--` comments with it. Together they end one line.
+const NEWLINE: [char; 2] = ['\n', '\r'];
+
+/// Names are cut to this many bytes.
+const LONGEST_NAME: usize = 63;
+
+/// What a token is, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Space, or a comment between `/*` and `*/`.
+    Gap,
+    /// A comment from `--` to the end of its line.
+    LineComment,
+    /// A keyword, or a name without quotes.
+    Word,
+    /// A name in quotes.
+    Name,
+    /// A string of any kind.
+    String,
+    /// `(`
+    Open,
+    /// `)`
+    Close,
+    /// `;`
+    Semicolon,
+    /// Numbers and operators, and what does not belong into SQL at all.
+    Other,
+}
+
+/// A piece of a text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Token<'a> {
+    pub kind: Kind,
+    pub text: &'a str,
+    /// Where it begins in the text that was read.
+    pub start: usize,
+}
+
+impl Token<'_> {
+    /// Whether it is this keyword.
+    pub fn is(&self, keyword: &str) -> bool {
+        self.kind == Kind::Word && self.text.eq_ignore_ascii_case(keyword)
     }
-    statements.push(current);
-    statements.iter().map(|statement| statement.trim().to_owned()).filter(|statement| !statement.is_empty()).collect()
+
+    /// The name as the server knows it: unquoted ones are folded to lower case, as far as they are ASCII. None if it is
+    /// not a name, or one written in Unicode escapes.
+    pub fn name(&self) -> Option<String> {
+        let name = match self.kind {
+            Kind::Word => self.text.to_ascii_lowercase(),
+            Kind::Name => self.text.strip_prefix('"')?.strip_suffix('"')?.replace("\"\"", "\""),
+            _ => return None,
+        };
+        Some(name[..name.floor_char_boundary(LONGEST_NAME)].to_owned())
+    }
 }
 
-/// What follows `-- migrate:` in the comments that open a script.
-pub(super) fn directives(script: &str) -> impl Iterator<Item = &str> {
-    script
-        .lines()
-        .map(str::trim)
-        .take_while(|line| line.is_empty() || line.starts_with("--"))
-        .filter_map(|line| line.trim_start_matches('-').trim().strip_prefix("migrate:"))
-        .map(str::trim)
+/// A statement of a script, without the semicolon, and without comments around it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Statement<'a> {
+    text: &'a str,
+    /// Where it begins in the script.
+    pub start: usize,
 }
 
-/// The words of a statement without its comments: bare words, quoted names and punctuation, as written.
-pub(super) fn words(statement: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut rest = statement.char_indices().peekable();
-    while let Some((start, c)) = rest.next() {
-        if c.is_whitespace() {
-            continue;
+impl<'a> Statement<'a> {
+    /// Its tokens, without space and comments.
+    pub fn tokens(self) -> impl Iterator<Item = Token<'a>> {
+        let tokens = Tokens::of(self.text).filter(|token| !matches!(token.kind, Kind::Gap | Kind::LineComment));
+        tokens.map(move |token| Token { start: self.start + token.start, ..token })
+    }
+
+    /// The statement on one line, without comments, as far as its strings allow.
+    pub fn on_one_line(self) -> String {
+        let mut line = String::new();
+        let mut previous: Option<Token> = None;
+        for token in self.tokens() {
+            if let Some(before) = previous.filter(|before| before.start + before.text.len() < token.start) {
+                // Only a line break makes the second string go on where the first one ends.
+                let pieces = before.kind == Kind::String && token.kind == Kind::String;
+                line.push(if pieces { '\n' } else { ' ' });
+            }
+            line.push_str(token.text);
+            previous = Some(token);
         }
-        let mut end = start + c.len_utf8();
-        if c == '"' {
-            // Two quotes in a row stand for one and do not end the name.
-            while let Some((at, c)) = rest.next() {
-                end = at + c.len_utf8();
-                if c == '"' && rest.next_if(|(_, next)| *next == '"').is_none() {
+        line
+    }
+}
+
+/// The text without the mark that some editors put before it. The server would take it for part of the first word.
+pub(super) fn without_mark(text: &str) -> &str {
+    text.strip_prefix(BOM).unwrap_or(text)
+}
+
+/// The number of the line, from 1, that a byte of the text is in.
+pub(super) fn line_at(text: &str, byte: usize) -> usize {
+    let before = &text.as_bytes()[..byte.min(text.len())];
+    let ends = before.iter().enumerate().filter(|(at, c)| match c {
+        b'\n' => true,
+        b'\r' => text.as_bytes().get(at + 1) != Some(&b'\n'),
+        _ => false,
+    });
+    ends.count() + 1
+}
+
+/// What follows `-- migrate:` in the comments that open a script, and where in the script the comment begins.
+pub(super) fn directives(script: &str) -> impl Iterator<Item = (usize, &str)> {
+    let text = without_mark(script);
+    let skipped = script.len() - text.len();
+    let opening = Tokens::of(text).take_while(|token| matches!(token.kind, Kind::Gap | Kind::LineComment));
+    opening.filter_map(move |token| {
+        let comment = token.text.strip_prefix("--")?.trim_start_matches('-').trim();
+        Some((skipped + token.start, comment.strip_prefix("migrate:")?.trim()))
+    })
+}
+
+/// The statements of a script, empty ones left out.
+pub(super) fn statements(script: &str) -> impl Iterator<Item = Statement<'_>> {
+    let skipped = script.len() - without_mark(script).len();
+    let mut tokens = Tokens::of(&script[skipped..]);
+    iter::from_fn(move || {
+        let mut place = Place::default();
+        let mut range: Option<(usize, usize)> = None;
+        for token in tokens.by_ref() {
+            if matches!(token.kind, Kind::Gap | Kind::LineComment) {
+                continue;
+            }
+            if token.kind == Kind::Semicolon && place.depth == 0 && place.bodies == 0 {
+                if range.is_some() {
                     break;
                 }
+                continue;
             }
-        } else if c.is_alphanumeric() || c == '_' {
-            while let Some((at, c)) = rest.next_if(|(_, c)| c.is_alphanumeric() || *c == '_' || *c == '$') {
-                end = at + c.len_utf8();
-            }
+            place.pass(&token);
+            let start = range.map_or(token.start, |(start, _)| start);
+            range = Some((start, token.start + token.text.len()));
         }
-        words.push(statement[start..end].to_owned());
+        range.map(|(start, end)| (start + skipped, end + skipped))
+    })
+    .map(|(start, end)| Statement { text: &script[start..end], start })
+}
+
+/// How far a statement has come.
+#[derive(Default)]
+struct Place {
+    /// Parentheses that are open.
+    depth: usize,
+    /// Bodies of routines that are open.
+    bodies: usize,
+    head: Head,
+    after_begin: bool,
+}
+
+/// The words that a statement has begun with: `CREATE [OR REPLACE] {FUNCTION | PROCEDURE}`, if so.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Head {
+    #[default]
+    Nothing,
+    Create,
+    Or,
+    Replace,
+    Routine,
+    Another,
+}
+
+impl Head {
+    fn then(self, token: &Token) -> Self {
+        match self {
+            Self::Nothing if token.is("CREATE") => Self::Create,
+            Self::Create if token.is("OR") => Self::Or,
+            Self::Or if token.is("REPLACE") => Self::Replace,
+            Self::Create | Self::Replace if token.is("FUNCTION") || token.is("PROCEDURE") => Self::Routine,
+            Self::Routine => Self::Routine,
+            _ => Self::Another,
+        }
     }
-    words
 }
 
-/// A name as the server knows it: unquoted names fold to lower case.
-pub(super) fn fold(word: &str) -> String {
-    match word.strip_prefix('"').and_then(|inner| inner.strip_suffix('"')) {
-        Some(inner) => inner.replace("\"\"", "\""),
-        None => word.to_lowercase(),
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Piece {
-    Text,
-    Comment,
-    End,
-}
-
-fn pieces(script: &str) -> Vec<(Piece, Range<usize>)> {
-    let bytes = script.as_bytes();
-    let mut pieces = Vec::new();
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = &script[at..];
-        let previous = at.checked_sub(1).map(|before| bytes[before]);
-        let (kind, length) = match bytes[at] {
-            b'-' if rest.starts_with("--") => (Piece::Comment, rest.find('\n').unwrap_or(rest.len())),
-            b'/' if rest.starts_with("/*") => (Piece::Comment, block_comment(rest)),
-            b';' => (Piece::End, 1),
-            b'\'' => (Piece::Text, quoted(rest, '\'', matches!(previous, Some(b'e' | b'E')))),
-            b'"' => (Piece::Text, quoted(rest, '"', false)),
-            b'$' if !previous.is_some_and(|c| c.is_ascii_alphanumeric() || c == b'_') => {
-                (Piece::Text, dollar_quoted(rest).unwrap_or(1))
-            }
-            _ => (Piece::Text, rest.chars().next().map_or(1, char::len_utf8)),
-        };
-        pieces.push((kind, at..at + length));
-        at += length;
-    }
-    pieces
-}
-
-fn block_comment(rest: &str) -> usize {
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while at < rest.len() {
-        if rest[at..].starts_with("/*") {
-            depth += 1;
-            at += 2;
-        } else if rest[at..].starts_with("*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return at;
-            }
+impl Place {
+    fn pass(&mut self, token: &Token) {
+        let outside = self.depth == 0;
+        match token.kind {
+            Kind::Open => self.depth += 1,
+            Kind::Close => self.depth = self.depth.saturating_sub(1),
+            _ => {}
+        }
+        if outside && token.kind == Kind::Semicolon {
+            // The next statement of the body.
+            self.head = Head::Nothing;
+        } else if outside && self.bodies > 0 && self.head == Head::Nothing && token.is("END") {
+            self.bodies -= 1;
+            self.head = Head::Another;
+        } else if outside && self.head == Head::Routine && self.after_begin && token.is("ATOMIC") {
+            self.bodies += 1;
+            self.head = Head::Nothing;
         } else {
-            at += rest[at..].chars().next().map_or(1, char::len_utf8);
+            self.head = self.head.then(token);
         }
+        self.after_begin = outside && token.is("BEGIN");
     }
-    rest.len()
 }
 
-/// The length of a quoted piece. A doubled quote reads as the end of one piece and the beginning of the next, which
-/// comes to the same; a backslash counts only in `E''` strings.
-fn quoted(rest: &str, quote: char, backslash: bool) -> usize {
-    let mut chars = rest.char_indices().skip(1);
-    while let Some((at, c)) = chars.next() {
-        if c == '\\' && backslash {
-            chars.next();
-        } else if c == quote {
-            return at + 1;
-        }
-    }
-    rest.len()
+/// The tokens of a text, which is the beginning of a script or follows a token in it.
+struct Tokens<'a> {
+    text: &'a str,
+    at: usize,
+    lexer: Box<dyn Iterator<Item = squawk_lexer::Token> + 'a>,
 }
 
-fn dollar_quoted(rest: &str) -> Option<usize> {
-    let tag_end = rest[1..].find('$')? + 2;
-    let tag = &rest[..tag_end];
-    let inner = &tag[1..tag_end - 1];
-    let is_tag =
-        inner.chars().all(|c| c.is_alphanumeric() || c == '_') && !inner.starts_with(|c: char| c.is_ascii_digit());
-    if !is_tag {
-        return None;
+impl<'a> Tokens<'a> {
+    fn of(text: &'a str) -> Self {
+        Self { text, at: 0, lexer: Box::new(tokenize(text)) }
     }
-    Some(rest[tag_end..].find(tag).map_or(rest.len(), |at| tag_end + at + tag.len()))
+
+    /// Makes the lexer go on from here.
+    fn resume(&mut self, at: usize) {
+        self.at = at;
+        self.lexer = Box::new(tokenize(&self.text[at..]));
+    }
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let token = self.lexer.next()?;
+        let start = self.at;
+        self.at += token.len as usize;
+        let mut kind = kind(token.kind);
+        if kind == Kind::Gap && self.text[start..].starts_with(BOM) {
+            // The lexer skips the mark wherever it begins; for the server it is a letter, except before the whole file.
+            let is_outside = |c: char| c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_' && c != '$';
+            let end = self.text[start..].find(is_outside).map_or(self.text.len(), |length| start + length);
+            self.resume(end);
+            kind = Kind::Word;
+        } else if matches!(token.kind, TokenKind::Literal { kind: LiteralKind::EscStr { terminated: true } }) {
+            // The following pieces have no E of their own, and yet backslashes count in them.
+            let mut end = self.at;
+            while let Some(gap) = gap_in_string(&self.text[end..]) {
+                end += gap;
+                end += escape_string(&self.text[end..]);
+            }
+            if end > self.at {
+                self.resume(end);
+            }
+        }
+        Some(Token { kind, text: &self.text[start..self.at], start })
+    }
+}
+
+fn kind(token: TokenKind) -> Kind {
+    match token {
+        TokenKind::Whitespace | TokenKind::BlockComment { .. } => Kind::Gap,
+        TokenKind::LineComment => Kind::LineComment,
+        TokenKind::Ident => Kind::Word,
+        TokenKind::QuotedIdent { .. } => Kind::Name,
+        TokenKind::Literal { kind: LiteralKind::Int { .. } | LiteralKind::Numeric { .. } } => Kind::Other,
+        TokenKind::Literal { .. } => Kind::String,
+        TokenKind::OpenParen => Kind::Open,
+        TokenKind::CloseParen => Kind::Close,
+        TokenKind::Semi => Kind::Semicolon,
+        _ => Kind::Other,
+    }
+}
+
+/// How far it is from the end of one piece of a string to the quote that begins the next. There must be a line break
+/// in between, and nothing but space and `--` comments.
+fn gap_in_string(text: &str) -> Option<usize> {
+    let mut rest = text;
+    let mut on_another_line = false;
+    loop {
+        let next = rest.trim_start_matches(SPACE);
+        on_another_line |= rest[..rest.len() - next.len()].contains(NEWLINE);
+        match next.strip_prefix("--") {
+            Some(comment) => rest = &comment[comment.find(NEWLINE)?..],
+            None => return (on_another_line && next.starts_with('\'')).then_some(text.len() - next.len()),
+        }
+    }
+}
+
+/// The length of a piece of an escape string, with its quotes.
+fn escape_string(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = 1;
+    while at < bytes.len() {
+        at += match (bytes[at], bytes.get(at + 1)) {
+            (b'\\', _) | (b'\'', Some(b'\'')) => 2,
+            (b'\'', _) => return at + 1,
+            _ => 1,
+        };
+    }
+    bytes.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn texts(script: &str) -> Vec<String> {
+        statements(script).map(Statement::on_one_line).collect()
+    }
+
     #[test]
     fn statements_end_at_semicolons_outside_quotes_and_comments() {
         let script = "
             -- one; not two
             SELECT ';', \"a;b\", E'\\';', $$;$$, $tag$ ; $$ ; $tag$ /* ; /* ; */ ; */;
-            SELECT 'it''s; fine', $1;
+            ;; SELECT 'it''s; fine', $1;
             -- the end;";
         assert_eq!(
-            statements(script),
+            texts(script),
             ["SELECT ';', \"a;b\", E'\\';', $$;$$, $tag$ ; $$ ; $tag$", "SELECT 'it''s; fine', $1"]
         );
     }
 
     #[test]
+    fn statements_do_not_end_in_parentheses_or_in_the_body_of_a_routine() {
+        for script in [
+            "CREATE RULE r AS ON INSERT TO t DO ALSO (SELECT 1; SELECT (2); NOTIFY n)",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT 1; SELECT 2; END",
+            "create or replace procedure begin() begin /* ; */ atomic end",
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT CASE WHEN true THEN 1 END end; SELECT 1 AS case; END",
+            "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1 end; SELECT (SELECT 1); ; END",
+            "CREATE FUNCTION f() BEGIN ATOMIC CREATE FUNCTION g() BEGIN ATOMIC SELECT 1; END; SELECT 2; END",
+        ] {
+            assert_eq!(statements(&format!("{script}; SELECT 3")).count(), 2, "{script}");
+        }
+        // Neither of these is a body.
+        for script in [
+            "CREATE VIEW v AS SELECT begin atomic FROM t",
+            "CREATE FUNCTION begin(atomic int) RETURNS begin LANGUAGE sql AS 'SELECT 1'",
+            "CREATE FUNCTION f(begin atomic) RETURNS int LANGUAGE sql RETURN 1",
+            "CREATE FUNCTION \"begin\" ATOMIC",
+        ] {
+            assert_eq!(statements(&format!("{script}; SELECT 3; END")).count(), 3, "{script}");
+        }
+    }
+
+    #[test]
+    fn a_string_goes_on_on_another_line() {
+        for one in [
+            "SELECT E'it''s \\'; SELECT '",
+            "SELECT E'a'\n'b\\'; SELECT '",
+            "SELECT e'a' -- '\r -- ;\n\t'b\\'; SELECT ' \x0c\r 'c\\''",
+            "SELECT E''\n'''\\';'",
+            "SELECT U&'a'\n';', N'\\' , B''\r';', X'' --\n';'",
+        ] {
+            assert_eq!(statements(one).count(), 1, "{one:?}");
+        }
+        for two in [
+            "SELECT 'a'\n'b\\'; SELECT 1",
+            "SELECT E'a' 'b\\'; SELECT 1",
+            "SELECT E'a' /*\n*/ 'b\\'; SELECT 1",
+            "SELECT E'a' --'\n, 'b\\'; SELECT 1",
+            "SELECT E'a'\n\u{feff}'b\\'; SELECT 1",
+            "SELECT E'a'\n'b'\u{feff}$a$; SELECT '$a$'",
+            "SELECT x LIKE'\\'; SELECT 1",
+            "SELECT éE'\\'; SELECT 1",
+            "SELECT a1e'\\', $E'\\'; SELECT 1",
+        ] {
+            assert_eq!(statements(two).count(), 2, "{two:?}");
+        }
+        assert_eq!(texts("SELECT 'a'  -- b\n  'c  d' ,  1"), ["SELECT 'a'\n'c  d' , 1"]);
+    }
+
+    #[test]
+    fn names_are_not_dollar_quotes_and_operators_hold_comments() {
+        assert_eq!(statements("SELECT a$b$c$; SELECT $b$;$b$").count(), 2);
+        assert_eq!(statements("SELECT é$a$; SELECT 1 $a$;$a$").count(), 2);
+        assert_eq!(statements("SELECT $1$a$; SELECT $a$").count(), 1);
+        assert_eq!(statements("SELECT $a$ ; $ab$ ; $b$a$; SELECT 1").count(), 2);
+        assert_eq!(texts("SELECT 1 +--;\r2; SELECT 3 */* ; /*;*/ */ 4"), ["SELECT 1 + 2", "SELECT 3 * 4"]);
+        assert_eq!(texts("SELECT U&\";\" UESCAPE '!', u&';'; x"), ["SELECT U&\";\" UESCAPE '!', u&';'", "x"]);
+        // Only PostgreSQL's own whitespace separates words.
+        assert_eq!(statements("SELECT\u{a0}1").next().unwrap().tokens().count(), 1);
+    }
+
+    #[test]
     fn an_unfinished_quote_reaches_to_the_end() {
-        for script in ["SELECT 'a; b", "SELECT $$ a; b", "SELECT \"ü; b", "SELECT /* a; b"] {
-            assert_eq!(statements(script).len(), 1, "{script}");
+        for script in ["SELECT 'a; b", "SELECT $$ a; b", "SELECT \"ü; b", "SELECT /* a; b", "SELECT E'\\", "E'a'\n'ü\\"]
+        {
+            assert_eq!(statements(script).count(), 1, "{script}");
         }
     }
 
     #[test]
     fn directives_stand_before_the_first_statement() {
-        let script = "-- migrate: no-transaction\n--\n-- why\n\nSELECT 1;\n-- migrate: too-late\n";
-        assert_eq!(directives(script).collect::<Vec<_>>(), ["no-transaction"]);
+        let found = |script| directives(script).map(|(at, found)| (line_at(script, at), found)).collect::<Vec<_>>();
+        let script = "-- migrate: a b\n--\n/* why\n*/--migrate:c\n\nSELECT 1;\n-- migrate: too-late\n";
+        assert_eq!(found(script), [(1, "a b"), (4, "c")]);
+        for newline in ["\n", "\r", "\r\n"] {
+            for mark in ["", "\u{feff}"] {
+                let script = format!("{mark}-- a{newline}-- migrate: b{newline}SELECT 1 -- migrate: c");
+                assert_eq!(directives(&script).map(|(_, found)| found).collect::<Vec<_>>(), ["b"], "{script:?}");
+            }
+        }
+        assert_eq!(found("-- a\r\n-- migrate: b\rSELECT 1"), [(2, "b")]);
     }
 
     #[test]
-    fn words_keep_quoted_names_whole() {
-        assert_eq!(
-            words("CREATE INDEX \"My \"\"Index\"\"\" ON a.b (c)"),
-            ["CREATE", "INDEX", "\"My \"\"Index\"\"\"", "ON", "a", ".", "b", "(", "c", ")"]
-        );
-        assert_eq!(fold("\"My \"\"Index\"\"\""), "My \"Index\"");
-        assert_eq!(fold("Idx_A"), "idx_a");
+    fn a_mark_before_the_file_is_no_part_of_a_word() {
+        let first = statements("\u{feff}COMMIT").next().unwrap();
+        assert!(first.start == 3 && first.tokens().all(|token| token.is("COMMIT")));
+        let inside = statements("; \u{feff}COMMIT").next().unwrap();
+        assert!(inside.start == 2 && !inside.tokens().any(|token| token.is("COMMIT")));
+    }
+
+    #[test]
+    fn a_name_is_what_the_server_makes_of_it() {
+        let name = |text: &str| statements(text).next().unwrap().tokens().next().unwrap().name();
+        assert_eq!(name("\"My \"\"Index\"\"\"").unwrap(), "My \"Index\"");
+        assert_eq!(name("Idx_Ä$1").unwrap(), "idx_Ä$1");
+        assert_eq!(name(&format!("{}éa", "x".repeat(62))).unwrap(), "x".repeat(62));
+        assert_eq!(name("U&\"a\""), None);
+        assert_eq!(name("'a'"), None);
     }
 }
