@@ -72,12 +72,28 @@ pub fn repairs(set: &str) -> Repairs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::{ConcurrentIndex, Mode};
 
     #[test]
     fn the_platform_has_its_nineteen_versions() {
         let versions: Vec<_> = platform().unwrap().migrations().iter().map(crate::engine::Migration::version).collect();
         assert_eq!(versions[..16], [1, 32, 72, 73, 74, 75, 76, 77, 78, 81, 82, 84, 101, 102, 103, 104]);
         assert_eq!(versions[16..], [213, 243, 272]);
+    }
+
+    #[test]
+    fn three_of_them_build_an_index_outside_a_transaction() {
+        let platform = platform().unwrap();
+        let built = platform.migrations().iter().filter_map(|migration| match migration.mode() {
+            Mode::NoTransaction { index } => Some((migration.version(), index.clone())),
+            Mode::Transaction => None,
+        });
+        let index = |name: &str| {
+            let (name, table) = (format!("idx_task_usage_{name}"), "task_usage".to_owned());
+            Some(ConcurrentIndex { name, schema: None, table })
+        };
+        let expected = [(74, index("updated_at")), (75, index("created_at")), (78, index("created_at_legacy"))];
+        assert_eq!(built.collect::<Vec<_>>(), expected);
     }
 
     #[test]

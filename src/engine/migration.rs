@@ -206,6 +206,16 @@ mod tests {
             ConcurrentIndex { name: "Idx A".into(), schema: Some("app".into()), table: "Things".into() }
         );
 
+        let plain = |name: &str, schema: Option<&str>, table: &str| ConcurrentIndex {
+            name: name.into(),
+            schema: schema.map(str::to_owned),
+            table: table.into(),
+        };
+        let statement = |rest: &str| index_of(&format!("CREATE INDEX CONCURRENTLY IF NOT EXISTS {rest} (a)"));
+        assert_eq!(statement("Ä_I ON d.S.\"T\"").unwrap(), Some(plain("Ä_i", Some("s"), "T")));
+        let long = "i".repeat(70);
+        assert_eq!(statement(&format!("{long} ON t")).unwrap(), Some(plain(&long[..63], None, "t")));
+
         assert_eq!(index_of("VACUUM things").unwrap(), None);
     }
 
@@ -217,7 +227,15 @@ mod tests {
         assert!(matches!(error, SetError::NotRepeatable { .. }), "{error}");
         assert_eq!(index_of("DROP INDEX CONCURRENTLY IF EXISTS idx_a").unwrap(), None);
         let error = index_of("VACUUM a; VACUUM b;").unwrap_err();
-        assert!(matches!(error, SetError::NotOneStatement { found: 2, .. }), "{error}");
+        assert!(matches!(error, SetError::NotOneStatement { found: 2, second: Some(2), .. }), "{error}");
+        let error = index_of("").unwrap_err();
+        assert!(matches!(error, SetError::NotOneStatement { found: 0, second: None, .. }), "{error}");
+        for nameless in ["ON things (a)", "U&\"a\" ON things (a)", "a things (a)"] {
+            let error = index_of(&format!("CREATE INDEX CONCURRENTLY IF NOT EXISTS {nameless}")).unwrap_err();
+            assert!(matches!(error, SetError::NotRepeatable { line: 2, .. }), "{error}");
+        }
+        let error = index_of("BEGIN").unwrap_err();
+        assert!(matches!(error, SetError::TransactionControl { line: 2, .. }), "{error}");
     }
 
     #[test]
@@ -232,7 +250,8 @@ mod tests {
 
     #[test]
     fn a_misspelt_directive_is_an_error() {
-        let error = Migration::new("V1__a", "-- migrate: no-transactions\nSELECT 1").unwrap_err();
-        assert!(matches!(error, SetError::Directive { .. }), "{error}");
+        let error = Migration::new("V1__a", "--\r-- migrate: no-transactions\nSELECT 1").unwrap_err();
+        let expected = "line 2 of V1__a.sql: unknown directive \"no-transactions\"; there is only no-transaction";
+        assert_eq!(error.to_string(), expected);
     }
 }

@@ -33,7 +33,7 @@ pub use event::{Event, Observer};
 pub use history::{Applied, HookRun, HookState};
 pub use hook::{Boundary, Forecast, Hook, HookContext, HookError, Outcome, Progress};
 pub use ledger::{Ledger, Object};
-pub use migration::{Migration, Mode};
+pub use migration::{ConcurrentIndex, Migration, Mode};
 pub use objects::{Description, Objects, objects};
 pub use plan::{LeftAlone, Plan, Step};
 pub use preview::{Preview, PreviewStep};

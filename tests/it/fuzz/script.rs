@@ -200,7 +200,7 @@ impl Script {
     }
 }
 
-fn pick<'a>(dice: &mut Dice, choices: &[&'a str]) -> &'a str {
+pub fn pick<'a>(dice: &mut Dice, choices: &[&'a str]) -> &'a str {
     choices[usize::try_from(dice.below(choices.len() as u64)).expect("a small number")]
 }
 
@@ -252,6 +252,7 @@ fn select(dice: &mut Dice) -> String {
         let label = *dice.one_of(&LABELS);
         text.push_str(&match dice.below(4) {
             0 => format!("{}AS{}{label}", gap(dice), gap(dice)),
+            1 if text.ends_with('\'') => label.to_owned(),
             1 => format!("{}{label}", gap(dice)),
             2 => format!("{}AS{}{}", gap(dice), gap(dice), quoted_name(dice)),
             _ => maybe_gap(dice),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use migrate::engine::{Migration, Mode, Repeatable, SetError};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::script::{Script, WORLD};
+use super::script::{Script, WORLD, pick};
 use super::{cases, how_to_repeat, seeds, try_cases};
 use crate::harness::{Dice, TestDatabase};
 
@@ -81,7 +81,7 @@ fn damage(dice: &mut Dice, text: &mut String) {
             let end = places.iter().copied().find(|end| *end > at + 5).unwrap_or(text.len());
             text.replace_range(at..end, "");
         }
-        _ => text.insert_str(at, *dice.one_of(&NASTY)),
+        _ => text.insert_str(at, pick(dice, &NASTY)),
     }
 }
 
