@@ -21,14 +21,16 @@ use super::sql::{self, Statement, Token};
 /// How much of a command of psql is shown.
 const SHOWN: usize = 40;
 
-/// Refuses a file, `name.sql`, for the first thing in it that must not be there.
-pub(super) fn refuse(file: &str, text: &str) -> Result<(), SetError> {
+/// The statements of a file, unless there is something in it that must not be: then an error for the first such thing.
+pub(super) fn statements<'a>(file: &str, text: &'a str) -> Result<Vec<Statement<'a>>, SetError> {
     let (file, line) = (|| file.to_owned(), |at| sql::line_at(text, at));
+    let statements: Vec<_> = sql::statements(text).collect();
+    let may_be_psql = text.contains('\\');
     if let Some(at) = text.find('\0') {
         return Err(SetError::NulCharacter { file: file(), line: line(at) });
     }
-    for statement in sql::statements(text) {
-        if let Some(token) = statement.tokens().find(|token| token.text == "\\") {
+    for &statement in &statements {
+        if may_be_psql && let Some(token) = statement.tokens().find(|token| token.text == "\\") {
             let command = text[token.start..].lines().next().unwrap_or_default().split('\r').next().unwrap_or_default();
             let command = command.trim_end();
             let command = match command.char_indices().nth(SHOWN) {
@@ -48,7 +50,7 @@ pub(super) fn refuse(file: &str, text: &str) -> Result<(), SetError> {
             return Err(SetError::CopyByClient { file: file(), line: line(statement.start), direction, instead });
         }
     }
-    Ok(())
+    Ok(statements)
 }
 
 fn starts(words: &[Token], with: &[&str]) -> bool {
@@ -100,7 +102,7 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        refuse("V1__a.sql", text).err().unwrap_or_else(|| panic!("this is not refused: {text:?}")).to_string()
+        statements("V1__a.sql", text).err().unwrap_or_else(|| panic!("this is not refused: {text:?}")).to_string()
     }
 
     #[test]
@@ -151,7 +153,7 @@ mod tests {
             "SET TRANSACTION READ ONLY; SET ROLE a; RESET ROLE; DISCARD PLANS; SET standard_conforming_strings = off",
             "COPY t FROM '/tmp/a'; COPY (SELECT * FROM stdin) TO PROGRAM 'cat'; COPY stdin TO '/tmp/b'",
         ] {
-            refuse("V1__a.sql", text).unwrap();
+            statements("V1__a.sql", text).unwrap();
         }
     }
 

@@ -1,6 +1,7 @@
 //! One migration: a file with a version, and how it wants to be run.
 
 use super::set::SetError;
+use super::sql::Statement;
 use super::{Version, forbidden, sql};
 
 /// How a migration's statements are sent to the server.
@@ -77,11 +78,11 @@ impl Migration {
                 }
             }
         }
-        forbidden::refuse(&file, text)?;
+        let statements = forbidden::statements(&file, text)?;
         let mode = if in_transaction {
             Mode::Transaction
         } else {
-            Mode::NoTransaction { index: single_statement(&file, text)? }
+            Mode::NoTransaction { index: single_statement(&file, text, &statements)? }
         };
         Ok(Self { inner, mode, formerly })
     }
@@ -136,13 +137,10 @@ impl Migration {
 }
 
 /// Checks that a file is one statement which may run twice, and finds the index it builds.
-fn single_statement(file: &str, text: &str) -> Result<Option<ConcurrentIndex>, SetError> {
-    let mut statements = sql::statements(text);
-    let (first, second) = (statements.next(), statements.next());
-    let (Some(statement), None) = (first, second) else {
-        let found = first.iter().chain(&second).count() + statements.count();
-        let second = second.map(|statement| sql::line_at(text, statement.start));
-        return Err(SetError::NotOneStatement { file: file.to_owned(), found, second });
+fn single_statement(file: &str, text: &str, statements: &[Statement]) -> Result<Option<ConcurrentIndex>, SetError> {
+    let [statement] = statements else {
+        let second = statements.get(1).map(|statement| sql::line_at(text, statement.start));
+        return Err(SetError::NotOneStatement { file: file.to_owned(), found: statements.len(), second });
     };
     let not_repeatable =
         || SetError::NotRepeatable { file: file.to_owned(), line: sql::line_at(text, statement.start) };

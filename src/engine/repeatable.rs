@@ -62,7 +62,7 @@ impl Repeatable {
         let (Some(since), Some(revision)) = (since, revision) else {
             return Err(SetError::NotPlaced { name: name.to_owned() });
         };
-        forbidden::refuse(&file, text)?;
+        forbidden::statements(&file, text)?;
         // The same checksum as that of a versioned file.
         let checksum = refinery::Migration::unapplied(&format!("V0__{bare}"), text)
             .map_err(|source| SetError::Name { name: name.to_owned(), reason: source.to_string() })?
