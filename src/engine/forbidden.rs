@@ -12,8 +12,8 @@
 //! `VACUUM`, or `COMMIT` in a routine that is called. That holds for the rest of what changes a session. `SET ROLE`, `SET SESSION
 //! AUTHORIZATION` and their `RESET` are needed to act as somebody else. `SET TRANSACTION` and `SET SESSION CHARACTERISTICS`
 //! change how a transaction works, but do not end it; one that cannot write any more cannot be recorded, and is rolled back. `SET
-//! standard_conforming_strings` does not change how its own file is read, since the server takes all of it apart before it
-//! runs the first statement; for the next file it is set again.
+//! standard_conforming_strings` and `SET client_encoding` do not change how their own file is read, since the server takes all
+//! of it apart before it runs the first statement; for the next file they are set again.
 
 use super::set::SetError;
 use super::sql::{self, Statement, Token};
@@ -64,7 +64,7 @@ fn transaction_control(words: &[Token]) -> Option<String> {
         &["ROLLBACK", "PREPARED"],
         &["PREPARE", "TRANSACTION"],
         &["BEGIN"],
-        &["START"],
+        &["START", "TRANSACTION"],
         &["COMMIT"],
         &["END"],
         &["ROLLBACK"],
@@ -110,7 +110,7 @@ mod tests {
         for (text, statement) in [
             ("CREATE TABLE a (n int);\n/* now */ commit;", "COMMIT"),
             ("SELECT 1;\nBegin", "BEGIN"),
-            (";\nstart transaction read only", "START"),
+            (";\nstart transaction read only", "START TRANSACTION"),
             ("SELECT 1;\r\nEND TRANSACTION", "END"),
             ("SELECT 1;\rrollback and chain", "ROLLBACK"),
             ("\u{feff}\nABORT;", "ABORT"),

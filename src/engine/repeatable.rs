@@ -14,7 +14,7 @@ use super::apply::{Noted, failed};
 use super::event::Event;
 use super::hook::Hook;
 use super::objects::{self, Objects, without_comment};
-use super::session::{LOCK_TIMEOUT, PLAIN_STRINGS};
+use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN};
 use super::set::SetError;
 use super::{Boundary, Error, Migrator, Plan, Set, UpOptions, Version, forbidden, sql};
 use crate::db::{self, Connection};
@@ -315,7 +315,7 @@ impl Migrator {
                 tool_version    = excluded.tool_version";
         let transaction = connection.begin().await?;
         let result: Result<_, db::Error> = async {
-            transaction.batch(&[PLAIN_STRINGS, LOCK_TIMEOUT].join(";\n")).await?;
+            transaction.batch(&[READ_AS_WRITTEN, LOCK_TIMEOUT].join(";\n")).await?;
             transaction.as_role(role, transaction.batch(&repeatable.sql)).await?;
             let mut made = objects::made_in_this_transaction(&transaction, &self.set).await?;
             // What an earlier application has made, and this one found to be there, is still of its making. What holds data is

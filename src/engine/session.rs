@@ -17,9 +17,9 @@ use crate::db::{Connection, Error, ServerReport};
 /// fails.
 pub(super) const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '300ms'";
 
-/// What a backslash means was decided when the set was put together. So that the server reads a file in the same way, it
-/// is told so before each file, whatever an earlier one has set.
-pub(super) const PLAIN_STRINGS: &str = "SET standard_conforming_strings TO on";
+/// How the server is to read a file: as it was read when the set was put together. It is told so before each file,
+/// whatever an earlier one has set.
+pub(super) const READ_AS_WRITTEN: &str = "SET client_encoding TO 'UTF8'; SET standard_conforming_strings TO on";
 
 /// What goes along with a migration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,7 +73,7 @@ impl<'c> Session<'c> {
         match (&self.mode, queries) {
             (_, []) => Ok(()),
             (Mode::NoTransaction { index }, [statement, record @ ..]) => {
-                self.connection.batch(PLAIN_STRINGS).await?;
+                self.connection.batch(READ_AS_WRITTEN).await?;
                 self.connection.batch(sql::without_mark(statement)).await?;
                 if let Some(index) = index {
                     // With IF NOT EXISTS the statement succeeds beside a broken index of that name.
@@ -88,7 +88,7 @@ impl<'c> Session<'c> {
             (Mode::Transaction, [statements, record @ ..]) => {
                 let transaction = self.connection.begin().await?;
                 let result = async {
-                    transaction.batch(&[PLAIN_STRINGS, LOCK_TIMEOUT].join(";\n")).await?;
+                    transaction.batch(&[READ_AS_WRITTEN, LOCK_TIMEOUT].join(";\n")).await?;
                     transaction.as_role(self.with.role, transaction.batch(sql::without_mark(statements))).await?;
                     transaction.batch(&[record, &[&self.also]].concat().join(";\n")).await
                 }

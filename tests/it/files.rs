@@ -71,11 +71,11 @@ async fn routines_and_rules_with_statements_inside_are_applied() {
 #[tokio::test]
 async fn a_setting_of_one_file_does_not_change_how_the_next_is_read() {
     let database = TestDatabase::empty().await;
-    let off = "SET standard_conforming_strings = off;";
+    let off = "SET standard_conforming_strings = off; SET client_encoding = 'LATIN1';";
     let hidden = r"SELECT '\'; COMMIT; --';";
     let set = Set::builder("settings")
         .migration("V1__a", &format!(r"{off} CREATE TABLE a (t text); INSERT INTO a VALUES ('\')"))
-        .migration("V2__b", &format!(r"INSERT INTO a VALUES ('\'); INSERT INTO a VALUES (';'); {off}"))
+        .migration("V2__b", &format!(r"INSERT INTO a VALUES ('\'); INSERT INTO a VALUES ('é;'); {off}"))
         .migration("V3__c", r"-- migrate: no-transaction
             COMMENT ON TABLE a IS '\'")
         .migration("V4__d", off)
@@ -85,7 +85,7 @@ async fn a_setting_of_one_file_does_not_change_how_the_next_is_read() {
         ));
     up(&database, set).await.unwrap();
     let texts: String = database.value("SELECT string_agg(t, ' ') FROM a").await;
-    assert_eq!(texts, r"\ \ ;");
+    assert_eq!(texts, r"\ \ é;");
     assert_eq!(database.value::<String>("SELECT t FROM v").await, r"\");
     // Read as it is run: the file ends its transaction.
     let ends = Set::builder("ends").migration("V1__a", hidden);

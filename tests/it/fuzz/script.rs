@@ -38,7 +38,7 @@ const LABELS: [&str; 13] =
 const CONTROL: [(&str, &str); 17] = [
     ("BEGIN", "BEGIN"),
     ("BEGIN ISOLATION LEVEL SERIALIZABLE", "BEGIN"),
-    ("START TRANSACTION", "START"),
+    ("START TRANSACTION", "START TRANSACTION"),
     ("COMMIT", "COMMIT"),
     ("COMMIT WORK", "COMMIT"),
     ("COMMIT AND CHAIN", "COMMIT"),
