@@ -74,7 +74,12 @@ impl Migration {
                 }
                 _ => {
                     let (line, directive) = (sql::line_at(text, at), directive.to_owned());
-                    return Err(SetError::Directive { file, line, directive, known: "no-transaction, formerly <checksum>" });
+                    return Err(SetError::Directive {
+                        file,
+                        line,
+                        directive,
+                        known: "no-transaction, formerly <checksum>",
+                    });
                 }
             }
         }
