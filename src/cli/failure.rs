@@ -188,9 +188,9 @@ const NO_STATE_HINT: &str = "INSERT INTO task_usage_hourly_rollup_state (id) VAL
 
 fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::NoSuchTarget { .. } | Error::NoSuchHook { .. } | Error::Database(db::Error::BadUrl { .. }) => {
-            exit::USAGE
-        }
+        Error::NoSuchTarget { .. }
+        | Error::NoSuchHook { .. }
+        | Error::Database(db::Error::BadUrl { .. } | db::Error::Authorities { .. }) => exit::USAGE,
         Error::History(HistoryError::Newer { .. })
         | Error::ServerTooOld { .. }
         | Error::Standby
@@ -418,7 +418,7 @@ fn adoption_hint(error: &AdoptionError) -> String {
 
 fn database_hint(error: &db::Error) -> Option<String> {
     let hint = match error {
-        db::Error::BadUrl { .. } => "it should read postgres://user:password@host:port/database",
+        db::Error::BadUrl { advice, .. } | db::Error::Authorities { advice, .. } => advice,
         db::Error::Connect { reason, sqlstate: None, .. }
             if reason.contains("TLS") || reason.contains("certificate") =>
         {

@@ -5,12 +5,14 @@ mod failure;
 mod render;
 mod repair;
 mod rollup;
+mod secrets;
 mod signal;
 mod status;
 mod up;
 mod verify;
 
-use std::io::{IsTerminal, Write};
+use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +25,7 @@ use crate::db::{Connector, Database};
 use crate::engine::{Error, Event, Migrator};
 use crate::repairs::{Repairer, Repairs};
 use failure::Failure;
-use render::Renderer;
+use render::{Renderer, output};
 use signal::Interrupt;
 
 const EXIT_CODES: &str = "\
@@ -56,7 +58,7 @@ struct Global {
     /// The database, postgres://user:password@host:port/name. Else MIGRATE_DATABASE_URL, else DATABASE_URL, which keep
     /// the password out of the process list.
     #[arg(long, global = true, value_name = "URL")]
-    database_url: Option<String>,
+    database_url: Option<OsString>,
 
     /// How results and events are written to standard output.
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
@@ -104,6 +106,18 @@ enum Command {
     Repair(repair::Repair),
 }
 
+impl Command {
+    /// Whether nothing but what is shown comes of it: if that is lost, the command has failed.
+    fn only_shows(&self) -> bool {
+        match self {
+            Self::Up(up) => up.only_shows(),
+            Self::Status(_) | Self::Verify(_) | Self::Rollup(rollup::Rollup::Status) => true,
+            Self::Rollup(_) => false,
+            Self::Repair(repair) => repair.only_shows(),
+        }
+    }
+}
+
 /// The whole program: reads the command line, runs the command, says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -115,32 +129,27 @@ pub fn main() -> ExitCode {
 pub fn main_with(more: Repairs) -> ExitCode {
     let repairs = catalog::repairs(catalog::PLATFORM).and(more);
     let command = Cli::command().mut_subcommand("repair", |command| repair::augment(command, &repairs));
-    match command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    match command.clone().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => run(&cli, repairs),
-        Err(error) => misused(&error),
+        Err(error) => misused(error, &command),
     }
 }
 
 /// What is wrong with the command line, in one line; or the help that was asked for.
-fn misused(error: &clap::Error) -> ExitCode {
-    // The reader may have gone.
-    let _ = if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        writeln!(anstream::stderr(), "{}", render::usage_error(&without_secrets(error.render().to_string())))
+fn misused(mut error: clap::Error, command: &clap::Command) -> ExitCode {
+    if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        secrets::hide(&mut error, command);
+        output::aside(render::usage_error(&error.render().to_string()));
     } else if error.use_stderr() {
-        write!(anstream::stderr(), "{}", error.render().ansi())
+        output::aside(error.render().ansi());
     } else {
-        write!(anstream::stdout(), "{}", error.render().ansi())
-    };
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
-}
-
-/// A URL in the wrong place is quoted by the parser; what it holds is nobody's business.
-fn without_secrets(mut text: String) -> String {
-    for argument in std::env::args().filter(|word| word.contains("://") || word.contains("password")) {
-        let value = argument.split_once('=').map_or(argument.as_str(), |(_, value)| value);
-        text = text.replace(&argument, "postgres://...").replace(value, "postgres://...");
+        output::out(error.render().ansi().to_string().trim_end());
+        if let Some(why) = output::lost() {
+            output::aside(format_args!("error: the help could not be written to standard output: {why}"));
+            return ExitCode::from(exit::FAILED);
+        }
     }
-    text
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
 }
 
 fn run(cli: &Cli, repairs: Repairs) -> ExitCode {
@@ -166,6 +175,7 @@ fn run(cli: &Cli, repairs: Repairs) -> ExitCode {
             failure.exit
         })
     });
+    let code = unless_lost(code, cli, &renderer);
     // What is still going on, such as a look-up of a host name, must not hold the exit up.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ExitCode::from(code)
@@ -206,17 +216,35 @@ async fn dispatch(cli: &Cli, repairs: Repairs, renderer: &Arc<Renderer>, interru
     }
 }
 
+/// The exit code, unless it says that all is well and the result is nowhere. What a command has done stays done.
+fn unless_lost(code: u8, cli: &Cli, renderer: &Renderer) -> u8 {
+    let Some(why) = output::lost() else { return code };
+    if code == exit::OK && (cli.global.format == Format::Json || cli.command.only_shows()) {
+        let failure = Failure::new(exit::FAILED, format!("the result could not be written to standard output: {why}"));
+        renderer.failure(&failure);
+        return failure.exit;
+    }
+    output::aside(format_args!("warning: standard output could not be written to: {why}"));
+    code
+}
+
 /// The database that was asked for. There is no default: a job must not run against whatever happens to be there.
 fn database(global: &Global) -> Result<Database, Failure> {
-    let given = global.database_url.clone().or_else(|| {
+    let flag = global.database_url.clone().map(|url| ("--database-url", url));
+    let given = flag.or_else(|| {
         ["MIGRATE_DATABASE_URL", "DATABASE_URL"]
             .into_iter()
-            .find_map(|name| std::env::var(name).ok().filter(|value| !value.trim().is_empty()))
+            .filter_map(|name| std::env::var_os(name).map(|value| (name, value)))
+            .find(|(_, value)| !value.to_string_lossy().trim().is_empty())
     });
-    match given {
-        Some(url) => Database::from_url(&url).map_err(|error| Failure::from(Error::from(error))),
-        None => Err(Failure::usage("no database given")
-            .hint("set DATABASE_URL or MIGRATE_DATABASE_URL, or pass --database-url")),
+    let Some((source, url)) = given else {
+        return Err(Failure::usage("no database given")
+            .hint("set DATABASE_URL or MIGRATE_DATABASE_URL, or pass --database-url"));
+    };
+    match url.to_str() {
+        Some(url) => Database::from_url(url).map_err(|error| Failure::from(Error::from(error))),
+        None => Err(Failure::usage(format!("the database URL cannot be used: what {source} holds is not UTF-8"))
+            .hint("write each byte that is not ASCII as % and two hexadecimal digits")),
     }
 }
 
@@ -230,7 +258,8 @@ fn set_up_tracing(global: &Global) {
     let filter = EnvFilter::try_from_env("MIGRATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| output::Log)
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();

@@ -267,6 +267,15 @@ fn command(name: &str, arguments: &Value) -> String {
 }
 
 impl Repair {
+    /// Whether nothing but what is shown comes of it.
+    pub fn only_shows(&self) -> bool {
+        match self {
+            Self::List | Self::Runs => true,
+            Self::Undo(undo) => !undo.execution.execute,
+            Self::Named(_, matches) => !matches.get_flag("execute"),
+        }
+    }
+
     pub async fn run(&self, repairer: &Repairer, renderer: &Renderer, lock_wait: Duration) -> Result<u8, Failure> {
         match self {
             Self::List => {

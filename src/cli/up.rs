@@ -33,6 +33,11 @@ pub(super) struct Up {
 }
 
 impl Up {
+    /// Whether nothing but what is shown comes of it.
+    pub fn only_shows(&self) -> bool {
+        self.dry_run
+    }
+
     pub async fn run(
         &self,
         migrator: &Migrator,

@@ -1,15 +1,17 @@
 //! Where the database is.
 
 use std::fmt;
-use std::str::FromStr;
-use std::time::Duration;
 
 use tokio_postgres::config::Host;
-
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Error;
+use super::conninfo::{self, Form};
+use super::options::Options;
 use super::tls::TlsOptions;
+
+/// What the server keeps of the name of a session.
+const NAME_BYTES: usize = 63;
 
 /// A database to connect to. Shows itself as `user@host:port/name`, never with its password.
 #[derive(Clone)]
@@ -20,20 +22,18 @@ pub struct Database {
 
 impl Database {
     /// Reads a connection URL (`postgres://user:password@host:port/name`) or a keyword string (`host=… dbname=…`).
-    /// `sslmode` and `sslrootcert` mean what they mean to libpq.
+    /// Options mean what they mean to libpq; `docs/connection.md` has the differences.
     ///
     /// # Errors
     ///
-    /// [`Error::BadUrl`] if it cannot be read, or names no host, user or database. The error never quotes the URL.
+    /// [`Error::BadUrl`] if it cannot be read, or names no host, user or database; the error never quotes the URL.
+    /// [`Error::Authorities`] if it asks for certificates that cannot be had.
     pub fn from_url(url: &str) -> Result<Self, Error> {
-        let (url, tls) = TlsOptions::take_from(url.trim());
-        let mut config =
-            tokio_postgres::Config::from_str(&url).map_err(|error| Error::BadUrl { reason: parse_reason(&error) })?;
-        // A password with an unescaped @ would make its rest look like a host, and be shown as one.
-        if config.get_hosts().iter().any(|host| matches!(host, Host::Tcp(name) if name.contains('@'))) {
-            return Err(Error::BadUrl { reason: "an @ in its password must be written %40".to_owned() });
-        }
-        let missing = if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        let url = url.trim();
+        let form = Form::of(url);
+        let options = Options::new(conninfo::read(url)?, form)?;
+        let mut config = options.config()?;
+        let missing = if config.get_hosts().is_empty() {
             Some("a host")
         } else if config.get_user().is_none() {
             Some("a user")
@@ -43,17 +43,10 @@ impl Database {
             None
         };
         if let Some(missing) = missing {
-            return Err(Error::BadUrl { reason: format!("it lacks {missing}") });
+            return Err(form.refuse(&format!("it lacks {missing}")));
         }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(Duration::from_secs(10));
-        }
-        // A lock holder says nothing for as long as a walk takes; a firewall must not forget it meanwhile.
-        config.keepalives_idle(Duration::from_secs(30));
-        config.keepalives_interval(Duration::from_secs(10));
-        config.keepalives_retries(3);
-        config.tcp_user_timeout(Duration::from_mins(1));
-        Ok(Self { config, tls: tls.connector()? })
+        let tls = TlsOptions::read(&options)?.connector(&mut config)?;
+        Ok(Self { config, tls })
     }
 
     /// The name of the database.
@@ -72,20 +65,27 @@ impl Database {
     #[must_use]
     pub fn server(&self) -> String {
         let port = self.config.get_ports().first().copied().unwrap_or(5432);
-        match (self.config.get_hosts().first(), self.config.get_hostaddrs().first()) {
-            (Some(Host::Tcp(host)), _) => format!("{host}:{port}"),
-            (Some(Host::Unix(path)), _) => format!("{}:{port}", path.display()),
-            (None, Some(address)) => format!("{address}:{port}"),
-            (None, None) => format!(":{port}"),
+        match self.config.get_hosts().first() {
+            Some(Host::Tcp(address)) if address.contains(':') => format!("[{address}]:{port}"),
+            Some(Host::Tcp(host)) => format!("{host}:{port}"),
+            Some(Host::Unix(path)) => format!("{}:{port}", path.display()),
+            None => format!(":{port}"),
         }
     }
 
-    /// The driver's configuration, under the given application name unless the URL sets one.
+    /// The driver's configuration for a session that other people see under the name `application`. A name that the
+    /// URL gives comes behind it: `migrate: up (name)`. By the front, sessions are found again.
     pub(super) fn config(&self, application: &str) -> tokio_postgres::Config {
         let mut config = self.config.clone();
-        if config.get_application_name().is_none() {
-            config.application_name(application);
-        }
+        let name = match config.get_application_name() {
+            None => application.to_owned(),
+            Some(given) => {
+                let room = NAME_BYTES.saturating_sub(application.len() + " ()".len());
+                let given = &given[..given.floor_char_boundary(room)];
+                format!("{application} ({given})")
+            }
+        };
+        config.application_name(name);
         config
     }
 
@@ -104,34 +104,6 @@ impl fmt::Display for Database {
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Database({self})")
-    }
-}
-
-/// Options that libpq knows and the driver does not. Any other unknown name may be a piece of a password.
-const NOT_SUPPORTED: [&str; 11] = [
-    "fallback_application_name",
-    "gssencmode",
-    "krbsrvname",
-    "passfile",
-    "requirepeer",
-    "service",
-    "sslcert",
-    "sslcompression",
-    "sslcrl",
-    "sslkey",
-    "sslpassword",
-];
-
-/// What the driver found wrong. It names an option or a value's kind, and must not quote the URL itself.
-fn parse_reason(error: &tokio_postgres::Error) -> String {
-    let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
-    match reason.strip_prefix("unknown option `").and_then(|rest| rest.strip_suffix('`')) {
-        Some(option) if NOT_SUPPORTED.contains(&option) => {
-            format!("it has the option {option}, which is not supported")
-        }
-        Some(_) => "it has an option that does not exist".to_owned(),
-        None if reason == "unexpected EOF" => "it does not begin with postgres://".to_owned(),
-        None => reason,
     }
 }
 

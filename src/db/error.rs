@@ -13,6 +13,19 @@ pub enum Error {
     BadUrl {
         /// What is wrong with it.
         reason: String,
+        /// How it should be written instead.
+        advice: String,
+    },
+
+    /// The certificates to trust, which the connection URL asks for, cannot be had.
+    #[error("cannot trust the certificate authorities of {source_name}: {reason}")]
+    Authorities {
+        /// The file, or the system.
+        source_name: String,
+        /// Why they cannot be read.
+        reason: String,
+        /// What to do about it.
+        advice: String,
     },
 
     /// No session could be had.

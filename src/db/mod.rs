@@ -2,8 +2,11 @@
 
 mod config;
 mod connect;
+mod conninfo;
 mod error;
+mod foreign_options;
 mod lock;
+mod options;
 mod server;
 mod tls;
 

@@ -1,28 +1,41 @@
 //! Encryption, asked for as libpq users know it: `sslmode` and `sslrootcert` in the connection URL.
 //!
-//! | `sslmode` | encrypts | checks the server's certificate |
-//! |---|---|---|
-//! | `disable` | no | |
-//! | `prefer`, the default | if the server can | no |
-//! | `require` | yes | no |
-//! | `verify-ca` | yes | that an authority we trust has signed it |
-//! | `verify-full` | yes | that, and that it names the host we connect to |
+//! | `sslmode` | encrypts | checks the server's certificate | with `sslrootcert=FILE` |
+//! |---|---|---|---|
+//! | `disable` | no | | not read |
+//! | `prefer`, the default; `allow` | if the server can | no | as `verify-ca`, where it encrypts |
+//! | `require` | yes | no | as `verify-ca` |
+//! | `verify-ca` | yes | that an authority we trust has signed it | trusts those in the file |
+//! | `verify-full` | yes | that, and that it names the host we connect to | trusts those in the file |
 //!
-//! Trusted are the authorities in the file `sslrootcert`, or those of the system.
+//! Without a file, those of the system are trusted: `SSL_CERT_FILE`, `SSL_CERT_DIR`, or where the system keeps them.
+//! `sslrootcert=system` says so, and implies `verify-full`: anybody can have a certificate from one of them. A weaker
+//! mode beside it is an error. All of that is libpq's, with these differences:
+//!
+//! | libpq | here |
+//! |---|---|
+//! | reads `PGSSLMODE`, `PGSSLROOTCERT`, `~/.postgresql/root.crt` | only the URL counts |
+//! | `require` with a file that is not there checks nothing | a file that cannot be read is an error |
+//! | `prefer` goes on without encryption where a certificate is wrong | that is an error |
+//! | `allow` tries without encryption first | the same as `prefer` |
+//!
+//! Sockets of this machine are never encrypted, whatever the mode.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use percent_encoding::percent_decode_str;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio_postgres::config::{SslMode, SslNegotiation};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Error;
+use super::options::{Options, is_local, wrong_value};
 
 /// What has to be true of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,84 +45,160 @@ enum Check {
     AuthorityAndHost,
 }
 
-/// The part of a connection URL that is about certificates.
+/// Whose certificates are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Roots {
+    System,
+    File(PathBuf),
+}
+
+/// The part of a connection URL that is about encryption.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TlsOptions {
+    mode: SslMode,
+    negotiation: SslNegotiation,
     check: Check,
-    root_cert: Option<PathBuf>,
+    roots: Roots,
 }
 
 impl TlsOptions {
-    /// Takes out of a connection URL, or keyword string, what the driver does not know, and returns the rest.
-    pub fn take_from(url: &str) -> (String, Self) {
-        let mut options = Self { check: Check::Nothing, root_cert: None };
-        let is_url = url.starts_with("postgres://") || url.starts_with("postgresql://");
-        let (head, settings, separator) = match url.split_once('?') {
-            Some((head, query)) if is_url => (format!("{head}?"), query, '&'),
-            _ if is_url => return (url.to_owned(), options),
-            _ => (String::new(), url, ' '),
-        };
-        let mut kept: Vec<&str> = Vec::new();
-        for setting in settings.split(separator) {
-            match setting.split_once('=') {
-                Some(("sslmode", "verify-ca")) => options.check = Check::Authority,
-                Some(("sslmode", "verify-full")) => options.check = Check::AuthorityAndHost,
-                Some(("sslrootcert", path)) => {
-                    let path = percent_decode_str(path).decode_utf8_lossy();
-                    options.root_cert = Some(PathBuf::from(path.as_ref()));
-                }
-                _ => {
-                    kept.push(setting);
-                    continue;
-                }
-            }
-            if setting.starts_with("sslmode") {
-                kept.push("sslmode=require");
-            }
-        }
-        (head + &kept.join(&separator.to_string()), options)
-    }
-
-    /// What the driver connects with.
+    /// Takes them out of a connection URL's options.
     ///
     /// # Errors
     ///
-    /// [`Error::BadUrl`] if the certificates to trust cannot be read.
-    pub fn connector(&self) -> Result<MakeRustlsConnect, Error> {
+    /// [`Error::BadUrl`] if they are not possible, or contradict each other.
+    pub fn read(options: &Options) -> Result<Self, Error> {
+        const MODES: [(&str, (SslMode, Check)); 6] = [
+            ("disable", (SslMode::Disable, Check::Nothing)),
+            ("allow", (SslMode::Prefer, Check::Nothing)),
+            ("prefer", (SslMode::Prefer, Check::Nothing)),
+            ("require", (SslMode::Require, Check::Nothing)),
+            ("verify-ca", (SslMode::Require, Check::Authority)),
+            ("verify-full", (SslMode::Require, Check::AuthorityAndHost)),
+        ];
+        const NEGOTIATIONS: [(&str, SslNegotiation); 2] =
+            [("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)];
+        let asked_for = options.one_of("sslmode", &MODES)?;
+        let (mode, check, roots) = match (options.path("sslrootcert"), asked_for) {
+            (Some(path), Some((_, Check::AuthorityAndHost)) | None) if path.as_os_str() == "system" => {
+                (SslMode::Require, Check::AuthorityAndHost, Roots::System)
+            }
+            (Some(path), Some(_)) if path.as_os_str() == "system" => {
+                return Err(wrong_value(
+                    "sslmode",
+                    "beside sslrootcert=system write sslmode=verify-full, or leave it out: anybody can have a \
+                     certificate from an authority of the system",
+                ));
+            }
+            (Some(path), asked_for) => {
+                let (mode, check) = asked_for.unwrap_or((SslMode::Prefer, Check::Nothing));
+                let check = if mode != SslMode::Disable && check == Check::Nothing { Check::Authority } else { check };
+                (mode, check, Roots::File(path))
+            }
+            (None, asked_for) => {
+                let (mode, check) = asked_for.unwrap_or((SslMode::Prefer, Check::Nothing));
+                (mode, check, Roots::System)
+            }
+        };
+        let negotiation = options.one_of("sslnegotiation", &NEGOTIATIONS)?.unwrap_or(SslNegotiation::Postgres);
+        if negotiation == SslNegotiation::Direct && mode != SslMode::Require {
+            return Err(wrong_value(
+                "sslnegotiation",
+                "beside sslnegotiation=direct write sslmode=require, or verify-full",
+            ));
+        }
+        Ok(Self { mode, negotiation, check, roots })
+    }
+
+    /// What the driver connects with; it is told when to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Authorities`] if the certificates to trust cannot be had.
+    pub fn connector(&self, config: &mut tokio_postgres::Config) -> Result<MakeRustlsConnect, Error> {
+        let local = is_local(config);
+        config.ssl_mode(if local { SslMode::Disable } else { self.mode }).ssl_negotiation(self.negotiation);
         let provider = Arc::new(ring::default_provider());
-        let authority = match self.check {
+        let check = if local { Check::Nothing } else { self.check };
+        let authority = match check {
             Check::Nothing => None,
             Check::Authority | Check::AuthorityAndHost => Some(self.authority(&provider)?),
         };
-        let verifier = Arc::new(Verifier { provider: Arc::clone(&provider), check: self.check, authority });
-        let config = ClientConfig::builder_with_provider(provider)
+        let verifier = Arc::new(Verifier { provider: Arc::clone(&provider), check, authority });
+        let mut client = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(|error| Error::BadUrl { reason: error.to_string() })?
+            .map_err(|error| self.roots.refuse(error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
-        Ok(MakeRustlsConnect::new(config))
+        if self.negotiation == SslNegotiation::Direct {
+            // The server insists on hearing what is going to be spoken.
+            client.alpn_protocols = vec![b"postgresql".to_vec()];
+        }
+        Ok(MakeRustlsConnect::new(client))
     }
 
     fn authority(&self, provider: &Arc<CryptoProvider>) -> Result<Authority, Error> {
-        let (loaded, source) = match &self.root_cert {
-            Some(path) if path.as_os_str() != "system" => {
-                (rustls_native_certs::load_certs_from_paths(Some(path), None), path.display().to_string())
-            }
-            _ => (rustls_native_certs::load_native_certs(), "the system".to_owned()),
-        };
+        let trusted = self.roots.read().map_err(|reason| self.roots.refuse(reason))?;
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(loaded.certs.iter().cloned());
-        if roots.is_empty() {
-            let why = loaded.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-            return Err(Error::BadUrl {
-                reason: format!("sslmode asks for trusted certificates, {source} has none{why}"),
-            });
+        let (usable, _) = roots.add_parsable_certificates(trusted.iter().cloned());
+        if usable == 0 {
+            return Err(self.roots.refuse("none of its certificates can be read".to_owned()));
         }
         let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
             .build()
-            .map_err(|error| Error::BadUrl { reason: error.to_string() })?;
-        Ok(Authority { chain, trusted: loaded.certs })
+            .map_err(|error| self.roots.refuse(error.to_string()))?;
+        Ok(Authority { chain, trusted })
+    }
+}
+
+impl Roots {
+    /// The certificates; or why there are none.
+    fn read(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        match self {
+            Self::File(path) => from_file(path),
+            Self::System => {
+                let loaded = rustls_native_certs::load_native_certs();
+                match loaded.errors.first() {
+                    _ if !loaded.certs.is_empty() => Ok(loaded.certs),
+                    Some(error) => Err(error.to_string()),
+                    None => Err("there are none".to_owned()),
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, reason: String) -> Error {
+        let (source_name, advice) = match self {
+            Self::File(path) => (
+                path.display().to_string(),
+                "sslrootcert must be a file in PEM form (-----BEGIN CERTIFICATE-----) that this user may read, with the \
+                 authority that signed the server's certificate",
+            ),
+            Self::System => (
+                "this system".to_owned(),
+                "install the package ca-certificates, or name a file: sslrootcert=/path/ca.pem",
+            ),
+        };
+        Error::Authorities { source_name, reason, advice: advice.to_owned() }
+    }
+}
+
+fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),
+        _ => error.to_string(),
+    })?;
+    if text.trim_ascii().is_empty() {
+        return Err("the file is empty".to_owned());
+    }
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err("there is no certificate in it".to_owned()),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(error.to_string()),
     }
 }
 
@@ -179,20 +268,51 @@ impl ServerCertVerifier for Verifier {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conninfo::{self, Form};
     use super::*;
 
+    fn read(options: &str) -> Result<TlsOptions, Error> {
+        let url = format!("postgres://u:p@h/d?{options}");
+        TlsOptions::read(&Options::new(conninfo::read(&url)?, Form::Url)?)
+    }
+
     #[test]
-    fn options_the_driver_does_not_know_are_taken_out() {
-        let (url, options) =
-            TlsOptions::take_from("postgres://u:p@h/d?sslmode=verify-full&application_name=a&sslrootcert=%2Fca.pem");
-        assert_eq!(url, "postgres://u:p@h/d?sslmode=require&application_name=a");
-        assert_eq!(options, TlsOptions { check: Check::AuthorityAndHost, root_cert: Some(PathBuf::from("/ca.pem")) });
-
-        let (keywords, options) = TlsOptions::take_from("host=h sslmode=verify-ca dbname=d");
-        assert_eq!((keywords.as_str(), options.check), ("host=h sslmode=require dbname=d", Check::Authority));
-
-        for unchanged in ["postgres://u:p@h/d", "postgres://u:p@h/d?sslmode=prefer", "host=h dbname=d"] {
-            assert_eq!(TlsOptions::take_from(unchanged).0, unchanged);
+    fn modes_and_files_mean_what_they_mean_to_libpq() {
+        use Check::{Authority, AuthorityAndHost, Nothing};
+        use SslMode::{Disable, Prefer, Require};
+        let file = || Roots::File(PathBuf::from("/a b/ca.pem"));
+        for (mode, alone, beside_file, beside_system) in [
+            ("", (Prefer, Nothing), (Prefer, Authority), true),
+            ("sslmode=disable", (Disable, Nothing), (Disable, Nothing), false),
+            ("sslmode=allow", (Prefer, Nothing), (Prefer, Authority), false),
+            ("sslmode=prefer", (Prefer, Nothing), (Prefer, Authority), false),
+            ("sslmode=require", (Require, Nothing), (Require, Authority), false),
+            ("ssl=true", (Require, Nothing), (Require, Authority), false),
+            ("sslmode=verify-ca", (Require, Authority), (Require, Authority), false),
+            ("sslmode=verify-full", (Require, AuthorityAndHost), (Require, AuthorityAndHost), true),
+        ] {
+            let joined =
+                |more: &str| [mode, more].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
+            let parts = |options: TlsOptions| ((options.mode, options.check), options.roots);
+            assert_eq!(parts(read(mode).unwrap()), (alone, Roots::System), "{mode}");
+            let with_file = read(&joined("sslrootcert=%2Fa%20b%2Fca.pem")).unwrap();
+            assert_eq!(parts(with_file), (beside_file, file()), "{mode}");
+            match read(&joined("sslrootcert=system")) {
+                Ok(options) => {
+                    assert!(beside_system, "{mode}");
+                    assert_eq!(parts(options), ((Require, AuthorityAndHost), Roots::System), "{mode}");
+                }
+                Err(error) => {
+                    assert!(!beside_system && error.to_string().contains("option sslmode"), "{mode}: {error}")
+                }
+            }
         }
+    }
+
+    #[test]
+    fn direct_encryption_is_not_a_preference() {
+        assert!(read("sslnegotiation=direct").is_err());
+        assert!(read("sslnegotiation=direct&sslmode=disable").is_err());
+        assert_eq!(read("sslnegotiation=direct&sslmode=require").unwrap().negotiation, SslNegotiation::Direct);
     }
 }

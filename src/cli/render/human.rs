@@ -1,7 +1,7 @@
 //! Lines for a person.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -9,7 +9,7 @@ use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::super::failure::Failure;
-use super::{human_repair, human_rollup};
+use super::{human_repair, human_rollup, output};
 use crate::db::Holder;
 use crate::engine::{
     Adopted, Event, HookRun, LeftAlone, Mode, Preview, PreviewStep, Progress, RepeatableStatus, Status, StatusReport,
@@ -452,7 +452,7 @@ pub(super) fn failure(failure: &Failure) {
         let separator = if server.is_some() || failure.message.contains('\n') { "\nnext: " } else { "; " };
         let _ = write!(text, "{separator}{hint}");
     }
-    let _ = writeln!(anstream::stderr(), "{text}");
+    output::aside(text);
 }
 
 /// A line about the way there.
@@ -461,12 +461,11 @@ pub(super) fn aside(text: &str) {
 }
 
 pub(super) fn aside_in(color: &str, text: &str) {
-    let _ = writeln!(anstream::stderr(), "{color}{text}{RESET}");
+    output::aside(format_args!("{color}{text}{RESET}"));
 }
 
 pub(super) fn out(line: &str) {
-    // The reader may have gone.
-    let _ = writeln!(anstream::stdout(), "{line}");
+    output::out(line);
 }
 
 pub(super) fn utc(at: OffsetDateTime) -> String {

@@ -1,6 +1,5 @@
 //! One JSON object per line on standard output.
 
-use std::io::Write;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::failure::Failure;
 use super::super::repair::Subject;
+use super::output;
 use crate::db::Database;
 use crate::engine::{Event, Forecast, HookRun, Mode, Outcome, Preview, PreviewStep, StatusReport, Verified};
 use crate::repairs::{Finding, Repaired, Repairer, Repairs, Rollup, Run, Totals, totals_to_json};
@@ -15,8 +15,7 @@ use crate::usage::{Comparison, Difference, Pipeline, Standing, Tick, Way};
 
 pub(super) fn line(value: &impl Serialize) {
     if let Ok(text) = serde_json::to_string(value) {
-        // The reader may have gone.
-        let _ = writeln!(std::io::stdout(), "{text}");
+        output::raw(text);
     }
 }
 

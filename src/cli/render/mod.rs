@@ -1,13 +1,13 @@
 //! How a run looks: lines for a person, or JSON for a program. Nothing else in this program prints.
 //!
-//! Results go to standard output, everything about the way there to standard error. A reader that goes away, such as
-//! `head`, is no error.
+//! Results go to standard output, everything about the way there to standard error (`output`).
 
 mod human;
 mod human_repair;
 mod human_rollup;
 mod human_verify;
 mod json;
+pub(super) mod output;
 mod report;
 
 use std::path::Path;

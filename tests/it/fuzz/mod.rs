@@ -4,6 +4,7 @@
 
 mod script;
 mod sql;
+mod url;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 

@@ -1,0 +1,241 @@
+//! What the options of a connection URL mean to the driver.
+//!
+//! An option that is written wrongly is named. One that we do not know is not: it may be a piece of a password with an
+//! unescaped `&`. So the names that other programs use are listed here, with what to write instead.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::{ChannelBinding, Host, LoadBalanceHosts, TargetSessionAttrs};
+
+use super::Error;
+use super::conninfo::{Form, Settings};
+use super::foreign_options;
+
+/// The options that mean something here. All are libpq's.
+pub(super) const KNOWN: [&str; 23] = [
+    "application_name",
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "dbname",
+    "fallback_application_name",
+    "gssencmode",
+    "host",
+    "hostaddr",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "load_balance_hosts",
+    "options",
+    "password",
+    "port",
+    "sslmode",
+    "sslnegotiation",
+    "sslrootcert",
+    "target_session_attrs",
+    "tcp_user_timeout",
+    "user",
+];
+
+/// The options of one connection URL.
+pub(super) struct Options {
+    form: Form,
+    values: BTreeMap<&'static str, Vec<u8>>,
+}
+
+impl Options {
+    /// Sorts out what was written: the last one of a name counts, an empty one counts for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadUrl`] if there is an option that means nothing here.
+    pub fn new(settings: Settings, form: Form) -> Result<Self, Error> {
+        let mut values = BTreeMap::new();
+        for (name, value) in settings {
+            // The driver's own name for it.
+            let name = if name == "keepalives_retries" { "keepalives_count" } else { name.as_str() };
+            let Some(known) = KNOWN.into_iter().find(|known| *known == name) else {
+                return Err(foreign_options::refuse(name, form));
+            };
+            values.insert(known, value);
+        }
+        values.retain(|_, value| !value.is_empty());
+        Ok(Self { form, values })
+    }
+
+    /// The value of an option as text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadUrl`] if it is not UTF-8.
+    pub fn text(&self, name: &'static str) -> Result<Option<&str>, Error> {
+        let text = self.values.get(name).map(|value| std::str::from_utf8(value)).transpose();
+        text.map_err(|_| self.form.refuse(&format!("the value of its option {name} is not UTF-8")))
+    }
+
+    /// The value of an option as a path.
+    pub fn path(&self, name: &'static str) -> Option<PathBuf> {
+        self.values.get(name).map(|value| PathBuf::from(OsString::from_vec(value.clone())))
+    }
+
+    /// The value of an option that is one of a few.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadUrl`] if it is none of them.
+    pub fn one_of<T: Copy>(&self, name: &'static str, values: &[(&str, T)]) -> Result<Option<T>, Error> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        match values.iter().find(|(value, _)| *value == text) {
+            Some((_, meaning)) => Ok(Some(*meaning)),
+            None => {
+                let known: Vec<&str> = values.iter().map(|(value, _)| *value).collect();
+                Err(wrong_value(name, &format!("write one of: {}", known.join(", "))))
+            }
+        }
+    }
+
+    fn number(&self, name: &'static str) -> Result<Option<i64>, Error> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let number = text.trim().parse::<i32>().map_err(|_| wrong_value(name, "write a whole number"))?;
+        Ok(Some(number.into()))
+    }
+
+    /// A time span in seconds; none if it is zero or less, which mean the system's own.
+    fn seconds(&self, name: &'static str) -> Result<Option<Duration>, Error> {
+        Ok(self
+            .number(name)?
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .filter(|s| *s > 0)
+            .map(Duration::from_secs))
+    }
+
+    /// What the driver is told, but for encryption.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadUrl`].
+    pub fn config(&self) -> Result<Config, Error> {
+        let mut config = Config::new();
+        self.server(&mut config)?;
+        if let Some(user) = self.text("user")? {
+            config.user(user);
+        }
+        if let Some(password) = self.values.get("password") {
+            config.password(password);
+        }
+        if let Some(dbname) = self.text("dbname")? {
+            config.dbname(dbname);
+        }
+        if let Some(options) = self.text("options")? {
+            config.options(options);
+        }
+        if let Some(name) = self.text("application_name")?.or(self.text("fallback_application_name")?) {
+            config.application_name(name);
+        }
+        self.session(&mut config)?;
+        self.network(&mut config)?;
+        Ok(config)
+    }
+
+    /// Hosts, addresses and ports.
+    fn server(&self, config: &mut Config) -> Result<(), Error> {
+        for host in self.text("host")?.into_iter().flat_map(|hosts| hosts.split(',')) {
+            // No host is called so. What is left of a password would be looked up, and shown.
+            let is_name = host.chars().all(|c| c.is_alphanumeric() || "-._:%".contains(c));
+            if host.is_empty() {
+                return Err(self.form.refuse("one of its hosts is empty"));
+            } else if !host.starts_with('/') && !is_name {
+                return Err(self.form.refuse("its host holds a character that is in no host's name"));
+            }
+            config.host(host);
+        }
+        for address in self.text("hostaddr")?.into_iter().flat_map(|addresses| addresses.split(',')) {
+            let address = address.parse().map_err(|_| wrong_value("hostaddr", "write an IP address, or use host"))?;
+            // Without a name, a certificate must name the address.
+            if self.values.contains_key("host") {
+                config.hostaddr(address);
+            } else {
+                config.host(address.to_string());
+            }
+        }
+        for port in self.text("port")?.into_iter().flat_map(|ports| ports.split(',')) {
+            let number = if port.is_empty() { Some(5432) } else { port.parse().ok().filter(|port| *port > 0) };
+            config.port(number.ok_or_else(|| self.form.refuse("its port is not a number from 1 to 65535"))?);
+        }
+        let (hosts, addresses) = (config.get_hosts().len(), config.get_hostaddrs().len());
+        if addresses > 0 && hosts != addresses {
+            return Err(self.form.refuse("it has as many addresses in hostaddr as hosts, or it should"));
+        }
+        if config.get_ports().len() > 1 && config.get_ports().len() != hosts {
+            return Err(self.form.refuse("it has neither one port nor one for each host"));
+        }
+        Ok(())
+    }
+
+    /// What is asked of the session.
+    fn session(&self, config: &mut Config) -> Result<(), Error> {
+        const ATTRS: [(&str, TargetSessionAttrs); 3] = [
+            ("any", TargetSessionAttrs::Any),
+            ("read-write", TargetSessionAttrs::ReadWrite),
+            ("read-only", TargetSessionAttrs::ReadOnly),
+        ];
+        const BINDING: [(&str, ChannelBinding); 3] = [
+            ("disable", ChannelBinding::Disable),
+            ("prefer", ChannelBinding::Prefer),
+            ("require", ChannelBinding::Require),
+        ];
+        const BALANCE: [(&str, LoadBalanceHosts); 2] =
+            [("disable", LoadBalanceHosts::Disable), ("random", LoadBalanceHosts::Random)];
+        if let Some(attrs) = self.one_of("target_session_attrs", &ATTRS)? {
+            config.target_session_attrs(attrs);
+        }
+        if let Some(binding) = self.one_of("channel_binding", &BINDING)? {
+            config.channel_binding(binding);
+        }
+        if let Some(balance) = self.one_of("load_balance_hosts", &BALANCE)? {
+            config.load_balance_hosts(balance);
+        }
+        // What holds anyway: the driver speaks UTF-8, and knows no GSSAPI.
+        self.one_of("client_encoding", &["UTF8", "utf8", "UTF-8", "utf-8", "auto"].map(|name| (name, ())))?;
+        self.one_of("gssencmode", &["disable", "prefer"].map(|name| (name, ())))?;
+        Ok(())
+    }
+
+    /// When a server counts as gone. A lock holder says nothing for as long as a walk takes; a firewall must not forget it
+    /// meanwhile, so we ask sooner than the system would.
+    fn network(&self, config: &mut Config) -> Result<(), Error> {
+        match self.number("connect_timeout")? {
+            None => config.connect_timeout(Duration::from_secs(10)),
+            // For ever, as libpq has it.
+            Some(..=0) => config,
+            Some(seconds) => config.connect_timeout(Duration::from_secs(seconds.unsigned_abs())),
+        };
+        match self.number("tcp_user_timeout")? {
+            None => config.tcp_user_timeout(Duration::from_mins(1)),
+            Some(..=0) => config,
+            Some(milliseconds) => config.tcp_user_timeout(Duration::from_millis(milliseconds.unsigned_abs())),
+        };
+        config.keepalives(self.number("keepalives")? != Some(0));
+        config.keepalives_idle(self.seconds("keepalives_idle")?.unwrap_or(Duration::from_secs(30)));
+        config.keepalives_interval(self.seconds("keepalives_interval")?.unwrap_or(Duration::from_secs(10)));
+        let count = self.number("keepalives_count")?.and_then(|count| u32::try_from(count).ok()).filter(|n| *n > 0);
+        config.keepalives_retries(count.unwrap_or(3));
+        Ok(())
+    }
+}
+
+/// Whether all servers are reached through sockets of this machine, where nothing is encrypted.
+pub(super) fn is_local(config: &Config) -> bool {
+    config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
+}
+
+/// A value that its option cannot have. The value is not quoted.
+pub(super) fn wrong_value(name: &'static str, advice: &str) -> Error {
+    Error::BadUrl { reason: format!("its option {name} has a value that is not possible"), advice: advice.to_owned() }
+}
