@@ -65,7 +65,13 @@ impl Options {
             };
             values.insert(known, value);
         }
-        values.retain(|_, value| !value.is_empty());
+        values.retain(|_, value: &mut Vec<u8>| !value.is_empty());
+        // Where a quote or a blank is missing, the password is a piece of what stands before it.
+        if values.iter().any(|(name, value)| *name != "password" && holds_password(value)) {
+            return Err(
+                form.refuse("one of its values holds \"password=\", so a quote, a blank or a & before it is missing")
+            );
+        }
         Ok(Self { form, values })
     }
 
@@ -228,6 +234,11 @@ impl Options {
         config.keepalives_retries(count.unwrap_or(3));
         Ok(())
     }
+}
+
+fn holds_password(value: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+    text.match_indices("password").any(|(at, word)| text[at + word.len()..].trim_start().starts_with('='))
 }
 
 /// Whether all servers are reached through sockets of this machine, where nothing is encrypted.

@@ -1,12 +1,13 @@
 //! Everything that can be wrong with the way to the database: one clear line, the right exit code, no password.
 
-use crate::harness::{
-    Finished, Program, TestDatabase, server_url, session, special_server, with_authority, with_database,
-};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use crate::harness::{Finished, Program, TestDatabase, server_url, with_authority, with_database};
 
 /// Expects one line that says all of `parts`.
 #[track_caller]
-fn one_line(ended: Finished, exit: i32, parts: &[&str]) {
+pub fn one_line(ended: Finished, exit: i32, parts: &[&str]) {
     let ended = ended.expect(exit);
     assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
     assert_eq!(ended.stdout, "");
@@ -117,6 +118,14 @@ async fn a_password_in_the_wrong_place_is_not_quoted() {
         &["up", "postgres://u:s3cret@h/d"][..],
         &["up", "--lock-wait", "postgres://u:s3cret@h/d"],
         &["up", "--target=postgres://u:s3cret@h/d"],
+        &["up", "--set", "postgres://u:s3cret@h/d"],
+        &["up", "--databse-url=postgres://u:s3cret@h/d"],
+        &["rollup", "watch", "--every", "postgres://u:s3cret@h/d"],
+        &["verify", "rollup", "--workspace-id", "postgres://u:s3cret@h/d"],
+        &["repair", "codex-cache", "--cutoff", "postgres://u:s3cret@h/d"],
+        &["repair", "undo", "postgres://u:s3cret@h/d"],
+        &["up", "--database-url", "postgres://u:two", "s3cret@h/d"],
+        &["up", "--database-url", "host=h", "password=s3cret", "dbname=d"],
         &["postgres://u:s3cret@h/d"],
         &["up", "--database-url", "postgres://app:p@s3cret@127.0.0.1:1/d"],
         &["up", "--database-url", "postgres://app@127.0.0.1:1/d?password=a&s3cret=1"],
@@ -159,57 +168,102 @@ async fn no_output_at_any_verbosity_holds_the_password() {
 }
 
 #[tokio::test]
-async fn encryption_is_what_sslmode_says() {
-    let (url, folder) = special_server("tls", &["--tls"]);
-    let certificate = folder.join("server.crt").display().to_string();
-    let with = |options: &str| Program::new().env("DATABASE_URL", &format!("{url}?{options}")).args(["status"]).run();
-
-    with("sslmode=require").expect(0);
-    with(&format!("sslmode=verify-full&sslrootcert={certificate}")).expect(0);
-    one_line(
-        with("sslmode=verify-full"),
-        6,
-        &["certificate is not one that is trusted here", "check sslmode and sslrootcert"],
-    );
-    one_line(with("sslmode=verify-ca&sslrootcert=/nowhere.pem"), 2, &["/nowhere.pem has none"]);
-
-    // The certificate names 127.0.0.1 only.
-    let by_name = |mode: &str| {
-        let url = with_authority(&url, None, None).replace("@127.0.0.1:", "@localhost:");
-        Program::new()
-            .env("DATABASE_URL", &format!("{url}?sslmode={mode}&sslrootcert={certificate}"))
-            .args(["status"])
-            .run()
-    };
-    by_name("verify-ca").expect(0);
-    one_line(by_name("verify-full"), 6, &["certificate not valid for name"]);
-
-    // Encrypted without being asked, where the server can; every session of a run, and its cancel requests.
-    let admin = session(&url).await;
-    let seen = admin
-        .query_one("SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid) WHERE s.ssl", &[])
-        .await
-        .unwrap();
-    assert_eq!(seen.get::<_, i64>(0), 0, "the test's own session is not encrypted");
-    let holder = session(&url).await;
-    holder.batch_execute("SELECT pg_advisory_lock(7244554146635925501)").await.unwrap();
-    let runner = Program::new().env("DATABASE_URL", &url).args(["up"]).start();
-    let encrypted = "SELECT count(*) = 2 FROM pg_stat_ssl s JOIN pg_stat_activity a USING (pid)
-                     WHERE s.ssl AND a.application_name LIKE 'migrate%'";
-    for _ in 0..400 {
-        if admin.query_one(encrypted, &[]).await.unwrap().get(0) {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+async fn a_password_that_is_not_escaped_is_refused_before_anybody_is_asked() {
+    for url in [
+        "postgres://app:p@s3cret/w0rd@127.0.0.1/usage",
+        "postgres://app:p@s3cret@127.0.0.1/usage",
+        "postgres://app:s3cret/w0rd@127.0.0.1/usage",
+        "postgres://app:12/s3cret@127.0.0.1/usage",
+        "postgres://app:p@s3?cret@127.0.0.1/usage",
+        "postgres://app:100%s3cret@127.0.0.1/usage",
+        "postgres://app:p@s3cret#w0rd/usage",
+        "postgres://app:p@127.0.0.1:s3cret/usage",
+    ] {
+        one_line(
+            up(url),
+            2,
+            &["the database URL cannot be used: ", "write @ as %40, / as %2F, : as %3A, ? as %3F, # as %23, % as %25"],
+        );
     }
-    assert!(admin.query_one(encrypted, &[]).await.unwrap().get::<_, bool>(0));
-    runner.signal("TERM");
-    runner.wait().expect(143);
+    for keywords in [
+        "host=h user=app dbname=d password='s3cret",
+        "host=h dbname=d user= password=s3cret",
+        "password=my s3cret host=h",
+    ] {
+        one_line(up(keywords), 2, &["the database URL cannot be used: ", "write ' as \\' and \\ as \\\\"]);
+    }
+}
 
-    // A server that cannot, and a caller who insists.
+#[tokio::test]
+async fn what_is_not_text_is_no_url_and_not_passed_over() {
+    let database = TestDatabase::empty().await;
+    let odd = || OsString::from_vec(b"postgres://app:s3cret\xff@127.0.0.1:1/usage".to_vec());
+    for variable in ["MIGRATE_DATABASE_URL", "DATABASE_URL"] {
+        // Behind the first one stands another database, which was not meant.
+        let program = Program::new().env("DATABASE_URL", &database.url).env_bytes(variable, &odd());
+        one_line(program.args(["up"]).run(), 2, &[&format!("what {variable} holds is not UTF-8"), "write each byte"]);
+    }
+    let program = Program::new().env("DATABASE_URL", &database.url);
+    one_line(program.args(["up", "--database-url"]).arg_bytes(&odd()).run(), 2, &["what --database-url holds"]);
+    one_line(Program::new().args(["up"]).arg_bytes(&odd()).run(), 2, &["unexpected argument 'postgres://...'"]);
+}
+
+#[tokio::test]
+async fn an_option_of_another_driver_is_named_with_what_to_write_instead() {
+    let at = |options: &str| up(&format!("postgres://app:s3cret@127.0.0.1:1/usage?{options}"));
+    for (options, named, instead) in [
+        ("pool_max_conns=5", "option pool_max_conns,", "remove it"),
+        ("pgbouncer=true", "option pgbouncer,", "remove it"),
+        ("connection_limit=1", "option connection_limit,", "remove it"),
+        ("statement-cache-capacity=0", "option statement_cache_capacity,", "remove it"),
+        ("search_path=app", "option search_path,", "write options=-csearch_path%3Dapp instead"),
+        ("currentSchema=app", "option currentschema,", "write options=-csearch_path%3Dapp instead"),
+        ("sslcert=a.pem", "option sslcert,", "client certificates are not supported"),
+        ("timezone=UTC", "option timezone,", "remove it"),
+        ("SSLMODE=require", "option sslmode in another spelling", "write sslmode, in small letters"),
+        ("sslmode=no-verify", "option sslmode has a value", "write one of: disable, allow, prefer, require"),
+        ("target_session_attrs=primary", "option target_session_attrs has a value", "any, read-write, read-only"),
+        ("channel_binding=maybe", "option channel_binding has a value", "disable, prefer, require"),
+        ("load_balance_hosts=yes", "option load_balance_hosts has a value", "disable, random"),
+        ("connect_timeout=s3cret", "option connect_timeout has a value", "write a whole number"),
+        ("sslnegotiation=direct", "option sslnegotiation has a value", "sslmode=require"),
+        ("s3cret=1", "an option whose name is not shown, because it may be a piece of the password", "& as %26"),
+    ] {
+        one_line(at(options), 2, &[named, instead]);
+    }
     one_line(
-        Program::new().env("DATABASE_URL", &format!("{}?sslmode=require", server_url())).args(["status"]).run(),
-        6,
-        &["does not support TLS"],
+        up("host=127.0.0.1 port=1 user=app dbname=usage schema=app"),
+        2,
+        &["option schema,", "write options='-c search_path=app' instead"],
     );
+}
+
+#[tokio::test]
+async fn options_that_the_driver_knows_are_passed_on() {
+    let database = TestDatabase::empty().await;
+    database.batch("CREATE SCHEMA app").await;
+    for options in [
+        "channel_binding=disable&target_session_attrs=read-write&load_balance_hosts=random&gssencmode=disable",
+        "keepalives=0&keepalives_idle=5&keepalives_interval=5&keepalives_count=2&keepalives_retries=2",
+        "tcp_user_timeout=30000&connect_timeout=0&client_encoding=UTF8&fallback_application_name=x&sslnegotiation=postgres",
+    ] {
+        let url = format!("{}?{options}", database.url);
+        Program::new().env("DATABASE_URL", &url).args(["status"]).run().expect(0);
+    }
+    // The server, and no other one, is tried until one is there that can be written to.
+    let (_, address) = database.url.split_once('@').expect("a URL with a user");
+    let two = with_authority(&database.url, None, Some(&format!("127.0.0.1:1,{}", address.split('/').next().unwrap())));
+    Program::new()
+        .env("DATABASE_URL", &format!("{two}?target_session_attrs=read-write"))
+        .args(["status"])
+        .run()
+        .expect(0);
+    one_line(
+        up(&format!("{}?channel_binding=require&sslmode=disable", database.url)),
+        6,
+        &["cannot connect to", "channel binding"],
+    );
+    let url = format!("{}?options=-csearch_path%3Dapp", database.url);
+    Program::new().env("DATABASE_URL", &url).args(["up", "--target", "32"]).run().expect(0);
+    assert!(database.value::<bool>("SELECT to_regclass('app.task_usage') IS NOT NULL").await);
 }

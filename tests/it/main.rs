@@ -25,6 +25,7 @@ mod replicas;
 mod rights;
 mod rollup;
 mod rollup_commands;
+mod tls;
 mod upgrade;
 mod upgrade_matrix;
 mod usage_queries;

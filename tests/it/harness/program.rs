@@ -1,5 +1,6 @@
 //! The program as a process: started, fed with signals, and looked at.
 
+use std::ffi::OsStr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,18 @@ impl Program {
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// A variable whose value need not be text.
+    pub fn env_bytes(mut self, name: &str, value: &OsStr) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// An argument that need not be text.
+    pub fn arg_bytes(mut self, value: &OsStr) -> Self {
+        self.command.arg(value);
         self
     }
 
