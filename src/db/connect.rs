@@ -125,7 +125,7 @@ impl Connector {
         &self.cancel
     }
 
-    /// Opens a session that other people see under the name `application`, unless the URL sets one.
+    /// Opens a session that other people see under the name `application`, and behind it the one that the URL sets.
     ///
     /// A server that is starting up is waited for, for at most 30 seconds.
     ///

@@ -124,10 +124,12 @@ impl Scheduling {
     /// What the server says. What this role may not see counts as not there.
     pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
         const THERE: &str = "SELECT to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
+        // What the URL gives as a name, or a pooler adds, comes behind ours. Everybody may see a session's name, but only
+        // some its address and since when it is there.
         const WATCHES: &str = "
             SELECT pid, application_name, host(client_addr), backend_start
             FROM pg_catalog.pg_stat_activity
-            WHERE datname = current_database() AND application_name = $1 AND pid <> pg_catalog.pg_backend_pid()
+            WHERE datname = current_database() AND starts_with(application_name, $1) AND pid <> pg_catalog.pg_backend_pid()
             ORDER BY backend_start";
         const LATELY: &str = "
             SELECT coalesce(bool_or(last_run_finished_at > now() - interval '15 minutes'

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{TestDatabase, session, special_server, with_database};
+use crate::harness::{Program, TestDatabase, session, special_server, with_authority, with_database};
 
 /// Usage of some days that nobody has rolled up.
 async fn behind() -> TestDatabase {
@@ -112,6 +112,46 @@ async fn a_watch_catches_up_and_survives_what_happens_to_it() {
                                 WHERE datname = current_database() AND application_name LIKE 'migrate%')",
         )
         .await;
+}
+
+/// The name that a URL gives does not hide who is there, not even from a role that may see next to nothing.
+#[tokio::test]
+async fn a_watch_is_found_whatever_name_its_url_gives() {
+    let database = TestDatabase::at_version(104, 0, 0).await;
+    let role = format!("{}_reader", database.name);
+    database
+        .batch(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'reader';
+             GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};
+             GRANT USAGE ON SCHEMA migrate TO {role};
+             GRANT SELECT ON ALL TABLES IN SCHEMA migrate TO {role}"
+        ))
+        .await;
+    let reader = with_authority(&database.url, Some(&format!("{role}:reader")), None);
+    for name in ["billing", "migrate%3A up", &"long%20name%20".repeat(9), "%C3%BC%C3%BC%C3%BC".repeat(6).as_str()] {
+        let url = format!("{}?application_name={name}", database.url);
+        let watch = Program::new().env("DATABASE_URL", &url).args(["rollup", "watch", "--every", "1h"]).start();
+        database
+            .wait_until("SELECT last_run_finished_at IS NOT NULL FROM task_usage_hourly_rollup_state")
+            .await;
+        // Nobody else has ticked lately, so that the session is all there is to be seen.
+        database.batch("UPDATE task_usage_hourly_rollup_state SET last_run_finished_at = NULL").await;
+        for url in [&url, &database.url, &reader] {
+            let status = Program::new().env("DATABASE_URL", url).args(["rollup", "status"]).run().expect(0);
+            assert!(status.stdout.contains("scheduled by  migrate rollup watch, pid "), "{name}: {}", status.stdout);
+        }
+        let up = Program::new().env("DATABASE_URL", &url).args(["up"]).run().expect(0);
+        assert!(!up.stderr.contains("nobody"), "{name}: {}", up.stderr);
+        let session: String = database
+            .value("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'migrate: rollup watch (%'")
+            .await;
+        assert!(name != "billing" || session == "migrate: rollup watch (billing)", "{session}");
+        watch.signal("TERM");
+        watch.wait().expect(0);
+    }
+    let status = Program::new().env("DATABASE_URL", &reader).args(["rollup", "status"]).run().expect(0);
+    assert!(!status.stdout.contains("migrate rollup watch, pid "), "{}", status.stdout);
+    database.batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
 #[tokio::test]
