@@ -19,6 +19,7 @@ mod interrupt;
 mod kill;
 mod live;
 mod locks;
+mod lost_output;
 mod output;
 mod repair;
 mod replicas;

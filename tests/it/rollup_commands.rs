@@ -131,9 +131,7 @@ async fn a_watch_is_found_whatever_name_its_url_gives() {
     for name in ["billing", "migrate%3A up", &"long%20name%20".repeat(9), "%C3%BC%C3%BC%C3%BC".repeat(6).as_str()] {
         let url = format!("{}?application_name={name}", database.url);
         let watch = Program::new().env("DATABASE_URL", &url).args(["rollup", "watch", "--every", "1h"]).start();
-        database
-            .wait_until("SELECT last_run_finished_at IS NOT NULL FROM task_usage_hourly_rollup_state")
-            .await;
+        database.wait_until("SELECT last_run_finished_at IS NOT NULL FROM task_usage_hourly_rollup_state").await;
         // Nobody else has ticked lately, so that the session is all there is to be seen.
         database.batch("UPDATE task_usage_hourly_rollup_state SET last_run_finished_at = NULL").await;
         for url in [&url, &database.url, &reader] {
@@ -143,7 +141,9 @@ async fn a_watch_is_found_whatever_name_its_url_gives() {
         let up = Program::new().env("DATABASE_URL", &url).args(["up"]).run().expect(0);
         assert!(!up.stderr.contains("nobody"), "{name}: {}", up.stderr);
         let session: String = database
-            .value("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'migrate: rollup watch (%'")
+            .value(
+                "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'migrate: rollup watch (%'",
+            )
             .await;
         assert!(name != "billing" || session == "migrate: rollup watch (billing)", "{session}");
         watch.signal("TERM");
