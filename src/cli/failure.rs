@@ -418,7 +418,8 @@ fn adoption_hint(error: &AdoptionError) -> String {
 
 fn database_hint(error: &db::Error) -> Option<String> {
     let hint = match error {
-        db::Error::BadUrl { advice, .. } | db::Error::Authorities { advice, .. } => advice,
+        db::Error::BadUrl { advice, .. } => advice.as_str(),
+        db::Error::Authorities { advice, .. } => advice,
         db::Error::Connect { reason, sqlstate: None, .. }
             if reason.contains("TLS") || reason.contains("certificate") =>
         {

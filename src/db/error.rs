@@ -25,7 +25,7 @@ pub enum Error {
         /// Why they cannot be read.
         reason: String,
         /// What to do about it.
-        advice: String,
+        advice: &'static str,
     },
 
     /// No session could be had.

@@ -97,13 +97,11 @@ impl Options {
     /// [`Error::BadUrl`] if it is none of them.
     pub fn one_of<T: Copy>(&self, name: &'static str, values: &[(&str, T)]) -> Result<Option<T>, Error> {
         let Some(text) = self.text(name)? else { return Ok(None) };
-        match values.iter().find(|(value, _)| *value == text) {
-            Some((_, meaning)) => Ok(Some(*meaning)),
-            None => {
-                let known: Vec<&str> = values.iter().map(|(value, _)| *value).collect();
-                Err(wrong_value(name, &format!("write one of: {}", known.join(", "))))
-            }
+        if let Some((_, meaning)) = values.iter().find(|(value, _)| *value == text) {
+            return Ok(Some(*meaning));
         }
+        let possible: Vec<&str> = values.iter().map(|(value, _)| *value).collect();
+        Err(wrong_value(name, &format!("write one of: {}", possible.join(", "))))
     }
 
     fn number(&self, name: &'static str) -> Result<Option<i64>, Error> {

@@ -180,7 +180,7 @@ impl Roots {
                 "install the package ca-certificates, or name a file: sslrootcert=/path/ca.pem",
             ),
         };
-        Error::Authorities { source_name, reason, advice: advice.to_owned() }
+        Error::Authorities { source_name, reason, advice }
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
                     assert_eq!(parts(options), ((Require, AuthorityAndHost), Roots::System), "{mode}");
                 }
                 Err(error) => {
-                    assert!(!beside_system && error.to_string().contains("option sslmode"), "{mode}: {error}")
+                    assert!(!beside_system && error.to_string().contains("option sslmode"), "{mode}: {error}");
                 }
             }
         }
