@@ -425,6 +425,9 @@ fn database_hint(error: &db::Error) -> Option<String> {
         {
             "check sslmode and sslrootcert in the database URL"
         }
+        db::Error::Connect { reason, sqlstate: None, .. } if reason.contains("handshake eof") => {
+            "leave out sslnegotiation=direct, which servers know from PostgreSQL 17 on"
+        }
         db::Error::Connect { sqlstate, reason, .. } => match sqlstate.as_deref() {
             None if reason.contains("password missing") => "put the password into the database URL",
             Some("28P01") => "check user and password in the database URL",

@@ -171,8 +171,10 @@ impl Connector {
     fn connect_error(&self, error: &tokio_postgres::Error) -> Error {
         let reason = match (error.as_db_error(), std::error::Error::source(error)) {
             (Some(report), _) => report.message().to_owned(),
-            // A certificate authority's own certificate, or one that signed itself, which nobody has told us to trust.
-            (None, Some(source)) if source.to_string().contains("CaUsedAsEndEntity") => {
+            // Signed by an authority, or by itself, which nobody has told us to trust.
+            (None, Some(source))
+                if ["CaUsedAsEndEntity", "UnknownIssuer"].iter().any(|why| source.to_string().contains(why)) =>
+            {
                 "the server's certificate is not one that is trusted here".to_owned()
             }
             (None, Some(source)) => source.to_string(),

@@ -188,3 +188,53 @@ fn plain_value(text: &str, equals: bool) -> Result<(String, &str), &'static str>
     }
     Ok((value, left))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What libpq's `PQconninfoParse` makes of the same text; what is empty counts for nothing.
+    #[test]
+    fn a_right_text_means_what_it_means_to_libpq() {
+        for (text, meaning) in [
+            ("postgres://app:pw@h/d", "user=app password=pw host=h dbname=d"),
+            ("postgresql://app@h:5432,h2/d?host=/tmp", "user=app host=h,h2 port=5432, dbname=d host=/tmp"),
+            ("postgres://a:b?c#d:e@[::1]:5432,h2/d", "user=a password=b?c#d:e host=::1,h2 port=5432, dbname=d"),
+            ("postgres://app:%40%2f%25@%2Fvar%2Frun/a%20b", "user=app password=@/% host=/var/run dbname=a b"),
+            ("postgres:///d?user=app&password=p@s/s?", "dbname=d user=app password=p@s/s?"),
+            ("postgres://h?user=app&ssl=true&", "host=h user=app sslmode=require"),
+            ("host=h user = app  password='a b\\'c\\\\'dbname=d", "host=h user=app password=a b'c\\ dbname=d"),
+            ("user=a\\ b password=p'w=1\tdbname= d", "user=a b password=p'w=1 dbname=d"),
+        ] {
+            let shown: Vec<String> = read(text)
+                .unwrap()
+                .into_iter()
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| format!("{name}={}", String::from_utf8(value).unwrap()))
+                .collect();
+            assert_eq!(shown.join(" "), meaning, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_piece_of_a_password_has_got_into_is_refused() {
+        for text in [
+            "postgres://app:p@ss/w@h/d",
+            "postgres://app:p@ss@h/d",
+            "postgres://app:p@ss?w@h/d",
+            "postgres://app:1%zz@h/d",
+            "postgres://app:p%00@h/d",
+            "postgres://app:p@[::1/d",
+            "postgres://app:p@[::1]x/d",
+            "postgres://app:p@h/d&password=x",
+            "postgres://app:p@h/d?a&b=c",
+            "mysql://app:p@h/d",
+            "host=h user= password=x",
+            "host=h user=apppassword=x",
+            "host=h password='x",
+            "host=h password=x y",
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+}

@@ -174,10 +174,10 @@ impl Options {
         }
         let (hosts, addresses) = (config.get_hosts().len(), config.get_hostaddrs().len());
         if addresses > 0 && hosts != addresses {
-            return Err(self.form.refuse("it has as many addresses in hostaddr as hosts, or it should"));
+            return Err(self.form.refuse("its hostaddr does not have one address for each host"));
         }
         if config.get_ports().len() > 1 && config.get_ports().len() != hosts {
-            return Err(self.form.refuse("it has neither one port nor one for each host"));
+            return Err(self.form.refuse("its port is neither one for all hosts nor one for each"));
         }
         Ok(())
     }

@@ -170,3 +170,24 @@ async fn the_authorities_of_the_system_are_trusted_for_a_whole_name_only() {
         &["cannot trust the certificate authorities of this system", "ca-certificates"],
     );
 }
+
+/// A server insists on hearing in the first message what is going to be spoken.
+#[tokio::test]
+async fn direct_encryption_names_its_protocol() {
+    use std::io::Read;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let greeted = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut greeting = vec![0; 4096];
+        let length = stream.read(&mut greeting).unwrap();
+        greeting.truncate(length);
+        greeting
+    });
+    let url = format!("postgres://app:s3cret@127.0.0.1:{port}/usage?sslmode=require&sslnegotiation=direct");
+    let ended = Program::new().env("DATABASE_URL", &url).args(["status"]).run();
+    let greeting = greeted.join().unwrap();
+    assert_eq!(greeting.first(), Some(&0x16), "a handshake, and no question before it");
+    assert!(greeting.windows(11).any(|bytes| bytes == b"\x0apostgresql"), "{greeting:?}");
+    ended.expect(6);
+}

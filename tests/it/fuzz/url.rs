@@ -143,7 +143,7 @@ fn keywords(dice: &mut Dice) -> Case {
     };
     let blank = *dice.one_of(&[" ", "  ", " \n\t"]);
     let equals = *dice.one_of(&["=", " = ", "= "]);
-    let mut words = vec![
+    let mut words = [
         b"host=db.internal".to_vec(),
         b"user=app".to_vec(),
         b"dbname='usage'".to_vec(),
