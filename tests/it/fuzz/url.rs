@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 
 use migrate::db::Database;
 
-use super::cases;
-use crate::harness::{Dice, TestDatabase, seed, with_authority};
+use super::{cases, try_cases};
+use crate::harness::{Dice, TestDatabase, with_authority};
 
 /// What passwords are made of beside other bytes; nothing else in a URL is, and no message has two of them in a row.
 const SECRET: &[u8] = b"QXZJ";
@@ -184,10 +184,9 @@ fn case(dice: &mut Dice) -> Case {
 
 #[test]
 fn no_url_shows_its_password() {
-    let mut dice = Dice::new(seed("FUZZ_SEED"));
-    for _ in 0..cases(2_000) {
-        let case = case(&mut dice);
-        let Ok(text) = std::str::from_utf8(&case.text) else { continue };
+    try_cases(cases(2_000), |dice| {
+        let case = case(dice);
+        let Ok(text) = std::str::from_utf8(&case.text) else { return Ok(()) };
         match Database::from_url(text) {
             Ok(database) => {
                 let said =
@@ -202,15 +201,16 @@ fn no_url_shows_its_password() {
                 assert_eq!(case.shown, None, "{text}: {error}");
             }
         }
-    }
+        Ok(())
+    });
 }
 
 #[test]
 fn the_program_shows_no_password_of_any_url() {
-    let mut dice = Dice::new(seed("FUZZ_SEED"));
-    for number in 0..cases(2_000) / 40 {
-        let mut case = case(&mut dice);
-        if number % 4 == 0 {
+    // Each starts a process.
+    try_cases(cases(2_000).div_ceil(40), |dice| {
+        let mut case = case(dice);
+        if dice.below(4) == 0 {
             case.text.insert(case.text.len() / 2, 0xff);
         }
         let mut program = Command::new(env!("CARGO_BIN_EXE_migrate"));
@@ -232,7 +232,8 @@ fn the_program_shows_no_password_of_any_url() {
         let said = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
         case.assert_silent(&said, 2);
         assert!(matches!(ended.status.code(), Some(2 | 6)), "{}\n{said}", String::from_utf8_lossy(&case.text));
-    }
+        Ok(())
+    });
 }
 
 #[tokio::test]
