@@ -303,7 +303,7 @@ impl HookContext {
         }
         let row = connection.query_opt(LOAD, &[&self.set, &self.hook, &self.version]).await?;
         let Some(row) = row else { return Ok(None) };
-        serde_json::from_value(row.get(0)).map(Some).map_err(|error| db::Error::Conversion {
+        serde_json::from_value(row.try_get(0)?).map(Some).map_err(|error| db::Error::Conversion {
             reason: format!("the saved state of hook {} cannot be read: {error}", self.hook),
         })
     }

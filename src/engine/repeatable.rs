@@ -226,12 +226,12 @@ pub(super) async fn look(connection: &Connection, set: &Set, repeatable: &Repeat
     let Some(record) = connection.query_opt(RECORD, &[&set.name(), &repeatable.name]).await? else {
         return Ok(standing);
     };
-    standing.owed = record.get("owed");
+    standing.owed = record.try_get("owed")?;
     let revision: i64 = record.get("revision");
     if revision > repeatable.revision && standing.left_alone.is_none() {
         standing.left_alone = Some(format!("a newer build has applied revision {revision} of it"));
     }
-    let made: BTreeMap<String, String> = serde_json::from_value(record.get("made"))
+    let made: BTreeMap<String, String> = serde_json::from_value(record.try_get("made")?)
         .map_err(|error| db::Error::Conversion { reason: format!("migrate.repeatable cannot be read: {error}") })?;
     let names: Vec<String> = made.keys().cloned().collect();
     let found = objects::some_objects(connection, set, &names).await?;

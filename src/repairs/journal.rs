@@ -106,23 +106,23 @@ fn select_runs() -> String {
 }
 
 impl Run {
-    fn from_row(row: &Row) -> Self {
-        Self {
-            id: row.get(0),
-            repair: row.get(1),
-            arguments: row.get(2),
-            state: RunState::parse(row.get(3)),
-            started_at: row.get(4),
-            finished_at: row.get(5),
-            digest: row.get(6),
-            rows_found: row.get(7),
-            totals: row.get(8),
-            undoes: row.get(9),
-            run_by: row.get(10),
-            run_from: row.get(11),
-            tool_version: row.get(12),
-            rows_done: row.get(13),
-        }
+    fn from_row(row: &Row) -> Result<Self, db::Error> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            repair: row.try_get(1)?,
+            arguments: row.try_get(2)?,
+            state: RunState::parse(row.try_get(3)?),
+            started_at: row.try_get(4)?,
+            finished_at: row.try_get(5)?,
+            digest: row.try_get(6)?,
+            rows_found: row.try_get(7)?,
+            totals: row.try_get(8)?,
+            undoes: row.try_get(9)?,
+            run_by: row.try_get(10)?,
+            run_from: row.try_get(11)?,
+            tool_version: row.try_get(12)?,
+            rows_done: row.try_get(13)?,
+        })
     }
 }
 
@@ -201,7 +201,7 @@ pub(super) async fn runs(connection: &Connection) -> Result<Vec<Run>, db::Error>
         return Ok(Vec::new());
     }
     let sql = format!("{} ORDER BY r.id DESC", select_runs());
-    Ok(connection.query(&sql, &[]).await?.iter().map(Run::from_row).collect())
+    connection.query(&sql, &[]).await?.iter().map(Run::from_row).collect()
 }
 
 /// One run.
@@ -209,7 +209,7 @@ pub(super) async fn run(connection: &Connection, id: i64) -> Result<Run, RepairE
     if is_there(connection).await? {
         let sql = format!("{} WHERE r.id = $1", select_runs());
         if let Some(row) = connection.query_opt(&sql, &[&id]).await? {
-            return Ok(Run::from_row(&row));
+            return Ok(Run::from_row(&row)?);
         }
     }
     Err(RepairError::NoSuchRun { run: id })

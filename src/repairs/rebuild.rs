@@ -66,7 +66,7 @@ impl RebuildContext {
         const LOAD: &str = "SELECT progress FROM migrate.repair_run WHERE id = $1 AND progress IS NOT NULL";
         let Some(run) = self.run else { return Ok(None) };
         let Some(row) = connection.query_opt(LOAD, &[&run]).await? else { return Ok(None) };
-        serde_json::from_value(row.get(0)).map(Some).map_err(|error| db::Error::Conversion {
+        serde_json::from_value(row.try_get(0)?).map(Some).map_err(|error| db::Error::Conversion {
             reason: format!("the saved progress of run {run} cannot be read: {error}"),
         })
     }

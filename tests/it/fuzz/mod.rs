@@ -5,6 +5,7 @@
 mod script;
 mod sql;
 mod url;
+mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -29,8 +30,13 @@ fn how_to_repeat(seed: u64) -> String {
 }
 
 /// Tries one case after the other. Of one that fails or panics, the seed is printed.
-fn try_cases(cases: u64, mut try_case: impl FnMut(&mut Dice) -> Result<(), String>) {
-    for seed in seeds(cases) {
+fn try_cases(cases: u64, try_case: impl FnMut(&mut Dice) -> Result<(), String>) {
+    try_seeds(seeds(cases), try_case);
+}
+
+/// The same for these seeds.
+fn try_seeds(seeds: impl Iterator<Item = u64>, mut try_case: impl FnMut(&mut Dice) -> Result<(), String>) {
+    for seed in seeds {
         let tried = catch_unwind(AssertUnwindSafe(|| try_case(&mut Dice::new(seed))));
         match tried {
             Ok(Ok(())) => {}
