@@ -205,17 +205,25 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Refused { .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
         Error::Lock(_) | Error::Entangled { .. } | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,
-        Error::Database(db::Error::Connect { .. } | db::Error::SwappedSession { .. } | db::Error::Lost { .. })
+        Error::Database(
+            db::Error::Connect { .. }
+            | db::Error::SwappedSession { .. }
+            | db::Error::SplitServers { .. }
+            | db::Error::Lost { .. },
+        )
         | Error::Migration { source: db::Error::Lost { .. }, .. }
-        | Error::Hook { source: HookError::Database(db::Error::Connect { .. } | db::Error::Lost { .. }), .. } => {
-            exit::UNREACHABLE
-        }
+        | Error::Hook {
+            source:
+                HookError::Database(db::Error::Connect { .. } | db::Error::SplitServers { .. } | db::Error::Lost { .. }),
+            ..
+        } => exit::UNREACHABLE,
         Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
             if source.is(&SqlState::LOCK_NOT_AVAILABLE) =>
         {
             exit::LOCKED
         }
         _ if rights_hint(error).is_some() => exit::REFUSED,
+        Error::Database(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => exit::LOCKED,
         Error::Interrupted => exit::SIGTERM,
         _ => exit::FAILED,
     }
@@ -253,7 +261,10 @@ fn hint(error: &Error) -> Option<String> {
     let hint = match error {
         Error::Database(error)
         | Error::Hook {
-            source: HookError::Database(error @ (db::Error::Lost { .. } | db::Error::Connect { .. })),
+            source:
+                HookError::Database(
+                    error @ (db::Error::Lost { .. } | db::Error::Connect { .. } | db::Error::SplitServers { .. }),
+                ),
             ..
         }
         | Error::Migration { source: error @ db::Error::Lost { .. }, .. } => return database_hint(error),
@@ -271,7 +282,10 @@ fn hint(error: &Error) -> Option<String> {
             "give that migration a version above the current one".to_owned()
         }
         Error::ServerTooOld { minimum, .. } => format!("upgrade the server to PostgreSQL {minimum} or newer first"),
-        Error::Standby => "connect to the primary server".to_owned(),
+        Error::Standby => {
+            "connect to the primary server; of several hosts in the URL, target_session_attrs=read-write finds it"
+                .to_owned()
+        }
         Error::Privilege { grant, .. } => format!("as the owner, run: {grant}"),
         Error::NoSchema { role, .. } => {
             format!("for example: ALTER ROLE {} SET search_path TO public", db::ident(role))
@@ -428,6 +442,9 @@ fn database_hint(error: &db::Error) -> Option<String> {
         db::Error::Connect { reason, sqlstate: None, .. } if reason.contains("handshake eof") => {
             "leave out sslnegotiation=direct, which servers know from PostgreSQL 17 on"
         }
+        db::Error::Connect { sqlstate: None, reason, .. } if reason.contains("did not answer") => {
+            "check that it is a PostgreSQL server and not stuck; one that is only slow: connect_timeout=60 in the URL"
+        }
         db::Error::Connect { sqlstate, reason, .. } => match sqlstate.as_deref() {
             None if reason.contains("password missing") => "put the password into the database URL",
             Some("28P01") => "check user and password in the database URL",
@@ -440,8 +457,15 @@ fn database_hint(error: &db::Error) -> Option<String> {
         db::Error::SwappedSession { .. } => {
             "connect to the server directly, or through a pool in session mode, for example with MIGRATE_DATABASE_URL"
         }
+        db::Error::SplitServers { .. } => {
+            "name one server in the database URL; of several hosts, the one that takes writes: \
+             target_session_attrs=read-write"
+        }
         db::Error::Lost { .. } => {
             "run it again once the server is back: what was under way is rolled back, what was finished stays"
+        }
+        db::Error::Server(report) if report.sqlstate == SqlState::LOCK_NOT_AVAILABLE.code() => {
+            "end the transaction that holds it, or give a longer --lock-wait"
         }
         db::Error::Server(_) | db::Error::Conversion { .. } | db::Error::Interrupted => return None,
     };

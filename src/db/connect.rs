@@ -1,62 +1,26 @@
-//! Sessions: opened on purpose, interruptible, with their notices passed on.
+//! Opening sessions: on purpose, on one server, for a limited time, with their notices passed on.
 
-use std::future::{Future, poll_fn};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::future::poll_fn;
+use std::io::ErrorKind;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use postgres_types::ToSql;
 use serde::Serialize;
-use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, Row, SimpleQueryMessage, Statement};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{AsyncMessage, Config};
 use tokio_util::sync::CancellationToken;
 
-use super::{Database, Error};
+use super::reach::{self, Address, Identity, Pin, Server};
+use super::session::{Access, Driver};
+use super::waits::Waits;
+use super::{Connection, Database, Error, Waiting};
+
+/// A connection that takes longer than this is told of.
+const SOON: Duration = Duration::from_secs(2);
 
 /// How long a server that says it is starting up is given, before that becomes an error.
 const STARTUP_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long a cancelled statement is given to end on the server before the program stops waiting for it.
-const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long a statement that must also run after the run was told to stop, such as a rollback, is then given.
-const SHIELD_PATIENCE: Duration = Duration::from_millis(300);
-
-/// What a session needs to be told, for its whole life or, `true`, for its transaction. Limits that a role or database
-/// sets for its application would end a migration halfway; limits given in the URL are meant for us and stay. A
-/// session whose client has died ends its statement within a second, so that a killed run does not go on working
-/// unseen. Times are written and read as UTC. What a policy would hide is an error, not an absence; and what the server
-/// says of its objects does not depend on how a database is configured.
-const SETTINGS: &str = "
-    SELECT set_config(name, CASE name
-               WHEN 'client_connection_check_interval' THEN '1s'
-               WHEN 'default_transaction_isolation' THEN 'read committed'
-               WHEN 'TimeZone' THEN 'UTC'
-               WHEN 'DateStyle' THEN 'ISO'
-               WHEN 'row_security' THEN 'off'
-               WHEN 'quote_all_identifiers' THEN 'off'
-               WHEN 'standard_conforming_strings' THEN 'on'
-               ELSE '0'
-           END, {local})
-    FROM pg_catalog.pg_settings
-    WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
-                   'transaction_timeout', 'client_connection_check_interval')
-      AND source <> 'client'
-       OR name IN ('TimeZone', 'DateStyle', 'default_transaction_isolation', 'row_security', 'quote_all_identifiers',
-                   'standard_conforming_strings')";
-
-/// Settings must not outlive their use where a pooler may hand the server's session to somebody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Access {
-    /// The session is ours: it is told everything once.
-    Session,
-    /// Nothing is told yet; [`Connection::settle`] does.
-    Bare,
-    /// Every statement runs in a transaction that cannot write, and is told there.
-    ReadOnly,
-}
 
 /// A message that the server sent beside its answers: NOTICE, WARNING and the like.
 #[derive(Clone, Debug, Serialize)]
@@ -82,13 +46,50 @@ pub struct Connector {
     cancel: CancellationToken,
     notices: NoticeSink,
     access: Access,
+    pin: Pin,
+    waits: Waits,
+    /// Whether its sessions are looked at when their statements take long.
+    watched: bool,
 }
 
 impl Connector {
     /// Sessions on `database`, whose statements end when `cancel` is cancelled.
     #[must_use]
     pub fn new(database: Database, cancel: CancellationToken) -> Self {
-        Self { database, cancel, notices: Arc::new(|_| {}), access: Access::Session }
+        Self {
+            database,
+            cancel,
+            notices: Arc::new(|_| {}),
+            access: Access::Session,
+            pin: Pin::default(),
+            waits: Waits::default(),
+            watched: true,
+        }
+    }
+
+    /// Tells `sink` when a statement has been waiting for a lock of somebody else's for a second, and every ten from then
+    /// on; for sessions opened from here on.
+    #[must_use]
+    pub fn on_wait(mut self, sink: impl Fn(Waiting) + Send + Sync + 'static) -> Self {
+        self.waits = self.waits.told_to(sink);
+        self
+    }
+
+    /// Ends statements that have waited for this long, ten minutes unless it is said, with SQLSTATE 55P03. Holds for all
+    /// clones.
+    pub fn wait_at_most(&self, limit: Duration) {
+        self.waits.set_limit(limit);
+    }
+
+    pub(super) fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
+    /// Opens sessions that nobody looks at; they do not wait.
+    #[must_use]
+    pub(super) fn unwatched(mut self) -> Self {
+        self.watched = false;
+        self
     }
 
     /// Passes every server notice of the sessions opened from here on to `sink`.
@@ -125,47 +126,160 @@ impl Connector {
         &self.cancel
     }
 
-    /// Opens a session that other people see under the name `application`, and behind it the one that the URL sets.
+    /// Opens a session that other people see under the name `application`, and behind it the one that the URL sets. As long
+    /// as a session of this connector, or of a clone, is open, the next one goes to the same server; none is ever opened on
+    /// another.
     ///
-    /// A server that is starting up is waited for, for at most 30 seconds.
+    /// Each address is tried for the URL's `connect_timeout`, else 10 seconds, until it has answered. A server that is
+    /// starting up is waited for, for at most 30 seconds.
     ///
     /// # Errors
     ///
-    /// [`Error::Connect`] if no session can be had, [`Error::Interrupted`] when told to stop.
+    /// [`Error::Connect`] if no session can be had, [`Error::SplitServers`] if it is on another server than those before,
+    /// [`Error::Interrupted`] when told to stop.
     pub async fn connect(&self, application: &str) -> Result<Connection, Error> {
         let config = self.database.config(application);
         let since = Instant::now();
-        let (client, connection) = loop {
-            let attempt = tokio::select! {
-                attempt = config.connect(self.database.tls()) => attempt,
-                () = self.cancel.cancelled() => return Err(Error::Interrupted),
-            };
-            match attempt {
-                Ok(parts) => break parts,
-                Err(error)
-                    if error.code() == Some(&SqlState::CANNOT_CONNECT_NOW) && since.elapsed() < STARTUP_PATIENCE =>
-                {
-                    tracing::debug!("the server is not ready yet: {error}");
-                    tokio::time::sleep(Duration::from_millis(250)).await;
+        let connecting = async {
+            loop {
+                match self.open(&config).await {
+                    Err(Error::Connect { reason, sqlstate: Some(state), .. })
+                        if state == SqlState::CANNOT_CONNECT_NOW.code() && since.elapsed() < STARTUP_PATIENCE =>
+                    {
+                        tracing::debug!("the server is not ready yet: {reason}");
+                        tokio::time::sleep(Duration::from_millis(250)).await;
+                    }
+                    opened => break opened,
                 }
-                Err(error) => return Err(self.connect_error(&error)),
             }
         };
-        let connection = Connection {
-            client: Arc::new(client),
-            tls: self.database.tls(),
-            cancel: self.cancel.clone(),
-            shielded: false,
-            in_transaction: Arc::new(AtomicBool::new(false)),
-            read_only: self.access == Access::ReadOnly,
-            driver: Arc::new(Driver(tokio::spawn(drive(connection, Arc::clone(&self.notices))))),
-        };
-        match self.access {
-            Access::Session => connection.settle().await?,
-            Access::ReadOnly => connection.open_transaction().await?,
-            Access::Bare => {}
+        tokio::pin!(connecting);
+        tokio::select! {
+            opened = &mut connecting => return opened,
+            () = self.cancel.cancelled() => return Err(Error::Interrupted),
+            () = tokio::time::sleep(SOON) => {}
         }
-        Ok(connection)
+        (self.notices)(Notice {
+            severity: "NOTICE".to_owned(),
+            message: format!("waiting for {} to answer, for the session \"{application}\"", self.database),
+            detail: None,
+            hint: None,
+        });
+        tokio::select! {
+            opened = connecting => opened,
+            () = self.cancel.cancelled() => Err(Error::Interrupted),
+        }
+    }
+
+    /// Opens a session where there is one already, else where the first address answers.
+    async fn open(&self, config: &Config) -> Result<Connection, Error> {
+        let mut pin = self.pin.lock().await;
+        if let Some(server) = pin.as_mut() {
+            let address = server.address.clone();
+            match self.open_at(&address, config).await {
+                Ok((connection, identity)) if server.identity.is_same(&identity) => {
+                    server.add(&connection.client);
+                    return Ok(connection);
+                }
+                Ok((connection, other)) => {
+                    if server.is_in_use() {
+                        connection.close().await;
+                        return Err(self.split(&server.identity, &other));
+                    }
+                    *server = Server::new(address, other, &connection.client);
+                    return Ok(connection);
+                }
+                Err(error) if server.is_in_use() => return Err(error),
+                Err(error) => tracing::debug!("{address} has answered before, and does not now: {error}"),
+            }
+        }
+        let mut errors = Vec::new();
+        for host in reach::hosts(config)? {
+            let addresses = match reach::resolve(config, host.clone()).await {
+                Ok(addresses) => addresses,
+                Err(error) => {
+                    errors.push((host, error));
+                    continue;
+                }
+            };
+            for address in addresses {
+                match self.open_at(&address, config).await {
+                    Ok((connection, identity)) => {
+                        *pin = Some(Server::new(address, identity, &connection.client));
+                        return Ok(connection);
+                    }
+                    Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    Err(error) => errors.push((address, error)),
+                }
+            }
+        }
+        Err(self.none_answered(errors))
+    }
+
+    /// One address, and everything that has to be said until a statement can be sent.
+    async fn open_at(&self, address: &Address, config: &Config) -> Result<(Connection, Identity), Error> {
+        let limit = reach::limit(config);
+        let opening = async {
+            let attempt = address.of(config).connect(self.database.tls()).await;
+            let (client, connection) = attempt.map_err(|error| self.connect_error(&error))?;
+            let ended = Arc::new(OnceLock::new());
+            let driver = tokio::spawn(drive(connection, Arc::clone(&self.notices), Arc::clone(&ended)));
+            let connection = Connection {
+                client: Arc::new(client),
+                tls: self.database.tls(),
+                cancel: self.cancel.clone(),
+                shielded: false,
+                in_transaction: Arc::new(AtomicBool::new(false)),
+                read_only: self.access == Access::ReadOnly,
+                driver: Arc::new(Driver(driver)),
+                ended,
+                pid: Arc::default(),
+                connector: self.watched.then(|| Arc::new(self.clone())),
+                waits: self.waits.clone(),
+            };
+            let identity = connection.introduce(self.access).await?;
+            Ok((connection, identity))
+        };
+        // The driver has the same limit for an answer of the network alone, and says so itself.
+        let opened = tokio::time::timeout(limit + Duration::from_millis(100), opening).await;
+        opened.unwrap_or_else(|_| {
+            let limit = humantime::format_duration(limit);
+            let reason = format!("the server accepted the connection but did not answer within {limit}");
+            Err(Error::Connect { database: self.database.to_string(), reason, sqlstate: None })
+        })
+    }
+
+    /// What to say when no address would do: the one that will soon, or the only one, or each.
+    fn none_answered(&self, mut errors: Vec<(Address, Error)>) -> Error {
+        let starting = errors.iter().position(|(_, error)| match error {
+            Error::Connect { sqlstate, .. } => sqlstate.as_deref() == Some(SqlState::CANNOT_CONNECT_NOW.code()),
+            _ => false,
+        });
+        let database = self.database.to_string();
+        if errors.len() > 1 && starting.is_none() {
+            let said: Vec<_> = errors
+                .iter()
+                .map(|(address, error)| match error {
+                    Error::Connect { reason, .. } => format!("{address}: {reason}"),
+                    error => format!("{address}: {error}"),
+                })
+                .collect();
+            let sqlstate = errors.into_iter().find_map(|(_, error)| match error {
+                Error::Connect { sqlstate, .. } => sqlstate,
+                _ => None,
+            });
+            return Error::Connect { database, reason: said.join("; "), sqlstate };
+        }
+        match (!errors.is_empty()).then(|| errors.swap_remove(starting.unwrap_or(0)).1) {
+            Some(Error::Connect { reason, sqlstate, .. }) => Error::Connect { database, reason, sqlstate },
+            Some(error) => error,
+            None => Error::Connect { database, reason: "it names no host".to_owned(), sqlstate: None },
+        }
+    }
+
+    /// The sessions of a run are not where they should be.
+    pub(super) fn split(&self, one: &Identity, other: &Identity) -> Error {
+        Error::SplitServers { database: self.database.to_string(), one: one.to_string(), other: other.to_string() }
     }
 
     fn connect_error(&self, error: &tokio_postgres::Error) -> Error {
@@ -189,8 +303,11 @@ impl Connector {
 }
 
 /// Moves messages between client and server until the session ends.
-async fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, notices: NoticeSink)
-where
+async fn drive<S, T>(
+    mut connection: tokio_postgres::Connection<S, T>,
+    notices: NoticeSink,
+    ended: Arc<OnceLock<String>>,
+) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
@@ -205,6 +322,10 @@ where
             Some(Ok(_)) => {}
             Some(Err(error)) => {
                 tracing::debug!("session ended: {error}");
+                // Before it is dropped, and whoever waits for an answer hears only that there will be none.
+                if let Some(why) = reason_of_end(&error) {
+                    let _ = ended.set(why);
+                }
                 break;
             }
             None => break,
@@ -212,272 +333,11 @@ where
     }
 }
 
-/// The task that moves the session's messages. It ends by itself when nobody uses the session any more.
-struct Driver(JoinHandle<()>);
-
-/// One session. Every statement ends early, cancelled on the server, when the run is told to stop.
-#[derive(Clone)]
-pub struct Connection {
-    client: Arc<Client>,
-    tls: MakeRustlsConnect,
-    cancel: CancellationToken,
-    shielded: bool,
-    in_transaction: Arc<AtomicBool>,
-    read_only: bool,
-    driver: Arc<Driver>,
-}
-
-type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
-
-impl Connection {
-    /// Runs one statement and returns its rows.
-    ///
-    /// # Errors
-    ///
-    /// What the server says, or [`Error::Interrupted`].
-    pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
-        self.interruptible(self.client.query(sql, params)).await
-    }
-
-    /// Runs one statement that returns exactly one row.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`]; also if there is not exactly one row.
-    pub async fn query_one(&self, sql: &str, params: Params<'_>) -> Result<Row, Error> {
-        self.interruptible(self.client.query_one(sql, params)).await
-    }
-
-    /// Runs one statement that returns at most one row.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`]; also if there is more than one row.
-    pub async fn query_opt(&self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
-        self.interruptible(self.client.query_opt(sql, params)).await
-    }
-
-    /// Runs one statement and returns the number of rows it affected.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
-        self.interruptible(self.client.execute(sql, params)).await
-    }
-
-    /// Prepares a statement that is going to be run many times.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub async fn prepare(&self, sql: &str) -> Result<Statement, Error> {
-        self.interruptible(self.client.prepare(sql)).await
-    }
-
-    /// Runs a prepared statement and returns its rows.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub async fn query_prepared(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>, Error> {
-        self.interruptible(self.client.query(statement, params)).await
-    }
-
-    /// Runs any number of statements, in one implicit transaction unless they begin their own.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub async fn batch(&self, sql: &str) -> Result<(), Error> {
-        self.interruptible(self.client.batch_execute(sql)).await
-    }
-
-    /// Runs any number of statements and returns the rows of all of them as text.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub async fn simple_query(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
-        self.interruptible(self.client.simple_query(sql)).await
-    }
-
-    /// Begins a transaction. One that was given up halfway before is rolled back first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub async fn begin(&self) -> Result<Transaction<'_>, Error> {
-        if self.in_transaction.load(Ordering::Acquire) {
-            self.batch("ROLLBACK").await?;
-        }
-        self.open_transaction().await?;
-        Ok(Transaction { connection: self })
-    }
-
-    async fn open_transaction(&self) -> Result<(), Error> {
-        self.in_transaction.store(true, Ordering::Release);
-        if self.read_only {
-            let settings = SETTINGS.replace("{local}", "true");
-            self.batch(&format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {settings}")).await
-        } else {
-            self.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await
-        }
-    }
-
-    /// A transaction has ended. A session that cannot write is in the next one at once.
-    async fn after_transaction(&self) -> Result<(), Error> {
-        self.in_transaction.store(false, Ordering::Release);
-        if self.read_only { self.open_transaction().await } else { Ok(()) }
-    }
-
-    /// Tells the session, which is known to be ours, what it needs to know.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub(super) async fn settle(&self) -> Result<(), Error> {
-        self.batch(&SETTINGS.replace("{local}", "false")).await
-    }
-
-    /// The same for the open transaction alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub(super) async fn settle_transaction(&self) -> Result<(), Error> {
-        self.batch(&SETTINGS.replace("{local}", "true")).await
-    }
-
-    /// Lets statements of the open transaction wait for other people's locks no longer than this.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub async fn limit_lock_wait(&self, limit: Duration) -> Result<(), Error> {
-        let limit = limit.as_millis().clamp(1, 86_400_000);
-        self.batch(&format!("SET LOCAL lock_timeout TO '{limit}ms'")).await
-    }
-
-    /// The same session, for the few statements that must also run after the run was told to stop.
-    #[must_use]
-    pub fn shielded(&self) -> Self {
-        Self { shielded: true, ..self.clone() }
-    }
-
-    /// Does nothing for a while, or until the run is told to stop.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Interrupted`].
-    pub async fn pause(&self, duration: Duration) -> Result<(), Error> {
-        tokio::select! {
-            () = tokio::time::sleep(duration) => Ok(()),
-            () = self.cancel.cancelled() => Err(Error::Interrupted),
-        }
-    }
-
-    /// Says good-bye to the server and waits until it has been said.
-    pub async fn close(self) {
-        let Self { client, driver, .. } = self;
-        drop(client);
-        if let Some(Driver(task)) = Arc::into_inner(driver) {
-            let _ = tokio::time::timeout(SHIELD_PATIENCE, task).await;
-        }
-    }
-
-    async fn interruptible<T>(
-        &self,
-        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
-    ) -> Result<T, Error> {
-        if self.shielded {
-            return tokio::select! {
-                result = statement => result.map_err(Error::from),
-                () = async { self.cancel.cancelled().await; tokio::time::sleep(SHIELD_PATIENCE).await } => {
-                    Err(Error::Interrupted)
-                }
-            };
-        }
-        if self.cancel.is_cancelled() {
-            return Err(Error::Interrupted);
-        }
-        tokio::pin!(statement);
-        tokio::select! {
-            result = &mut statement => result.map_err(Error::from),
-            () = self.cancel.cancelled() => {
-                let stop = async {
-                    if let Err(error) = self.client.cancel_token().cancel_query(self.tls.clone()).await {
-                        tracing::debug!("the cancel request failed: {error}");
-                    }
-                    let _ = statement.await;
-                };
-                let _ = tokio::time::timeout(CANCEL_PATIENCE, stop).await;
-                Err(Error::Interrupted)
-            }
-        }
-    }
-}
-
-/// An open transaction of a [`Connection`], which it is used through. Dropped without a commit, it counts as given up:
-/// the server rolls it back when the session ends, or when the next one begins.
-#[must_use = "a transaction that is not committed is rolled back"]
-pub struct Transaction<'c> {
-    connection: &'c Connection,
-}
-
-impl Transaction<'_> {
-    /// Commits. A commit that has been sent is waited for, also when the run is told to stop.
-    ///
-    /// # Errors
-    ///
-    /// What the server says; after [`Error::Lost`] it is unknown whether the commit took place.
-    pub async fn commit(self) -> Result<(), Error> {
-        if self.connection.cancel.is_cancelled() {
-            return Err(Error::Interrupted);
-        }
-        self.connection.shielded().batch("COMMIT").await?;
-        self.connection.after_transaction().await
-    }
-
-    /// Rolls back, also when the run was told to stop.
-    pub async fn rollback(self) {
-        // A session that cannot roll back is gone, and its transaction with it.
-        if self.connection.shielded().batch("ROLLBACK").await.is_ok() {
-            let _ = self.connection.after_transaction().await;
-        }
-    }
-
-    /// Does something as another role, if one is given, and as the session's own again afterwards. Names are found where
-    /// they were found before: `"$user"` in a search path must not suddenly mean the other role's schema.
-    ///
-    /// # Errors
-    ///
-    /// What the server says. Then the transaction has failed, and the role goes with it.
-    pub async fn as_role<T>(
-        &self,
-        role: Option<&str>,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        const BEFORE: &str = "
-            SELECT current_setting('role'),
-                   (SELECT coalesce(string_agg(quote_ident(s.name), ', ' ORDER BY s.at), '')
-                    FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, at))";
-        const BECOME: &str = "SELECT set_config('role', $1, true)";
-        let Some(role) = role else { return work.await };
-        let before = self.query_one(BEFORE, &[]).await?;
-        let (ours, path): (String, String) = (before.get(0), before.get(1));
-        self.query("SELECT set_config('search_path', $1, true)", &[&path]).await?;
-        self.query(BECOME, &[&role]).await?;
-        let done = work.await?;
-        self.query(BECOME, &[&ours]).await?;
-        Ok(done)
-    }
-}
-
-impl std::ops::Deref for Transaction<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection
-    }
+/// Why the network ended a session.
+fn reason_of_end(error: &tokio_postgres::Error) -> Option<String> {
+    let error = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
+    Some(match error.kind() {
+        ErrorKind::TimedOut => format!("its machine has not answered for half a minute ({error})"),
+        _ => error.to_string(),
+    })
 }

@@ -46,6 +46,17 @@ pub enum Error {
         database: String,
     },
 
+    /// Sessions of one run have reached different servers.
+    #[error("{database} leads to two servers, so a lock on one would not protect the other: {one}, and {other}")]
+    SplitServers {
+        /// `user@host:port/name`.
+        database: String,
+        /// The server that the first session has reached.
+        one: String,
+        /// The one that a later session has.
+        other: String,
+    },
+
     /// The session ended under us.
     #[error("the connection to the server was lost: {reason}")]
     Lost {

@@ -232,7 +232,8 @@ impl RunLock {
     ///
     /// # Errors
     ///
-    /// [`LockTimeout`]; [`Error::SwappedSession`] if the two sessions turn out to share a server process.
+    /// [`LockTimeout`]; [`Error::SwappedSession`] if the two sessions turn out to share a server process,
+    /// [`Error::SplitServers`] if they are on two servers.
     pub async fn acquire(
         connector: &Connector,
         locks: RunLocks,
@@ -245,21 +246,28 @@ impl RunLock {
         let session = bare.connect(application).await?;
         let connection = bare.connect("migrate: lock").await?;
         let marker = mark(&session).await?;
+        // Told before the lock is had: a limit that ends idle transactions may be shorter than the way to the server.
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_catalog.pg_try_advisory_xact_lock({})",
+            "BEGIN ISOLATION LEVEL READ COMMITTED; {}; SELECT pg_catalog.pg_try_advisory_xact_lock({})",
+            connection.settings_of_transaction(),
             locks.run.key
         );
         let mut patience = Patience::new(patience);
-        while first_value(&connection.simple_query(&begin).await?).as_deref() != Some("t") {
+        while last_value(&connection.simple_query(&begin).await?).as_deref() != Some("t") {
             connection.batch("ROLLBACK").await?;
             patience.wait(&session, locks.run, on_wait).await?;
+            // It has not been told yet that it may be idle for as long as it likes.
+            session.batch("SELECT 1").await?;
         }
         // The lock's transaction pins a server process. If that is the one which answered as `session` before, or
         // `session` now is another, then a pooler lends them out statement by statement.
         if read_marker(&connection).await? == Some(marker.clone()) || read_marker(&session).await? != Some(marker) {
             return Err(Error::SwappedSession { database: connector.database().to_string() }.into());
         }
-        connection.settle_transaction().await?;
+        let (one, other) = (connection.identity().await?, session.identity().await?);
+        if !one.is_same(&other) || !sees_lock_of(&session, &connection, locks.run).await? {
+            return Err(connector.split(&one, &other).into());
+        }
         session.settle().await?;
         let ask = "SELECT pg_catalog.pg_try_advisory_lock($1)";
         while !session.query_one(ask, &[&locks.session.key]).await?.get::<_, bool>(0) {
@@ -292,11 +300,26 @@ async fn mark(session: &Connection) -> Result<String, Error> {
 }
 
 async fn read_marker(connection: &Connection) -> Result<Option<String>, Error> {
-    Ok(first_value(&connection.simple_query("SELECT current_setting('migrate.session', true)").await?))
+    Ok(last_value(&connection.simple_query("SELECT current_setting('migrate.session', true)").await?))
 }
 
-fn first_value(messages: &[SimpleQueryMessage]) -> Option<String> {
-    messages.iter().find_map(|message| match message {
+/// Whether `session` sees on its server that `holder` has `lock`.
+async fn sees_lock_of(session: &Connection, holder: &Connection, lock: LockKey) -> Result<bool, Error> {
+    const SEES: &str = "
+        SELECT EXISTS (
+            SELECT FROM pg_catalog.pg_locks
+            WHERE locktype = 'advisory' AND granted AND objsubid = 1
+              AND (classid::bigint << 32) | objid::bigint = $1
+              AND pid = $2
+              AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+        )";
+    let pid: i32 = holder.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
+    Ok(session.query_one(SEES, &[&lock.key, &pid]).await?.get(0))
+}
+
+/// The first column of the last row.
+fn last_value(messages: &[SimpleQueryMessage]) -> Option<String> {
+    messages.iter().rev().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
         _ => None,
     })

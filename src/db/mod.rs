@@ -7,19 +7,23 @@ mod error;
 mod foreign_options;
 mod lock;
 mod options;
+mod reach;
 mod server;
+mod session;
 mod tls;
+mod waits;
 
 use std::time::Duration;
 
 pub use config::Database;
-pub use connect::{Connection, Connector, Notice, Transaction};
+pub use connect::{Connector, Notice};
 pub use error::{Error, ServerReport};
 pub use lock::{
     Holder, LockKey, LockTimeout, MIGRATION, Patience, REPAIR, RUN_LOCK, RUN_SESSION_LOCK, RunLock, RunLocks, Waiting,
     holder,
 };
 pub use server::{ServerFacts, ident};
+pub use session::{Connection, Transaction};
 
 /// SQL for a time that this program reads: NULL where it is in no calendar. A database can hold `infinity` and years before
 /// 1 and after 9999, which the types of the driver cannot.

@@ -216,20 +216,20 @@ impl Options {
     fn network(&self, config: &mut Config) -> Result<(), Error> {
         match self.number("connect_timeout")? {
             None => config.connect_timeout(Duration::from_secs(10)),
-            // For ever, as libpq has it.
+            // For ever, as libpq has it; but nobody waits for ever here.
             Some(..=0) => config,
             Some(seconds) => config.connect_timeout(Duration::from_secs(seconds.unsigned_abs())),
         };
         match self.number("tcp_user_timeout")? {
-            None => config.tcp_user_timeout(Duration::from_mins(1)),
+            None => config.tcp_user_timeout(Duration::from_secs(29)),
             Some(..=0) => config,
             Some(milliseconds) => config.tcp_user_timeout(Duration::from_millis(milliseconds.unsigned_abs())),
         };
         config.keepalives(self.number("keepalives")? != Some(0));
-        config.keepalives_idle(self.seconds("keepalives_idle")?.unwrap_or(Duration::from_secs(30)));
-        config.keepalives_interval(self.seconds("keepalives_interval")?.unwrap_or(Duration::from_secs(10)));
+        config.keepalives_idle(self.seconds("keepalives_idle")?.unwrap_or(Duration::from_secs(6)));
+        config.keepalives_interval(self.seconds("keepalives_interval")?.unwrap_or(Duration::from_secs(3)));
         let count = self.number("keepalives_count")?.and_then(|count| u32::try_from(count).ok()).filter(|n| *n > 0);
-        config.keepalives_retries(count.unwrap_or(3));
+        config.keepalives_retries(count.unwrap_or(8));
         Ok(())
     }
 }

@@ -13,6 +13,9 @@ use super::session::With;
 use super::{AdoptionError, Boundary, Error, Plan, Set, StatusReport, Step, Version, fitness, owner, repeatable};
 use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
 
+/// How long the record of a hook's failure may take.
+const RECORDING_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
 pub struct UpOptions {
@@ -82,9 +85,17 @@ impl Migrator {
     /// to `observer`.
     pub fn new(set: Set, database: Database, cancel: CancellationToken, observer: impl Observer + 'static) -> Self {
         let observer: SharedObserver = Arc::new(observer);
-        let notices = Arc::clone(&observer);
-        let connector = Connector::new(database, cancel).on_notice(move |notice| notices.event(Event::Notice(notice)));
+        let (notices, waits) = (Arc::clone(&observer), Arc::clone(&observer));
+        let connector = Connector::new(database, cancel)
+            .on_notice(move |notice| notices.event(Event::Notice(notice)))
+            .on_wait(move |waiting| waits.event(Event::Waiting(waiting)));
         Self { set, connector, observer }
+    }
+
+    /// Ends statements that have waited for somebody else's lock for this long, ten minutes unless it is said.
+    /// [`Self::up`] goes by its own options.
+    pub fn wait_at_most(&self, limit: Duration) {
+        self.connector.wait_at_most(limit);
     }
 
     /// The set.
@@ -102,6 +113,7 @@ impl Migrator {
     /// [`Error`]. Migrations applied before the error stay applied; the one it happened in is rolled back.
     pub async fn up(&self, options: &UpOptions) -> Result<Summary, Error> {
         options.check(&self.set)?;
+        self.wait_at_most(options.lock_wait);
         let started = Instant::now();
         let connection = self.connector.clone().read_only().connect("migrate: up").await?;
         let plan = self.plan_on_a_fit_server(&connection, options).await;
@@ -401,9 +413,13 @@ impl Migrator {
                     other => (HookState::Failed, other.to_string()),
                 };
                 let error = hook_error(hook, &boundary, source);
-                // The error that matters is the hook's; a database that is gone cannot record it.
-                if let Err(error) = history::hook_ended(connection, run, state, &Outcome::new(why)).await {
-                    tracing::debug!("the failure of hook {name} could not be recorded: {error}");
+                // The error that matters is the hook's; a database that is gone cannot record it, and is not waited for again.
+                let outcome = Outcome::new(why);
+                let recording = history::hook_ended(connection, run, state, &outcome);
+                match tokio::time::timeout(RECORDING_PATIENCE, recording).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::debug!("the failure of hook {name} could not be recorded: {error}"),
+                    Err(_) => tracing::debug!("the failure of hook {name} could not be recorded in time"),
                 }
                 Err(error)
             }

@@ -1,5 +1,7 @@
 //! The books: one row a run, one row a change, in the schema `migrate`.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -8,6 +10,9 @@ use tokio_postgres::Row;
 use super::RepairError;
 use super::finding::Totals;
 use crate::db::{self, Connection, ServerFacts, ident, in_calendar};
+
+/// How long the record of a failure may take.
+const RECORDING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -332,11 +337,17 @@ pub(super) async fn close_after(connection: &Connection, run: i64, error: &Repai
         RepairError::Lock(_) => RunState::Stopped,
         _ => RunState::Failed,
     };
-    if let Ok(transaction) = connection.shielded().begin().await {
-        transaction.rollback().await;
-    }
-    if let Err(error) = close(connection, run, state, None).await {
-        tracing::debug!("the end of run {run} could not be recorded: {error}");
+    let rollback = async {
+        if let Ok(transaction) = connection.shielded().begin().await {
+            transaction.rollback().await;
+        }
+    };
+    let _ = tokio::time::timeout(RECORDING_PATIENCE, rollback).await;
+    // A server that is gone is not waited for again.
+    match tokio::time::timeout(RECORDING_PATIENCE, close(connection, run, state, None)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::debug!("the end of run {run} could not be recorded: {error}"),
+        Err(_) => tracing::debug!("the end of run {run} could not be recorded in time"),
     }
 }
 

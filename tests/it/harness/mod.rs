@@ -1,6 +1,7 @@
 //! A server for the run, a database for each test, and the program as a process.
 
 mod dice;
+mod namespace;
 mod program;
 pub mod release;
 mod server;
@@ -12,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row};
 
 pub use dice::{Dice, seed};
+pub use namespace::Machine;
 pub use program::{Finished, Program, Running};
 pub use server::{
     Clock, server_url, server_with_a_clock, special_server, standby_of, start_special_server_again, stop_special_server,

@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::Machine;
+
 /// A call of the program that has not been made yet. It inherits no database from the surroundings.
 pub struct Program {
     command: Command,
@@ -11,7 +13,17 @@ pub struct Program {
 
 impl Program {
     pub fn new() -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_migrate"));
+        Self::called(Command::new(env!("CARGO_BIN_EXE_migrate")))
+    }
+
+    /// On another machine.
+    pub fn on(machine: &Machine) -> Self {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &machine.name, env!("CARGO_BIN_EXE_migrate")]);
+        Self::called(command)
+    }
+
+    fn called(mut command: Command) -> Self {
         command
             .env_remove("DATABASE_URL")
             .env_remove("MIGRATE_DATABASE_URL")

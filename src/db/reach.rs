@@ -1,0 +1,195 @@
+//! Which server sessions are opened on: each address that the URL stands for is tried for a limited time, and once one
+//! has answered, all sessions of a run go there. Lock and work on two servers would be no lock at all.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio_postgres::config::{Host, LoadBalanceHosts};
+use tokio_postgres::{Client, Config};
+
+use super::Error;
+
+/// How long one address is tried, where the URL says nothing.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One way to a server.
+#[derive(Clone, Debug)]
+pub(super) struct Address {
+    /// What its certificate is for.
+    host: Option<Host>,
+    ip: Option<IpAddr>,
+    port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, ip, port } = self;
+        match (host, ip) {
+            (Some(Host::Unix(path)), _) => write!(f, "{}:{port}", path.display()),
+            (Some(Host::Tcp(name)), Some(ip)) if *name != ip.to_string() => write!(f, "{name}:{port} ({ip})"),
+            (Some(Host::Tcp(name)), _) => write!(f, "{name}:{port}"),
+            (None, Some(ip)) => write!(f, "{ip}:{port}"),
+            (None, None) => write!(f, ":{port}"),
+        }
+    }
+}
+
+impl Address {
+    /// The same configuration with this address alone.
+    pub fn of(&self, config: &Config) -> Config {
+        let mut only = Config::new();
+        match &self.host {
+            Some(Host::Tcp(name)) => only.host(name),
+            Some(Host::Unix(path)) => only.host_path(path),
+            None => &mut only,
+        };
+        if let Some(ip) = self.ip {
+            only.hostaddr(ip);
+        }
+        only.port(self.port);
+        let texts: [(Option<&str>, for<'c> fn(&'c mut Config, &str) -> &'c mut Config); 4] = [
+            (config.get_user(), |only, text| only.user(text)),
+            (config.get_dbname(), |only, text| only.dbname(text)),
+            (config.get_options(), |only, text| only.options(text)),
+            (config.get_application_name(), |only, text| only.application_name(text)),
+        ];
+        for (text, set) in texts {
+            if let Some(text) = text {
+                set(&mut only, text);
+            }
+        }
+        if let Some(password) = config.get_password() {
+            only.password(password);
+        }
+        if let Some(timeout) = config.get_tcp_user_timeout() {
+            only.tcp_user_timeout(*timeout);
+        }
+        if let Some(interval) = config.get_keepalives_interval() {
+            only.keepalives_interval(interval);
+        }
+        if let Some(retries) = config.get_keepalives_retries() {
+            only.keepalives_retries(retries);
+        }
+        only.keepalives(config.get_keepalives())
+            .keepalives_idle(config.get_keepalives_idle())
+            .connect_timeout(limit(config))
+            .ssl_mode(config.get_ssl_mode())
+            .ssl_negotiation(config.get_ssl_negotiation())
+            .target_session_attrs(config.get_target_session_attrs())
+            .channel_binding(config.get_channel_binding());
+        only
+    }
+}
+
+/// How long one address is tried.
+pub(super) fn limit(config: &Config) -> Duration {
+    config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT)
+}
+
+/// Every host of the URL, in the order in which they are to be tried, by what it is called.
+pub(super) fn hosts(config: &Config) -> Result<Vec<Address>, Error> {
+    let (hosts, ips, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
+    let number = hosts.len().max(ips.len());
+    if [hosts.len(), ips.len()].iter().any(|some| ![0, number].contains(some)) || ![0, 1, number].contains(&ports.len())
+    {
+        return Err(Error::BadUrl {
+            reason: "its hosts, addresses and ports are not equally many".to_owned(),
+            advice: "give each host its port, or one port to all of them".to_owned(),
+        });
+    }
+    let mut addresses: Vec<_> = (0..number)
+        .map(|at| Address {
+            host: hosts.get(at).cloned(),
+            ip: ips.get(at).copied(),
+            port: ports.get(at).or(ports.first()).copied().unwrap_or(5432),
+        })
+        .collect();
+    shuffle(config, &mut addresses);
+    Ok(addresses)
+}
+
+/// The addresses of one host. A name may stand for several servers.
+pub(super) async fn resolve(config: &Config, host: Address) -> Result<Vec<Address>, Error> {
+    let name = match (&host.host, host.ip) {
+        (Some(Host::Tcp(name)), None) => name.clone(),
+        _ => return Ok(vec![host]),
+    };
+    let failed = |reason: String| Error::Connect { database: String::new(), reason, sqlstate: None };
+    let found = tokio::time::timeout(limit(config), tokio::net::lookup_host((name.as_str(), host.port))).await;
+    let Ok(found) = found else { return Err(failed(format!("nobody says what the address of {name} is"))) };
+    let found = found.map_err(|error| failed(error.to_string()))?;
+    let mut addresses: Vec<_> = found.map(|found| Address { ip: Some(found.ip()), ..host.clone() }).collect();
+    if addresses.is_empty() {
+        return Err(failed(format!("{name} has no address")));
+    }
+    shuffle(config, &mut addresses);
+    Ok(addresses)
+}
+
+fn shuffle(config: &Config, addresses: &mut [Address]) {
+    if config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+        // Every such state is seeded at random.
+        addresses.sort_by_cached_key(|address| RandomState::new().hash_one(address.port));
+    }
+}
+
+/// What tells one server from another: when it was started, to the microsecond. Any role may ask for that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    started: String,
+    /// As it sees itself, for people.
+    address: Option<String>,
+}
+
+impl Identity {
+    /// To be asked of every session when it is opened; the row is read by [`Self::from_texts`].
+    pub const ASK: &str = "
+        SELECT to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'),
+               host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port()";
+
+    pub fn from_texts(started: Option<&str>, address: Option<&str>) -> Self {
+        Self { started: started.unwrap_or_default().to_owned(), address: address.map(str::to_owned) }
+    }
+
+    /// A server may be known under several addresses.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.started == other.started
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address.as_deref().unwrap_or("one on a local socket");
+        write!(f, "{address} (running since {} UTC)", self.started)
+    }
+}
+
+/// The server that sessions have been opened on, for as long as one of them lives.
+pub(super) struct Server {
+    pub address: Address,
+    pub identity: Identity,
+    sessions: Vec<Weak<Client>>,
+}
+
+impl Server {
+    pub fn new(address: Address, identity: Identity, first: &Arc<Client>) -> Self {
+        Self { address, identity, sessions: vec![Arc::downgrade(first)] }
+    }
+
+    pub fn add(&mut self, session: &Arc<Client>) {
+        self.sessions.push(Arc::downgrade(session));
+    }
+
+    /// Whether a session on it is still open. If none is, the next one may go elsewhere.
+    pub fn is_in_use(&mut self) -> bool {
+        self.sessions.retain(|session| session.upgrade().is_some_and(|session| !session.is_closed()));
+        !self.sessions.is_empty()
+    }
+}
+
+/// Shared by everybody who opens sessions for the same run.
+pub(super) type Pin = Arc<Mutex<Option<Server>>>;

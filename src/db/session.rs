@@ -1,0 +1,389 @@
+//! One session: its statements end early when the run is told to stop, or when they wait for others for too long.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::Duration;
+
+use postgres_types::ToSql;
+use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Row, SimpleQueryMessage, SimpleQueryRow, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::sync::CancellationToken;
+
+use super::reach::Identity;
+use super::waits::{self, InTheWay, Waits};
+use super::{Connector, Error};
+
+/// How long a cancelled statement is given to end on the server before the program stops waiting for it.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a statement that must also run after the run was told to stop, such as a rollback, is then given.
+const SHIELD_PATIENCE: Duration = Duration::from_millis(300);
+
+/// What a session needs to be told. Limits that a role or database sets for its application would end a migration
+/// halfway; limits given in the URL are meant for us and stay. A session whose client has died ends its statement within
+/// a second, so that a killed run does not go on working unseen; if the client's machine has vanished, within half a
+/// minute of silence. The server asks after six seconds, then every three, and gives up at thirty: a network may be gone
+/// for a quarter of a minute. What it sends meanwhile is given as long again (`tcp_user_timeout`, a second less, so that
+/// it is over when the clock of the questions strikes). Over a local socket these do nothing. Times are written and read
+/// as UTC. What a policy would hide is an error, not an absence; and what the server says of its objects does not depend
+/// on how a database is configured.
+fn settings(local: bool, waits: &Waits) -> String {
+    include_str!("settings.sql")
+        .replace("{local}", if local { "true" } else { "false" })
+        .replace("{lock_timeout}", &waits.lock_timeout().to_string())
+}
+
+/// Settings must not outlive their use where a pooler may hand the server's session to somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// The session is ours: it is told everything once.
+    Session,
+    /// Nothing is told yet; [`Connection::settle`] does.
+    Bare,
+    /// Every statement runs in a transaction that cannot write, and is told there.
+    ReadOnly,
+}
+
+/// The last row is that of [`Identity::ASK`].
+fn identity(answers: &[SimpleQueryMessage]) -> Identity {
+    let row = last_row(answers);
+    Identity::from_texts(row.and_then(|row| row.get(0)), row.and_then(|row| row.get(1)))
+}
+
+fn last_row(answers: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
+    answers.iter().rev().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    })
+}
+
+/// The process that answers for a session.
+const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
+
+/// The task that moves the session's messages. It ends by itself when nobody uses the session any more.
+pub(super) struct Driver(pub JoinHandle<()>);
+
+/// One session. Every statement ends early, cancelled on the server, when the run is told to stop.
+#[derive(Clone)]
+pub struct Connection {
+    pub(super) client: Arc<Client>,
+    pub(super) tls: MakeRustlsConnect,
+    pub(super) cancel: CancellationToken,
+    pub(super) shielded: bool,
+    pub(super) in_transaction: Arc<AtomicBool>,
+    pub(super) read_only: bool,
+    pub(super) driver: Arc<Driver>,
+    /// Why the network ended it, if it did.
+    pub(super) ended: Arc<OnceLock<String>>,
+    /// The process on the server.
+    pub(super) pid: Arc<AtomicI32>,
+    /// Who opened it, and can look at it from beside.
+    pub(super) connector: Option<Arc<Connector>>,
+    pub(super) waits: Waits,
+}
+
+type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+impl Connection {
+    /// Runs one statement and returns its rows.
+    ///
+    /// # Errors
+    ///
+    /// What the server says, or [`Error::Interrupted`].
+    pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
+        self.interruptible(self.client.query(sql, params)).await
+    }
+
+    /// Runs one statement that returns exactly one row.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`]; also if there is not exactly one row.
+    pub async fn query_one(&self, sql: &str, params: Params<'_>) -> Result<Row, Error> {
+        self.interruptible(self.client.query_one(sql, params)).await
+    }
+
+    /// Runs one statement that returns at most one row.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`]; also if there is more than one row.
+    pub async fn query_opt(&self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
+        self.interruptible(self.client.query_opt(sql, params)).await
+    }
+
+    /// Runs one statement and returns the number of rows it affected.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Error> {
+        self.interruptible(self.client.execute(sql, params)).await
+    }
+
+    /// Prepares a statement that is going to be run many times.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn prepare(&self, sql: &str) -> Result<Statement, Error> {
+        self.interruptible(self.client.prepare(sql)).await
+    }
+
+    /// Runs a prepared statement and returns its rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn query_prepared(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>, Error> {
+        self.interruptible(self.client.query(statement, params)).await
+    }
+
+    /// Runs any number of statements, in one implicit transaction unless they begin their own.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn batch(&self, sql: &str) -> Result<(), Error> {
+        self.interruptible(self.client.batch_execute(sql)).await
+    }
+
+    /// Runs any number of statements and returns the rows of all of them as text.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn simple_query(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, Error> {
+        self.interruptible(self.client.simple_query(sql)).await
+    }
+
+    /// Begins a transaction. One that was given up halfway before is rolled back first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn begin(&self) -> Result<Transaction<'_>, Error> {
+        if self.in_transaction.load(Ordering::Acquire) {
+            self.batch("ROLLBACK").await?;
+        }
+        self.open_transaction().await?;
+        Ok(Transaction { connection: self })
+    }
+
+    /// The first words with the server: what it needs to know of us, and we of it.
+    pub(super) async fn introduce(&self, access: Access) -> Result<Identity, Error> {
+        match access {
+            Access::Session => self.settle().await?,
+            Access::ReadOnly => self.open_transaction().await?,
+            Access::Bare => self.note_pid(&self.simple_query(PID).await?),
+        }
+        self.identity().await
+    }
+
+    fn note_pid(&self, answers: &[SimpleQueryMessage]) {
+        let pid = last_row(answers).and_then(|row| row.get(0)).and_then(|pid| pid.parse().ok());
+        self.pid.store(pid.unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// Which server answers for this session.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub(super) async fn identity(&self) -> Result<Identity, Error> {
+        Ok(identity(&self.simple_query(Identity::ASK).await?))
+    }
+
+    async fn open_transaction(&self) -> Result<(), Error> {
+        self.in_transaction.store(true, Ordering::Release);
+        if self.read_only {
+            let settings = settings(true, &self.waits);
+            let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {settings}; {PID}");
+            self.note_pid(&self.simple_query(&begin).await?);
+            Ok(())
+        } else {
+            self.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await
+        }
+    }
+
+    /// A transaction has ended. A session that cannot write is in the next one at once.
+    async fn after_transaction(&self) -> Result<(), Error> {
+        self.in_transaction.store(false, Ordering::Release);
+        if self.read_only { self.open_transaction().await } else { Ok(()) }
+    }
+
+    /// Tells the session, which is known to be ours, what it needs to know.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub(super) async fn settle(&self) -> Result<(), Error> {
+        let settings = settings(false, &self.waits);
+        self.note_pid(&self.simple_query(&format!("{settings}; {PID}")).await?);
+        Ok(())
+    }
+
+    /// The same, in SQL, for a transaction alone.
+    pub(super) fn settings_of_transaction(&self) -> String {
+        settings(true, &self.waits)
+    }
+
+    /// Lets statements of the open transaction wait for other people's locks no longer than this.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn limit_lock_wait(&self, limit: Duration) -> Result<(), Error> {
+        let limit = limit.as_millis().clamp(1, 86_400_000);
+        self.batch(&format!("SET LOCAL lock_timeout TO '{limit}ms'")).await
+    }
+
+    /// The same session, for the few statements that must also run after the run was told to stop.
+    #[must_use]
+    pub fn shielded(&self) -> Self {
+        Self { shielded: true, ..self.clone() }
+    }
+
+    /// Does nothing for a while, or until the run is told to stop.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Interrupted`].
+    pub async fn pause(&self, duration: Duration) -> Result<(), Error> {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => Ok(()),
+            () = self.cancel.cancelled() => Err(Error::Interrupted),
+        }
+    }
+
+    /// Says good-bye to the server and waits until it has been said.
+    pub async fn close(self) {
+        let Self { client, driver, .. } = self;
+        drop(client);
+        if let Some(Driver(task)) = Arc::into_inner(driver) {
+            let _ = tokio::time::timeout(SHIELD_PATIENCE, task).await;
+        }
+    }
+
+    /// The driver knows why there is no answer, and whoever watched who was in the way.
+    fn error(&self, error: tokio_postgres::Error, in_the_way: &InTheWay) -> Error {
+        match (Error::from(error), self.ended.get()) {
+            (Error::Lost { .. }, Some(reason)) => Error::Lost { reason: reason.clone() },
+            (Error::Server(mut report), _) if report.sqlstate == SqlState::LOCK_NOT_AVAILABLE.code() => {
+                let holder = in_the_way.lock().unwrap_or_else(PoisonError::into_inner).take();
+                report.detail = report.detail.or(holder.map(|holder| format!("It is held by {holder}.")));
+                Error::Server(report)
+            }
+            (error, _) => error,
+        }
+    }
+
+    async fn interruptible<T>(
+        &self,
+        statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let in_the_way = InTheWay::default();
+        if self.shielded {
+            return tokio::select! {
+                result = statement => result.map_err(|error| self.error(error, &in_the_way)),
+                () = async { self.cancel.cancelled().await; tokio::time::sleep(SHIELD_PATIENCE).await } => {
+                    Err(Error::Interrupted)
+                }
+            };
+        }
+        if self.cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        let pid = self.pid.load(Ordering::Relaxed);
+        tokio::pin!(statement);
+        tokio::select! {
+            result = &mut statement => result.map_err(|error| self.error(error, &in_the_way)),
+            () = self.cancel.cancelled() => {
+                self.stop(statement).await;
+                Err(Error::Interrupted)
+            }
+            too_long = waits::watch(self.connector.as_deref(), pid, &in_the_way) => match self.stop(statement).await {
+                Some(Ok(done)) => Ok(done),
+                _ => Err(too_long.into()),
+            }
+        }
+    }
+
+    /// Cancels the statement on the server, and waits for its end for a moment.
+    async fn stop<T>(&self, statement: impl Future<Output = T>) -> Option<T> {
+        let stop = async {
+            if let Err(error) = self.client.cancel_token().cancel_query(self.tls.clone()).await {
+                tracing::debug!("the cancel request failed: {error}");
+            }
+            statement.await
+        };
+        tokio::time::timeout(CANCEL_PATIENCE, stop).await.ok()
+    }
+}
+
+/// An open transaction of a [`Connection`], which it is used through. Dropped without a commit, it counts as given up:
+/// the server rolls it back when the session ends, or when the next one begins.
+#[must_use = "a transaction that is not committed is rolled back"]
+pub struct Transaction<'c> {
+    connection: &'c Connection,
+}
+
+impl Transaction<'_> {
+    /// Commits. A commit that has been sent is waited for, also when the run is told to stop.
+    ///
+    /// # Errors
+    ///
+    /// What the server says; after [`Error::Lost`] it is unknown whether the commit took place.
+    pub async fn commit(self) -> Result<(), Error> {
+        if self.connection.cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        self.connection.shielded().batch("COMMIT").await?;
+        self.connection.after_transaction().await
+    }
+
+    /// Rolls back, also when the run was told to stop.
+    pub async fn rollback(self) {
+        // A session that cannot roll back is gone, and its transaction with it.
+        if self.connection.shielded().batch("ROLLBACK").await.is_ok() {
+            let _ = self.connection.after_transaction().await;
+        }
+    }
+
+    /// Does something as another role, if one is given, and as the session's own again afterwards. Names are found where
+    /// they were found before: `"$user"` in a search path must not suddenly mean the other role's schema.
+    ///
+    /// # Errors
+    ///
+    /// What the server says. Then the transaction has failed, and the role goes with it.
+    pub async fn as_role<T>(
+        &self,
+        role: Option<&str>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        const BEFORE: &str = "
+            SELECT current_setting('role'),
+                   (SELECT coalesce(string_agg(quote_ident(s.name), ', ' ORDER BY s.at), '')
+                    FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, at))";
+        const BECOME: &str = "SELECT set_config('role', $1, true)";
+        let Some(role) = role else { return work.await };
+        let before = self.query_one(BEFORE, &[]).await?;
+        let (ours, path): (String, String) = (before.get(0), before.get(1));
+        self.query("SELECT set_config('search_path', $1, true)", &[&path]).await?;
+        self.query(BECOME, &[&role]).await?;
+        let done = work.await?;
+        self.query(BECOME, &[&ours]).await?;
+        Ok(done)
+    }
+}
+
+impl std::ops::Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}

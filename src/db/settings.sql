@@ -1,0 +1,24 @@
+-- What a session is told, for its whole life or, with true for {local}, for its transaction. A value that the operator
+-- has put into the URL's options stays, where another one could be meant.
+SELECT set_config(name, CASE name
+           WHEN 'lock_timeout' THEN '{lock_timeout}'
+           WHEN 'client_connection_check_interval' THEN '1s'
+           WHEN 'tcp_keepalives_idle' THEN '6'
+           WHEN 'tcp_keepalives_interval' THEN '3'
+           WHEN 'tcp_keepalives_count' THEN '8'
+           WHEN 'tcp_user_timeout' THEN '29000'
+           WHEN 'default_transaction_isolation' THEN 'read committed'
+           WHEN 'TimeZone' THEN 'UTC'
+           WHEN 'DateStyle' THEN 'ISO'
+           WHEN 'row_security' THEN 'off'
+           WHEN 'quote_all_identifiers' THEN 'off'
+           WHEN 'standard_conforming_strings' THEN 'on'
+           ELSE '0'
+       END, {local})
+FROM pg_catalog.pg_settings
+WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout',
+               'transaction_timeout', 'client_connection_check_interval', 'tcp_keepalives_idle',
+               'tcp_keepalives_interval', 'tcp_keepalives_count', 'tcp_user_timeout')
+  AND source <> 'client'
+   OR name IN ('TimeZone', 'DateStyle', 'default_transaction_isolation', 'row_security', 'quote_all_identifiers',
+               'standard_conforming_strings')
