@@ -64,7 +64,8 @@ struct Global {
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     format: Format,
 
-    /// How long to wait for a lock that somebody else holds: 500ms, 30s, 10m.
+    /// How long to wait for a lock that somebody else holds, or for older transactions before which an index can not be
+    /// built or dropped: 500ms, 30s, 10m.
     #[arg(long, global = true, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
     lock_wait: Duration,
 
@@ -187,9 +188,11 @@ async fn dispatch(cli: &Cli, repairs: Repairs, renderer: &Arc<Renderer>, interru
         return Ok(exit::OK);
     }
     let database = database(&cli.global)?;
-    let notices = Arc::clone(renderer);
+    let (notices, waits) = (Arc::clone(renderer), Arc::clone(renderer));
     let connector = Connector::new(database.clone(), interrupt.token().clone())
-        .on_notice(move |notice| notices.event(Event::Notice(notice)));
+        .on_notice(move |notice| notices.event(Event::Notice(notice)))
+        .on_wait(move |waiting| waits.event(Event::Waiting(waiting)));
+    connector.wait_at_most(cli.global.lock_wait);
     let Some(set) = catalog::set(&cli.global.set) else {
         return Err(Failure::usage(format!("there is no set {:?}", cli.global.set)));
     };
@@ -200,6 +203,7 @@ async fn dispatch(cli: &Cli, repairs: Repairs, renderer: &Arc<Renderer>, interru
         let events = Arc::clone(renderer);
         let repairer =
             Repairer::new(repairs, database, interrupt.token().clone(), move |event| events.repair_event(event));
+        repairer.wait_at_most(cli.global.lock_wait);
         return Box::pin(command.run(&repairer, renderer, cli.global.lock_wait)).await;
     }
     let events = Arc::clone(renderer);
@@ -207,6 +211,7 @@ async fn dispatch(cli: &Cli, repairs: Repairs, renderer: &Arc<Renderer>, interru
         Migrator::new(set.map_err(Error::from)?, database, interrupt.token().clone(), move |event: Event| {
             events.event(event);
         });
+    migrator.wait_at_most(cli.global.lock_wait);
     match &cli.command {
         Command::Up(command) => command.run(&migrator, &connector, renderer, cli.global.lock_wait).await,
         Command::Status(command) => command.run(&migrator, renderer).await,

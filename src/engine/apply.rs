@@ -142,6 +142,14 @@ impl Migrator {
                 }
                 Err(Error::Entangled { file: migration.file(), holder: Box::new(holder) })
             }
+            (Err(error), None) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
+                if let Mode::NoTransaction { index: Some(index) } = migration.mode()
+                    && let Err(left) = invalid_index::leave_nothing(connection, index).await
+                {
+                    self.observer.event(Event::Notice(left_behind(&index.name, &left)));
+                }
+                Ok(Err(error))
+            }
             (result, _) => Ok(result),
         }
     }
@@ -175,6 +183,16 @@ impl Migrator {
                 Error::Migration { file, line, source, obstacle: obstacle.map(Box::new) }
             }
         }
+    }
+}
+
+/// Whoever the build has waited for may use the table, so that not even what is left of it can be dropped.
+fn left_behind(index: &str, error: &db::Error) -> db::Notice {
+    db::Notice {
+        severity: "WARNING".to_owned(),
+        message: format!("the unfinished index {index} stays behind, invalid: its table is in use ({error})"),
+        detail: Some("No query uses it. The next run drops it and builds it again.".to_owned()),
+        hint: None,
     }
 }
 

@@ -79,7 +79,7 @@ pub(super) async fn drop_invalid(connection: &Connection, qualified_name: &str) 
 /// Drops the index of a build that was given up, if it is invalid. Not concurrently, which would wait for the same sessions
 /// as the build; the table is asked for an instant at a time.
 pub(super) async fn leave_nothing(connection: &Connection, index: &ConcurrentIndex) -> Result<(), Error> {
-    const TRIES: u32 = 20;
+    const TRIES: u32 = 5;
     for attempt in 1..=TRIES {
         let Found::InvalidIndex { qualified_name } = look_up(connection, index).await? else { return Ok(()) };
         let transaction = connection.begin().await?;

@@ -1,19 +1,18 @@
 //! Watching a statement that runs outside a transaction, while it waits for others.
 //!
 //! A concurrent index build waits for every transaction that is older than it. Mostly that is an application's, and the
-//! operator should be told whose. It can also be another migrator that waits for our lock inside the server, as older
+//! operator is told whose, as with every statement. It can also be another migrator that waits for our lock inside the server, as older
 //! programs do: it waits for us, we wait for it, and because the lock is held by a session of its own, PostgreSQL does
 //! not see the deadlock. Such a wait is cancelled; that program fails, is started again, and waits anew.
 
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::event::{Event, SharedObserver};
-use crate::db::{Connection, Connector, Error, Holder, Notice, RUN_LOCK, Waiting};
+use crate::db::{Connection, Connector, Error, Holder, Notice, RUN_LOCK};
 
 const EVERY: Duration = Duration::from_secs(1);
-const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// A statement stands in a queue for a fraction of a second only.
 const EVERY_WHILE_QUEUED: Duration = Duration::from_millis(100);
@@ -43,22 +42,14 @@ pub(super) async fn watch(
     given_up: &Mutex<Option<Holder>>,
 ) -> Result<(), Error> {
     let connection = connector.connect("migrate: watch").await?;
-    let since = Instant::now();
-    let mut reported: Option<Instant> = None;
     loop {
         connection.pause(EVERY).await?;
         for row in connection.query(BLOCKERS, &[&watched, &RUN_LOCK.key]).await? {
             let holder = Holder::from_row(&row);
-            if row.get(4) {
-                if !cancel_wait(&connection, &holder, observer).await {
-                    *given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
-                    connection.execute("SELECT pg_catalog.pg_cancel_backend($1)", &[&watched]).await?;
-                    return Ok(());
-                }
-            } else if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
-                reported = Some(Instant::now());
-                let what = "a transaction that is older than the index build";
-                observer.event(Event::Waiting(Waiting { what, holder: Some(holder), waited: since.elapsed() }));
+            if row.get(4) && !cancel_wait(&connection, &holder, observer).await {
+                *given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
+                connection.execute("SELECT pg_catalog.pg_cancel_backend($1)", &[&watched]).await?;
+                return Ok(());
             }
         }
     }

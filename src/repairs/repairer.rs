@@ -66,9 +66,17 @@ impl Repairer {
         observer: impl Fn(RepairEvent) + Send + Sync + 'static,
     ) -> Self {
         let observer: RepairObserver = Arc::new(observer);
-        let notices = Arc::clone(&observer);
-        let connector = Connector::new(database, cancel).on_notice(move |notice| notices(RepairEvent::Notice(notice)));
+        let (notices, waits) = (Arc::clone(&observer), Arc::clone(&observer));
+        let connector = Connector::new(database, cancel)
+            .on_notice(move |notice| notices(RepairEvent::Notice(notice)))
+            .on_wait(move |waiting| waits(RepairEvent::Waiting(waiting)));
         Self { repairs, connector, observer }
+    }
+
+    /// Ends statements that have waited for somebody else's lock for this long, ten minutes unless it is said. Batches
+    /// step back from locks much earlier, and go by their own pacing.
+    pub fn wait_at_most(&self, limit: Duration) {
+        self.connector.wait_at_most(limit);
     }
 
     /// The repairs.

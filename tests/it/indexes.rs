@@ -1,6 +1,8 @@
 //! Concurrent index builds: interrupted, in the way, and beside a second runner.
 
-use crate::harness::{Running, TestDatabase, with_authority};
+use std::time::{Duration, Instant};
+
+use crate::harness::{Finished, Running, TestDatabase, with_authority};
 
 const BUILDING: &str = "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database())";
 const VALID: &str = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'idx_task_usage_updated_at'::regclass";
@@ -138,7 +140,7 @@ async fn an_older_migrator_that_waits_inside_the_server_does_not_hang_the_build(
     writer.batch_execute("COMMIT").await.unwrap();
     let ended = runner.wait().expect(0);
     assert!(ended.stderr.contains("which waited for the migration lock inside the server"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("waiting for a transaction that is older than the index build"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("waiting for an older transaction to end, held by pid"), "{}", ended.stderr);
     // It has had to wait for us, which is what it asked for, or was told to try again.
     let _ = older.await.unwrap();
 }
@@ -216,4 +218,61 @@ async fn a_wait_that_we_may_not_cancel_ends_the_build_by_name_and_nothing_is_lef
         program().args(["up", "--target", "78"]).run().expect(0);
         database.batch(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}")).await;
     }
+}
+
+/// Ends with exit code 5 soon after its limit of three seconds, having said for whom it waits.
+#[track_caller]
+fn gave_up(ended: Finished, took: Duration, pid: i32) {
+    let ended = ended.expect(5);
+    let stderr = &ended.stderr;
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(9), "it took {took:?}: {stderr}");
+    assert!(stderr.contains(&format!("waiting for an older transaction to end, held by pid {pid}")), "{stderr}");
+    assert!(stderr.contains("canceled after it had waited 3s for an older transaction to end"), "{stderr}");
+    assert!(stderr.contains("longer --lock-wait"), "{stderr}");
+}
+
+async fn pid_of(session: &tokio_postgres::Client) -> i32 {
+    session.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0)
+}
+
+async fn up_for_three_seconds(database: &TestDatabase) -> (Finished, Duration) {
+    let started = Instant::now();
+    let runner = database.program().args(["up", "--target", "78", "--lock-wait", "3s"]).start();
+    let ended = tokio::task::spawn_blocking(|| runner.wait()).await.unwrap();
+    (ended, started.elapsed())
+}
+
+#[tokio::test]
+async fn a_build_waits_for_older_transactions_no_longer_than_lock_wait_and_leaves_nothing() {
+    let database = at_73().await;
+    // Its snapshot is older than the build, and it does not touch the table.
+    let reader = database.session().await;
+    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM workspace").await.unwrap();
+    let pid = pid_of(&reader).await;
+    let (ended, took) = up_for_three_seconds(&database).await;
+    gave_up(ended, took, pid);
+    let left: i64 = database.value("SELECT count(*) FROM pg_class WHERE relname = 'idx_task_usage_updated_at'").await;
+    assert_eq!(left, 0);
+    reader.batch_execute("COMMIT").await.unwrap();
+    database.program().args(["up", "--target", "78"]).run().expect(0);
+    assert!(database.value::<bool>(VALID).await);
+}
+
+#[tokio::test]
+async fn a_build_and_its_cleanup_that_cannot_get_past_a_user_of_the_table_give_up_in_time() {
+    let database = at_73().await;
+    let writer = database.session().await;
+    writer.batch_execute("BEGIN; LOCK TABLE task_usage IN ROW EXCLUSIVE MODE").await.unwrap();
+    let pid = pid_of(&writer).await;
+    let (ended, took) = up_for_three_seconds(&database).await;
+    let said = "the unfinished index idx_task_usage_updated_at stays behind, invalid";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    gave_up(ended, took, pid);
+    // The next one has to drop it first, and waits for the same transaction.
+    let (ended, took) = up_for_three_seconds(&database).await;
+    assert!(ended.stderr.contains("hook invalid-index-cleanup failed"), "{}", ended.stderr);
+    gave_up(ended, took, pid);
+    writer.batch_execute("COMMIT").await.unwrap();
+    database.program().args(["up", "--target", "78"]).run().expect(0);
+    assert!(database.value::<bool>(VALID).await);
 }

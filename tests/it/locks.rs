@@ -100,3 +100,51 @@ async fn a_run_whose_lock_is_gone_stops() {
     assert_eq!(database.versions().await.last(), Some(&74), "what was under way is finished, nothing new begun");
     database.program().args(["up"]).run().expect(0);
 }
+
+#[tokio::test]
+async fn limits_on_idle_sessions_do_not_end_a_run_that_waits_for_the_lock() {
+    let database = TestDatabase::empty().await;
+    let holder = database.session().await;
+    holder.batch_execute("SELECT pg_advisory_lock(7244554146635925501)").await.unwrap();
+    let set = format!("ALTER DATABASE {} SET", database.name);
+    database.batch(&format!("{set} idle_session_timeout TO '1500ms'")).await;
+    database.batch(&format!("{set} idle_in_transaction_session_timeout TO '1ms'")).await;
+    if database.value::<bool>("SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'transaction_timeout')").await {
+        database.batch(&format!("{set} transaction_timeout TO '500ms'")).await;
+    }
+    let waiting = database.program().args(["up"]).start();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    holder.batch_execute("SELECT pg_advisory_unlock(7244554146635925501)").await.unwrap();
+    tokio::task::spawn_blocking(|| waiting.wait()).await.unwrap().expect(0);
+}
+
+#[tokio::test]
+async fn whatever_waits_in_a_statement_says_for_whom_and_ends_in_time() {
+    let database = TestDatabase::at_version(102, 0, 0).await;
+    for (table, commands) in [
+        (
+            "migrate.history_platform",
+            &[&["up"][..], &["up", "--dry-run"], &["status"], &["verify", "history"], &["verify", "schema"]][..],
+        ),
+        ("task_usage_hourly_rollup_state", &[&["rollup", "tick"], &["rollup", "status"], &["up"]]),
+        ("task_usage", &[&["up"], &["verify", "rollup"]]),
+        ("migrate.hook_run", &[&["up"]]),
+    ] {
+        let holder = database.session().await;
+        let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        let lock = format!("BEGIN; SET application_name TO 'somebody'; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+        holder.batch_execute(&lock).await.unwrap();
+        for command in commands {
+            let started = Instant::now();
+            let program = database.program().args(command.iter().copied()).args(["--lock-wait", "3s"]);
+            let ended = tokio::task::spawn_blocking(|| program.run()).await.unwrap();
+            let (took, stderr) = (started.elapsed(), &ended.stderr);
+            println!("{table}: {command:?} took {took:?}: {stderr}");
+            assert_eq!(ended.status.code(), Some(5), "{table}: {command:?}: {stderr}");
+            assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(7), "{command:?}: {took:?}: {stderr}");
+            let named = format!("pid {pid} \"somebody\"");
+            assert!(stderr.contains(&format!("waiting for a table, held by {named}")), "{command:?}: {stderr}");
+            assert!(stderr.lines().any(|line| line.contains("3s") && line.contains(&named)), "{command:?}: {stderr}");
+        }
+    }
+}
