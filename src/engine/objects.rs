@@ -49,8 +49,11 @@ async fn list(connection: &Connection, set: &Set, only: Option<&[String]>, made_
     // Names in other schemas are then written in full.
     connection.query(SET_PATH, &[&ident(&schema)]).await?;
     let rows = connection.query(include_str!("objects.sql"), &[&schema, &only, &made_now]).await;
-    connection.query(SET_PATH, &[&path]).await?;
-    Ok(rows?.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let set_back = connection.query(SET_PATH, &[&path]).await;
+    // Where the look has failed, its error is the one that says why.
+    let rows = rows?;
+    set_back?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Comments are the operator's to add.

@@ -10,6 +10,9 @@ use crate::db::{self, Connection, Connector, Holder, as_seconds, holder};
 /// How sessions that tick are called on the server, which is also how one recognises another.
 pub(super) const WATCH_APPLICATION: &str = "migrate: rollup watch";
 
+/// How long the record of a failure waits for the state row, which may be what was waited for in vain.
+const RECORDING_PATIENCE: Duration = Duration::from_millis(500);
+
 /// The shortest pause after a failure. It doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -131,7 +134,7 @@ async fn record(connection: &Connection, message: &str) -> Result<(), db::Error>
         SET last_run_started_at = now(), last_run_finished_at = clock_timestamp(), last_run_rows = 0, last_error = $1
         WHERE id = 1";
     let transaction = connection.begin().await?;
-    transaction.limit_lock_wait(Duration::from_secs(5)).await?;
+    transaction.limit_lock_wait(RECORDING_PATIENCE).await?;
     transaction.execute(RECORD, &[&message]).await?;
     transaction.commit().await
 }
