@@ -279,7 +279,7 @@ impl Connector {
 
     /// The sessions of a run are not where they should be.
     pub(super) fn split(&self, one: &Identity, other: &Identity) -> Error {
-        Error::SplitServers { database: self.database.to_string(), one: one.to_string(), other: other.to_string() }
+        Error::SplitServers { database: self.database.to_string(), servers: format!("{one}, and {other}") }
     }
 
     fn connect_error(&self, error: &tokio_postgres::Error) -> Error {

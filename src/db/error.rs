@@ -47,14 +47,12 @@ pub enum Error {
     },
 
     /// Sessions of one run have reached different servers.
-    #[error("{database} leads to two servers, so a lock on one would not protect the other: {one}, and {other}")]
+    #[error("{database} leads to two servers, so a lock on one would not protect the other: {servers}")]
     SplitServers {
         /// `user@host:port/name`.
         database: String,
-        /// The server that the first session has reached.
-        one: String,
-        /// The one that a later session has.
-        other: String,
+        /// The server that the first session has reached, and the one that a later session has.
+        servers: String,
     },
 
     /// The session ended under us.

@@ -51,16 +51,17 @@ impl Address {
             only.hostaddr(ip);
         }
         only.port(self.port);
-        let texts: [(Option<&str>, for<'c> fn(&'c mut Config, &str) -> &'c mut Config); 4] = [
-            (config.get_user(), |only, text| only.user(text)),
-            (config.get_dbname(), |only, text| only.dbname(text)),
-            (config.get_options(), |only, text| only.options(text)),
-            (config.get_application_name(), |only, text| only.application_name(text)),
-        ];
-        for (text, set) in texts {
-            if let Some(text) = text {
-                set(&mut only, text);
-            }
+        if let Some(user) = config.get_user() {
+            only.user(user);
+        }
+        if let Some(name) = config.get_dbname() {
+            only.dbname(name);
+        }
+        if let Some(options) = config.get_options() {
+            only.options(options);
+        }
+        if let Some(name) = config.get_application_name() {
+            only.application_name(name);
         }
         if let Some(password) = config.get_password() {
             only.password(password);

@@ -345,7 +345,7 @@ pub(super) async fn close_after(connection: &Connection, run: i64, error: &Repai
     let _ = tokio::time::timeout(RECORDING_PATIENCE, rollback).await;
     // A server that is gone is not waited for again.
     match tokio::time::timeout(RECORDING_PATIENCE, close(connection, run, state, None)).await {
-        Ok(Ok(_)) => {}
+        Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!("the end of run {run} could not be recorded: {error}"),
         Err(_) => tracing::debug!("the end of run {run} could not be recorded in time"),
     }

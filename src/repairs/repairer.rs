@@ -306,7 +306,7 @@ impl Repairer {
             total,
             cutoff: task.cutoff.as_deref(),
         };
-        let repaired = execution.apply(authorised).await?;
+        let repaired = Box::pin(execution.apply(authorised)).await?;
         Ok(Executed::Done(finding, Box::new(repaired)))
     }
 

@@ -6,7 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{
-    Finished, Program, TestDatabase, session, special_server, standby_of, start_special_server_again, with_authority,
+    Finished, Program, TestDatabase, session, special_server, standby_of, start_special_server_again,
+    stop_special_server, with_authority,
 };
 
 /// `host:port` of a URL.
@@ -101,6 +102,24 @@ async fn of_several_hosts_the_one_that_takes_writes_is_found() {
     run(&over(&format!("127.0.0.1:1,{p}"), ""), &["up", "--target", "74"]).await.expect(0);
     let ended = run(&over("127.0.0.1:1,127.0.0.1:2", ""), &["up"]).await.expect(6);
     assert!(ended.stderr.contains("127.0.0.1:1: ") && ended.stderr.contains("127.0.0.1:2: "), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_watch_whose_server_is_gone_goes_on_with_the_next_host() {
+    let [one, other] = two_servers("failover").await;
+    for database in [&one, &other] {
+        run(&database.url, &["up"]).await.expect(0);
+    }
+    let both = format!("{},{}", authority(&one.url), authority(&other.url));
+    let url = with_authority(&one.url, None, Some(&both));
+    let watch = Program::new().env("DATABASE_URL", &url).args(["rollup", "watch", "--every", "1s"]).start();
+    let ticked = "SELECT last_run_finished_at IS NOT NULL FROM task_usage_hourly_rollup_state";
+    one.wait_until(ticked).await;
+    assert!(!other.value::<bool>(ticked).await);
+    stop_special_server(&one.url, "INT").await;
+    other.wait_until(ticked).await;
+    watch.signal("TERM");
+    tokio::task::spawn_blocking(|| watch.wait()).await.unwrap().expect(0);
 }
 
 /// A server that goes silent after it has answered whether it speaks TLS, if that is asked first and `answers` is given.
