@@ -64,7 +64,7 @@ struct Global {
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     format: Format,
 
-    /// How long to wait for a lock that somebody else holds, or for older transactions before which an index can not be
+    /// How long to wait for a lock that somebody else holds, or for older transactions before which an index cannot be
     /// built or dropped: 500ms, 30s, 10m.
     #[arg(long, global = true, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
     lock_wait: Duration,

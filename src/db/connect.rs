@@ -126,9 +126,18 @@ impl Connector {
         &self.cancel
     }
 
+    /// Forgets which server has answered, if no session on it is open: for what goes on after a failure, or begins anew.
+    pub async fn choose_anew(&self) {
+        let mut pin = self.pin.lock().await;
+        if pin.as_mut().is_some_and(|server| !server.is_in_use()) {
+            *pin = None;
+        }
+    }
+
     /// Opens a session that other people see under the name `application`, and behind it the one that the URL sets. As long
     /// as a session of this connector, or of a clone, is open, the next one goes to the same server; none is ever opened on
     /// another.
+    /// After that, the same address is tried first.
     ///
     /// Each address is tried for the URL's `connect_timeout`, else 10 seconds, until it has answered. A server that is
     /// starting up is waited for, for at most 30 seconds.
@@ -224,7 +233,7 @@ impl Connector {
             let (client, connection) = attempt.map_err(|error| self.connect_error(&error))?;
             let ended = Arc::new(OnceLock::new());
             let driver = tokio::spawn(drive(connection, Arc::clone(&self.notices), Arc::clone(&ended)));
-            let connection = Connection {
+            let mut connection = Connection {
                 client: Arc::new(client),
                 tls: self.database.tls(),
                 cancel: self.cancel.clone(),
@@ -234,10 +243,11 @@ impl Connector {
                 driver: Arc::new(Driver(driver)),
                 ended,
                 pid: Arc::default(),
-                connector: self.watched.then(|| Arc::new(self.clone())),
+                connector: None,
                 waits: self.waits.clone(),
             };
             let identity = connection.introduce(self.access).await?;
+            connection.connector = self.watched.then(|| Arc::new(self.clone()));
             Ok((connection, identity))
         };
         // The driver has the same limit for an answer of the network alone, and says so itself.

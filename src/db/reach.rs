@@ -194,3 +194,27 @@ impl Server {
 
 /// Shared by everybody who opens sessions for the same run.
 pub(super) type Pin = Arc<Mutex<Option<Server>>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_keeps_every_option() {
+        let url = "postgres://u:p@h:6432/d?hostaddr=192.0.2.1&options=-cx%3Dy&application_name=a&sslmode=require\
+                   &connect_timeout=3&tcp_user_timeout=4&keepalives=0&keepalives_idle=5&keepalives_interval=6\
+                   &keepalives_retries=7&target_session_attrs=read-write&channel_binding=require";
+        let config: Config = url.parse().unwrap();
+        let addresses = hosts(&config).unwrap();
+        assert_eq!(addresses.iter().map(|address| address.of(&config)).collect::<Vec<_>>(), [config]);
+    }
+
+    #[test]
+    fn hosts_and_addresses_must_be_equally_many() {
+        let config: Config = "postgres://u@a,b/d?hostaddr=192.0.2.1".parse().unwrap();
+        assert!(matches!(hosts(&config), Err(Error::BadUrl { .. })));
+        let config: Config = "postgres://u@a,b:6432/d".parse().unwrap();
+        let ports: Vec<_> = hosts(&config).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(ports, ["a:5432", "b:6432"]);
+    }
+}

@@ -1,4 +1,4 @@
-//! Statements that wait for other people's locks inside the server: told of after a second, ended at the limit.
+//! Statements that wait for other people's locks inside the server: told of after a second or two, ended at the limit.
 //!
 //! One rule for everything that is sent to a server. Whoever waits by asking again and again (`Patience`) tells of that
 //! itself. What waits in a statement is seen from a session beside it, which is opened for a statement that takes
@@ -18,6 +18,9 @@ use super::{Connection, Connector, Error, Holder, Waiting};
 /// How often it is looked at whom a statement waits for, and how often that is told.
 const EVERY: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Most statements are over by then, also where nobody wants to wait at all.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
 
 /// How long statements wait where nobody has said how long.
 const LIMIT: Duration = Duration::from_mins(10);
@@ -107,10 +110,10 @@ pub(super) fn watch<'a>(
 
 async fn look(connector: &Connector, pid: i32, in_the_way: &InTheWay) -> Result<TooLong, Error> {
     let waits = connector.waits();
-    tokio::time::sleep(EVERY.min(waits.limit())).await;
+    let mut waited = waits.limit().clamp(FIRST_LOOK, EVERY);
+    tokio::time::sleep(waited).await;
     let mut looked = Instant::now();
     let session = connector.clone().unwatched().bare().connect("migrate: watch").await?;
-    let mut waited = EVERY.min(waits.limit());
     let mut reported: Option<Instant> = None;
     loop {
         if let Some((holder, what)) = blocker(&session, pid).await? {

@@ -114,6 +114,7 @@ impl Migrator {
     pub async fn up(&self, options: &UpOptions) -> Result<Summary, Error> {
         options.check(&self.set)?;
         self.wait_at_most(options.lock_wait);
+        self.connector.choose_anew().await;
         let started = Instant::now();
         let connection = self.connector.clone().read_only().connect("migrate: up").await?;
         let plan = self.plan_on_a_fit_server(&connection, options).await;

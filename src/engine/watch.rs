@@ -46,7 +46,12 @@ pub(super) async fn watch(
         connection.pause(EVERY).await?;
         for row in connection.query(BLOCKERS, &[&watched, &RUN_LOCK.key]).await? {
             let holder = Holder::from_row(&row);
-            if row.get(4) && !cancel_wait(&connection, &holder, observer).await {
+            if !row.get::<_, bool>(4) {
+                continue;
+            }
+            // Whatever ends thereby may end our statement, and with it this watch, before we hear that it has worked.
+            let cancelling = cancel_wait(connection.clone(), holder.clone(), SharedObserver::clone(observer));
+            if !tokio::spawn(cancelling).await.unwrap_or(false) {
                 *given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
                 connection.execute("SELECT pg_catalog.pg_cancel_backend($1)", &[&watched]).await?;
                 return Ok(());
@@ -76,7 +81,7 @@ pub(super) async fn note_blocker(connector: &Connector, watched: i32, noted: &Mu
 }
 
 /// Cancels the statement of a session that waits for our lock inside the server; false if we may not.
-async fn cancel_wait(connection: &Connection, holder: &Holder, observer: &SharedObserver) -> bool {
+async fn cancel_wait(connection: Connection, holder: Holder, observer: SharedObserver) -> bool {
     let cancelled = connection.query_one("SELECT pg_catalog.pg_cancel_backend($1)", &[&holder.pid]).await;
     if let Err(error) = cancelled {
         tracing::debug!("the wait of {holder} could not be cancelled: {error}");

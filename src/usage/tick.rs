@@ -179,6 +179,7 @@ pub async fn watch(
             Err(error) => {
                 // A session that a failure has gone through is not trusted any more.
                 session = None;
+                connector.choose_anew().await;
                 let pause = pause_after_failure.min(every);
                 pause_after_failure = (pause * 2).min(every);
                 on_event(WatchEvent::Failed { error, again_in: pause });
