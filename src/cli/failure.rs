@@ -254,6 +254,22 @@ fn rights_hint(error: &Error) -> Option<&'static str> {
     }
 }
 
+/// What to do about a statement of a run that did not end well.
+fn statement_hint(error: &db::Error) -> Option<&'static str> {
+    Some(match error {
+        _ if error.is(&SqlState::QUERY_CANCELED) => {
+            "if that was a statement_timeout of the database URL, give a longer one; then run migrate up again"
+        }
+        _ if error.is(&SqlState::DISK_FULL) => {
+            "make room on the server's volume, then run migrate up again: it goes on where it stopped"
+        }
+        _ if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
+            "end the transactions that hold the table (see pg_stat_activity), or give a longer --lock-wait"
+        }
+        _ => return None,
+    })
+}
+
 fn hint(error: &Error) -> Option<String> {
     if let Some(hint) = rights_hint(error) {
         return Some(hint.to_owned());
@@ -338,20 +354,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::ReadOnly { .. } => format!("nothing was written; {READ_ONLY_HINT}"),
         Error::Migration { obstacle: Some(obstacle), .. } => obstacle_hint(obstacle),
         Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
-            if source.is(&SqlState::QUERY_CANCELED) =>
+            if statement_hint(source).is_some() =>
         {
-            "if that was a statement_timeout of the database URL, give a longer one; then run migrate up again"
-                .to_owned()
-        }
-        Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
-            if source.is(&SqlState::DISK_FULL) =>
-        {
-            "make room on the server's volume, then run migrate up again: it goes on where it stopped".to_owned()
-        }
-        Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
-            if source.is(&SqlState::LOCK_NOT_AVAILABLE) =>
-        {
-            "end the transactions that hold the table (see pg_stat_activity), or give a longer --lock-wait".to_owned()
+            statement_hint(source)?.to_owned()
         }
         Error::Hook { .. } => "repair the cause, then run migrate up again: it goes on where it stopped".to_owned(),
         _ => return None,

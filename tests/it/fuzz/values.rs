@@ -95,13 +95,13 @@ impl Column {
                     self.sql_type
                 );
             }
-            "date" | "timestamp with time zone" => literal(*dice.one_of(&TIMES)),
-            "bigint" | "integer" | "smallint" | "numeric" => literal(*dice.one_of(&NUMBERS)),
-            "jsonb" => literal(*dice.one_of(&DOCUMENTS)),
-            "boolean" => literal(*dice.one_of(&["true", "false"])),
+            "date" | "timestamp with time zone" => literal(dice.one_of(&TIMES)),
+            "bigint" | "integer" | "smallint" | "numeric" => literal(dice.one_of(&NUMBERS)),
+            "jsonb" => literal(dice.one_of(&DOCUMENTS)),
+            "boolean" => literal(dice.one_of(&["true", "false"])),
             "uuid" => literal("00000000-0000-0000-0000-000000000000"),
-            _ if self.sql_type.ends_with("[]") => literal(*dice.one_of(&["{}", "{NULL}", "{a,b}", "{1}"])),
-            _ => literal(*dice.one_of(&WORDS)),
+            _ if self.sql_type.ends_with("[]") => literal(dice.one_of(&["{}", "{NULL}", "{a,b}", "{1}"])),
+            _ => literal(dice.one_of(&WORDS)),
         };
         if dice.below(12) == 0 { "NULL".to_owned() } else { format!("{choice}::{}", self.sql_type) }
     }
