@@ -84,6 +84,10 @@ impl Column {
     /// A value of its type, as a literal.
     fn value(&self, dice: &mut Dice) -> String {
         let literal = |text: &str| format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"));
+        let any = |dice: &mut Dice, words: &[&'static str]| {
+            let word: &&str = dice.one_of(words);
+            literal(word)
+        };
         let choice = match self.sql_type.as_str() {
             "date" | "timestamp with time zone" if dice.below(4) == 0 => {
                 // Any microsecond that there is, counted from 2000.
@@ -95,13 +99,13 @@ impl Column {
                     self.sql_type
                 );
             }
-            "date" | "timestamp with time zone" => literal(dice.one_of(&TIMES)),
-            "bigint" | "integer" | "smallint" | "numeric" => literal(dice.one_of(&NUMBERS)),
-            "jsonb" => literal(dice.one_of(&DOCUMENTS)),
-            "boolean" => literal(dice.one_of(&["true", "false"])),
+            "date" | "timestamp with time zone" => any(dice, &TIMES),
+            "bigint" | "integer" | "smallint" | "numeric" => any(dice, &NUMBERS),
+            "jsonb" => any(dice, &DOCUMENTS),
+            "boolean" => any(dice, &["true", "false"]),
             "uuid" => literal("00000000-0000-0000-0000-000000000000"),
-            _ if self.sql_type.ends_with("[]") => literal(dice.one_of(&["{}", "{NULL}", "{a,b}", "{1}"])),
-            _ => literal(dice.one_of(&WORDS)),
+            _ if self.sql_type.ends_with("[]") => any(dice, &["{}", "{NULL}", "{a,b}", "{1}"]),
+            _ => any(dice, &WORDS),
         };
         if dice.below(12) == 0 { "NULL".to_owned() } else { format!("{choice}::{}", self.sql_type) }
     }
