@@ -67,7 +67,16 @@ judged AS MATERIALIZED (
                 WHERE c.oid = f.oid AND pg_get_constraintdef(c.oid) <> nullif(f.of_type, '')
             )
             WHEN f.kind = 'index' THEN (
-                SELECT 'is invalid: its build was interrupted'
+                -- Whoever builds one without a transaction holds its table in this mode; so does an autovacuum, without a user.
+                SELECT CASE WHEN EXISTS (
+                    SELECT FROM pg_catalog.pg_locks l
+                    JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NOT NULL
+                    WHERE l.locktype = 'relation'
+                      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+                      AND l.relation = i.indrelid
+                      AND l.mode = 'ShareUpdateExclusiveLock'
+                      AND l.granted
+                ) THEN 'is still being built' ELSE 'is invalid: its build was interrupted' END
                 FROM pg_catalog.pg_index i
                 WHERE i.indexrelid = f.oid AND NOT (i.indisvalid AND i.indisready)
             )

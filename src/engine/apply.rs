@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 
 use super::event::Event;
-use super::invalid_index::{self, Found};
+use super::invalid_index;
 use super::migration::Mode;
 use super::session::{Session, With};
 use super::{Error, Migration, Migrator, Obstacle, UpOptions, adopt, sql, watch};
@@ -44,11 +44,9 @@ impl Migrator {
                 }
                 Mode::NoTransaction { index } => {
                     // A build that gave way has left its index behind, which the next try would be content with.
-                    if let (Some(_), Some(index)) = (noted, index)
-                        && let Found::InvalidIndex { qualified_name } =
-                            invalid_index::look_up(connection, index).await?
-                    {
-                        invalid_index::drop_invalid(connection, &qualified_name).await?;
+                    if let (Some(_), Some(index)) = (noted, index) {
+                        let told = |waiting| self.observer.event(Event::Waiting(waiting));
+                        invalid_index::drop_invalid(connection, index, options.lock_wait, &told).await?;
                     }
                     Box::pin(self.apply_watched(connection, migration, with)).await
                 }
@@ -187,7 +185,7 @@ impl Migrator {
 }
 
 /// Whoever the build has waited for may use the table, so that not even what is left of it can be dropped.
-fn left_behind(index: &str, error: &db::Error) -> db::Notice {
+fn left_behind(index: &str, error: &db::LockTimeout) -> db::Notice {
     db::Notice {
         severity: "WARNING".to_owned(),
         message: format!("the unfinished index {index} stays behind, invalid: its table is in use ({error})"),

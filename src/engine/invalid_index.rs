@@ -5,7 +5,7 @@
 //! looked at; this hook is derived from the file itself and need not be registered.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio_postgres::error::SqlState;
@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
 use super::migration::ConcurrentIndex;
 use super::session::LOCK_TIMEOUT;
-use crate::db::{Connection, Error};
+use crate::db::{Connection, Error, Holder, LockTimeout, Transaction, Waiting};
 
 /// What bears the name of an index.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) enum Found {
     InvalidIndex {
         /// With its schema, quoted for use in SQL.
         qualified_name: String,
+        /// Its table, written in the same way.
+        table: String,
     },
     /// Something else.
     Other {
@@ -56,7 +58,8 @@ pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) ->
                    WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
                    WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table'
                    WHEN 'c' THEN 'composite type' ELSE 'relation of another kind'
-               END
+               END,
+               format('%I.%I', n.nspname, t.relname)
         FROM pg_catalog.pg_class t
         JOIN pg_catalog.pg_class c ON c.relnamespace = t.relnamespace AND c.relname = $1::text
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -67,36 +70,116 @@ pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) ->
         None => Found::Nothing,
         Some(row) if !row.get::<_, bool>(1) => Found::Other { kind: row.get(3) },
         Some(row) if row.get(2) => Found::ValidIndex,
-        Some(row) => Found::InvalidIndex { qualified_name: row.get(0) },
+        Some(row) => Found::InvalidIndex { qualified_name: row.get(0), table: row.get(4) },
     })
 }
 
-/// Drops an index that an interrupted build left, beside whoever uses its table.
-pub(super) async fn drop_invalid(connection: &Connection, qualified_name: &str) -> Result<(), Error> {
-    connection.batch(&format!("DROP INDEX CONCURRENTLY IF EXISTS {qualified_name}")).await
-}
-
-/// Drops the index of a build that was given up, if it is invalid. Not concurrently, which would wait for the same sessions
-/// as the build; the table is asked for an instant at a time.
-pub(super) async fn leave_nothing(connection: &Connection, index: &ConcurrentIndex) -> Result<(), Error> {
-    const TRIES: u32 = 5;
-    for attempt in 1..=TRIES {
-        let Found::InvalidIndex { qualified_name } = look_up(connection, index).await? else { return Ok(()) };
+/// Drops the index if an interrupted build has left it, and returns what was found at last. An index that is still being built
+/// looks the same; but whoever builds one without a transaction holds the table in SHARE UPDATE EXCLUSIVE mode from its
+/// beginning to its end. So it is looked at again, and dropped, while we hold the table in that mode. That wait is in nobody's
+/// way; the stronger lock that the drop itself needs is asked for an instant at a time.
+///
+/// # Errors
+///
+/// [`LockTimeout`] when the locks could not be had within `limit`.
+pub(super) async fn drop_invalid(
+    connection: &Connection,
+    index: &ConcurrentIndex,
+    limit: Duration,
+    on_wait: &(dyn Fn(Waiting) + Send + Sync),
+) -> Result<Found, LockTimeout> {
+    const WHAT: &str = "the table of an invalid index";
+    let since = Instant::now();
+    let mut told: Option<Instant> = None;
+    loop {
+        let found = look_up(connection, index).await?;
+        let Found::InvalidIndex { table, .. } = &found else { return Ok(found) };
+        let waited = since.elapsed();
         let transaction = connection.begin().await?;
-        let dropped = transaction.batch(&format!("{LOCK_TIMEOUT}; DROP INDEX IF EXISTS {qualified_name}")).await;
+        let dropped = drop_under_lock(&transaction, index, table, limit.saturating_sub(waited).min(BUILD_WAIT)).await;
         match dropped {
-            Ok(()) => return transaction.commit().await,
-            Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) && attempt < TRIES => {
-                transaction.rollback().await;
-                connection.pause(Duration::from_millis(200)).await?;
+            Ok(found) => {
+                transaction.commit().await?;
+                return Ok(found);
             }
+            Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => transaction.rollback().await,
             Err(error) => {
                 transaction.rollback().await;
-                return Err(error);
+                return Err(error.into());
             }
         }
+        let waited = since.elapsed();
+        if waited >= limit {
+            let holder = in_the_way(connection, table).await?.map(Box::new);
+            return Err(LockTimeout::TimedOut { what: WHAT, waited: limit, holder });
+        }
+        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            told = Some(Instant::now());
+            on_wait(Waiting { what: WHAT, holder: in_the_way(connection, table).await?, waited });
+        }
+        connection.pause(PAUSE).await?;
     }
-    Ok(())
+}
+
+/// How long a build by somebody else is waited for at a time. Longer than PostgreSQL lets an autovacuum stand in the way.
+const BUILD_WAIT: Duration = Duration::from_secs(2);
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How often it is told who is in the way.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+async fn drop_under_lock(
+    transaction: &Transaction<'_>,
+    index: &ConcurrentIndex,
+    table: &str,
+    build_wait: Duration,
+) -> Result<Found, Error> {
+    transaction.limit_lock_wait(build_wait).await?;
+    transaction.batch(&format!("LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE")).await?;
+    let found = look_up(transaction, index).await?;
+    if let Found::InvalidIndex { qualified_name, .. } = &found {
+        transaction.batch(&format!("{LOCK_TIMEOUT}; DROP INDEX {qualified_name}")).await?;
+    }
+    Ok(found)
+}
+
+/// Whether somebody builds an index of the table without a transaction, or maintains it in another way that excludes that.
+/// An autovacuum, which has no user, does not count.
+async fn is_being_built(connection: &Connection, table: &str) -> Result<bool, Error> {
+    const BUILDER: &str = "
+        SELECT EXISTS (
+            SELECT FROM pg_catalog.pg_locks l
+            JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NOT NULL
+            WHERE l.locktype = 'relation'
+              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+              AND l.relation = to_regclass($1)
+              AND l.mode = 'ShareUpdateExclusiveLock'
+              AND l.granted
+        )";
+    Ok(connection.query_one(BUILDER, &[&table]).await?.get(0))
+}
+
+/// Who has used the table for the longest time.
+async fn in_the_way(connection: &Connection, table: &str) -> Result<Option<Holder>, Error> {
+    const HOLDER: &str = "
+        SELECT l.pid, a.application_name, host(a.client_addr), coalesce(a.xact_start, a.backend_start)
+        FROM pg_catalog.pg_locks l
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        WHERE l.locktype = 'relation'
+          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+          AND l.relation = to_regclass($1)
+          AND l.granted
+          AND l.pid <> pg_catalog.pg_backend_pid()
+        ORDER BY l.mode = 'ShareUpdateExclusiveLock' DESC, a.xact_start NULLS LAST
+        LIMIT 1";
+    Ok(connection.query_opt(HOLDER, &[&table]).await?.map(|row| Holder::from_row(&row)))
+}
+
+/// Drops the index of a build that was given up, if it is invalid. Nobody waits long for that.
+pub(super) async fn leave_nothing(connection: &Connection, index: &ConcurrentIndex) -> Result<(), LockTimeout> {
+    drop_invalid(connection, index, Duration::from_secs(2), &|_| {}).await.map(drop)
 }
 
 /// Drops an invalid index of the name that the next migration is going to build.
@@ -129,6 +212,9 @@ impl Hook for InvalidIndexCleanup {
         let name = &self.index.name;
         Ok(match look_up(&connection, &self.index).await? {
             Found::Nothing | Found::ValidIndex => Forecast::nothing("no invalid index to drop"),
+            Found::InvalidIndex { table, .. } if is_being_built(&connection, &table).await? => {
+                Forecast::work(format!("wait for somebody who is building {name}"))
+            }
             Found::InvalidIndex { .. } => {
                 Forecast::work(format!("drop {name}, which an interrupted build left invalid"))
             }
@@ -139,10 +225,10 @@ impl Hook for InvalidIndexCleanup {
     async fn run(&self, cx: &HookContext) -> Result<Outcome, HookError> {
         let connection = cx.connect().await?;
         let name = &self.index.name;
-        let outcome = match look_up(&connection, &self.index).await? {
+        let found = drop_invalid(&connection, &self.index, cx.lock_wait(), &|waiting| cx.waiting(waiting)).await?;
+        let outcome = match found {
             Found::Nothing | Found::ValidIndex => Outcome::new("no invalid index to drop"),
-            Found::InvalidIndex { qualified_name } => {
-                drop_invalid(&connection, &qualified_name).await?;
+            Found::InvalidIndex { .. } => {
                 Outcome::new(format!("dropped {name}, which an interrupted build had left invalid"))
                     .with("dropped", name.as_str())
             }

@@ -254,7 +254,8 @@ mod tests {
     #[test]
     fn a_misspelt_directive_is_an_error() {
         let error = Migration::new("V1__a", "--\r-- migrate: no-transactions\nSELECT 1").unwrap_err();
-        let expected = "line 2 of V1__a.sql: unknown directive \"no-transactions\"; there is only no-transaction";
+        let expected =
+            "line 2 of V1__a.sql: unknown directive \"no-transactions\"; known: no-transaction, formerly <checksum>";
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -201,8 +201,17 @@ impl Migrator {
             JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
             JOIN pg_catalog.pg_index i ON i.indrelid = t.oid AND NOT i.indisvalid
             JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-            -- One that is being built right now is not valid yet.
-            WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_create_index p WHERE p.index_relid = i.indexrelid)
+            -- One that is being built right now is not valid yet. Whoever does that holds the table in this mode, which
+            -- every role may see. So does an autovacuum, which has no user.
+            WHERE NOT EXISTS (
+                SELECT FROM pg_catalog.pg_locks l
+                JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NOT NULL
+                WHERE l.locktype = 'relation'
+                  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+                  AND l.relation = i.indrelid
+                  AND l.mode = 'ShareUpdateExclusiveLock'
+                  AND l.granted
+            )
             ORDER BY 1";
         let rows = connection.query(STRAY, &[&self.set.alters()]).await?;
         let stray = rows.iter().map(|row: &Row| (row.get::<_, String>(0), row.get::<_, String>(1)));
