@@ -195,6 +195,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::ServerTooOld { .. }
         | Error::Standby
         | Error::ReadOnly { .. }
+        | Error::ForeignSchema { .. }
         | Error::Privilege { .. }
         | Error::NoSchema { .. }
         | Error::ForeignLedger { .. }
@@ -294,9 +295,10 @@ fn hint(error: &Error) -> Option<String> {
             "a migration that has been applied must stay as it was: restore the file, and put the change into a new one"
                 .to_owned()
         }
-        Error::History(HistoryError::OutOfOrder { .. }) => {
-            "give that migration a version above the current one".to_owned()
-        }
+        Error::History(HistoryError::OutOfOrder { restore, .. }) => format!(
+            "if its row was deleted from the history, put it back: {restore} if the file is new, give it a version above the \
+             current one"
+        ),
         Error::ServerTooOld { minimum, .. } => format!("upgrade the server to PostgreSQL {minimum} or newer first"),
         Error::Standby => {
             "connect to the primary server; of several hosts in the URL, target_session_attrs=read-write finds it"
@@ -351,6 +353,10 @@ fn hint(error: &Error) -> Option<String> {
         Error::Migration { source, .. } if source.is(&SqlState::ACTIVE_SQL_TRANSACTION) => {
             "let the file begin with: -- migrate: no-transaction".to_owned()
         }
+        Error::ForeignSchema { owner, .. } => format!(
+            "nothing was written; this program keeps its history in a schema of that name: as {owner}, rename yours with \
+             ALTER SCHEMA migrate RENAME TO ..., or share it with GRANT CREATE, USAGE ON SCHEMA migrate TO <this role>"
+        ),
         Error::ReadOnly { .. } => format!("nothing was written; {READ_ONLY_HINT}"),
         Error::Migration { obstacle: Some(obstacle), .. } => obstacle_hint(obstacle),
         Error::Migration { source, .. } | Error::Hook { source: HookError::Database(source), .. }
@@ -404,8 +410,9 @@ fn adoption_hint(error: &AdoptionError) -> String {
                 .to_owned()
         }
         AdoptionError::Unexplained { .. } => {
-            "nothing was written; is this the right database, and search path? If it is the platform's, restore \
-             public.schema_migrations from a backup first"
+            "nothing was written; is this the right database, and search path? If it was restored from a backup of one schema \
+             (pg_dump -n public), restore the schema migrate as well, which holds the history; or public.schema_migrations, \
+             where the platform's own migrator has built it"
                 .to_owned()
         }
         AdoptionError::Problems { table, problems } => {

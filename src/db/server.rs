@@ -20,6 +20,8 @@ pub struct ServerFacts {
     pub schema: Option<String>,
     /// A standby, where nothing can be written.
     pub in_recovery: bool,
+    /// Whose schema `migrate` is, and a table in it, if none in it is ours.
+    pub foreign_books: Option<(String, String)>,
     /// Whether transactions are read-only unless they say otherwise.
     pub read_only: bool,
     /// Whether the role may create objects in `schema`.
@@ -56,12 +58,20 @@ impl ServerFacts {
                         ELSE has_database_privilege(current_database(), 'CREATE')
                    END AND coalesce(bool_and(has_table_privilege(t.oid, 'SELECT') AND has_table_privilege(t.oid, 'INSERT')
                        AND has_table_privilege(t.oid, 'UPDATE') AND has_table_privilege(t.oid, 'DELETE')), true),
-                   coalesce(bool_and(has_schema_privilege(t.relnamespace, 'USAGE')
-                                     AND has_table_privilege(t.oid, 'SELECT')), true),
-                   current_setting('default_transaction_read_only')::boolean
+                   coalesce(bool_and(has_table_privilege(t.oid, 'SELECT')), true)
+                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n
+                                   WHERE n.nspname = 'migrate' AND NOT has_schema_privilege(n.oid, 'USAGE')),
+                   current_setting('default_transaction_read_only')::boolean,
+                   (SELECT pg_get_userbyid(n.nspowner)::text FROM pg_catalog.pg_namespace n WHERE n.nspname = 'migrate'),
+                   (SELECT min(f.relname)::text FROM pg_catalog.pg_class f
+                    WHERE f.relkind IN ('r', 'p', 'v') AND count(t.oid) = 0
+                      AND f.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate'))
             FROM (SELECT) one
             LEFT JOIN pg_catalog.pg_class t
-                ON t.relkind = 'r' AND t.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')";
+                ON t.relkind = 'r'
+               AND t.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')
+               AND (t.relname ~ '^history_'
+                    OR t.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))";
         let row = connection.query_one(FACTS, &[]).await?;
         Ok(Self {
             version_num: row.get(0),
@@ -74,6 +84,7 @@ impl ServerFacts {
             may_keep_books: row.get(7),
             may_read_books: row.get(8),
             read_only: row.get(9),
+            foreign_books: row.get::<_, Option<_>>(10).zip(row.get(11)),
         })
     }
 

@@ -10,6 +10,10 @@ SELECT set_config(name, CASE name
            WHEN 'default_transaction_isolation' THEN 'read committed'
            WHEN 'TimeZone' THEN 'UTC'
            WHEN 'DateStyle' THEN 'ISO'
+           WHEN 'IntervalStyle' THEN 'postgres'
+           WHEN 'bytea_output' THEN 'hex'
+           WHEN 'extra_float_digits' THEN '1'
+           WHEN 'transform_null_equals' THEN 'off'
            WHEN 'row_security' THEN 'off'
            WHEN 'quote_all_identifiers' THEN 'off'
            WHEN 'standard_conforming_strings' THEN 'on'
@@ -21,4 +25,4 @@ WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session
                'tcp_keepalives_interval', 'tcp_keepalives_count', 'tcp_user_timeout')
   AND source <> 'client'
    OR name IN ('TimeZone', 'DateStyle', 'default_transaction_isolation', 'row_security', 'quote_all_identifiers',
-               'standard_conforming_strings')
+               'standard_conforming_strings', 'IntervalStyle', 'bytea_output', 'extra_float_digits', 'transform_null_equals')

@@ -63,6 +63,8 @@ pub enum HistoryError {
         file: String,
         /// Highest version applied.
         current: Version,
+        /// The statement that puts its row back into the history, should somebody have deleted it.
+        restore: String,
     },
 }
 
@@ -303,6 +305,16 @@ pub enum Error {
         role: String,
         /// What it lacks.
         lacks: Lacks,
+    },
+    /// The schema that the history is kept in belongs to somebody else.
+    #[error("the schema migrate of database {database} is somebody else's: {owner} owns it, and it holds {table}")]
+    ForeignSchema {
+        /// The database.
+        database: String,
+        /// Who owns the schema.
+        owner: String,
+        /// A table in it that is none of ours.
+        table: String,
     },
     /// A setting of the role or the database keeps transactions from writing.
     #[error("sessions of role {role} in database {database} are read-only (default_transaction_read_only)")]

@@ -20,11 +20,22 @@ pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
         let grant = format!("GRANT CREATE ON SCHEMA {} TO {}", ident(schema), ident(&role));
         return Err(Error::Privilege { role, what, database, grant });
     }
-    if facts.may_keep_books { Ok(()) } else { Err(unwritable_books(facts)) }
+    match (&facts.foreign_books, facts.may_keep_books) {
+        (Some(foreign), false) => Err(foreign_schema(facts, foreign)),
+        (None, false) => Err(unwritable_books(facts)),
+        (_, true) => Ok(()),
+    }
+}
+
+fn foreign_schema(facts: &ServerFacts, (owner, table): &(String, String)) -> Error {
+    Error::ForeignSchema { database: facts.database.clone(), owner: owner.clone(), table: table.clone() }
 }
 
 /// The books cannot be read.
 pub(super) fn unreadable_books(facts: &ServerFacts) -> Error {
+    if let Some(foreign) = &facts.foreign_books {
+        return foreign_schema(facts, foreign);
+    }
     let role = ident(&facts.role);
     no_books(
         facts,

@@ -252,6 +252,13 @@ impl History {
             version: migration.version(),
             file: migration.file(),
             current,
+            restore: format!(
+                "INSERT INTO {} (version, name, applied_on, checksum) VALUES ({}, '{}', now(), '{}');",
+                table(set),
+                migration.version(),
+                migration.name(),
+                migration.checksum()
+            ),
         }));
         problems
     }

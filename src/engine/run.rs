@@ -283,6 +283,7 @@ impl Migrator {
         if db::holder(&connection, db::RUN_SESSION_LOCK).await?.is_none() {
             history.nobody_is_running();
         }
+        self.refuse_unexplained(&connection, &history).await?;
         connection.close().await;
         Ok(history.status(&self.set))
     }
@@ -334,12 +335,15 @@ impl Migrator {
         if let Some((table, schema)) = adopt::elsewhere(connection, &self.set).await? {
             return Err(AdoptionError::Elsewhere { table, schema }.into());
         }
-        if history.current() == 0
-            && let Some(object) = adopt::unexplained(connection, &self.set).await?
-        {
-            return Err(AdoptionError::Unexplained { object }.into());
+        self.refuse_unexplained(connection, history).await
+    }
+
+    /// Tables without a history are not an empty database.
+    async fn refuse_unexplained(&self, connection: &Connection, history: &history::History) -> Result<(), Error> {
+        match adopt::unexplained(connection, &self.set).await? {
+            Some(object) if history.current() == 0 => Err(AdoptionError::Unexplained { object }.into()),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::pipeline::Pipeline;
 use super::tick::{TickError, WATCH_APPLICATION};
-use crate::db::{Connection, Error, Holder, in_calendar};
+use crate::db::{Connection, Error, Holder};
 
 /// How the rollup stands.
 #[derive(Clone, Debug, Serialize)]
@@ -216,10 +216,7 @@ impl Standing {
         let Some(pipeline) = Pipeline::read(connection).await? else { return Err(TickError::NoPipeline) };
         let own_queue: bool = connection.query_one(OWN_QUEUE, &[]).await?.get(0);
         let queue = if own_queue { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
-        let mut sql = include_str!("standing.sql").replace("{queue}", queue);
-        for time in ["enqueued_at", "last_run_started_at", "last_run_finished_at"] {
-            sql = sql.replace(&format!("{{{time}}}"), &in_calendar(time));
-        }
+        let sql = include_str!("standing.sql").replace("{queue}", queue);
         let Some(row) = connection.query_opt(&sql, &[]).await? else { return Err(TickError::NoState) };
         let held_back_by = row.get::<_, Option<i32>>(8).map(|pid| Holder {
             pid,

@@ -1,5 +1,5 @@
 -- How the hourly rollup stands. {queue} is the queue that our triggers fill, or, where those of an older program are in
--- place, the one that theirs do. The other names in braces are columns whose time may be in no calendar.
+-- place, the one that theirs do. A time that is in no calendar is not shown.
 WITH queued AS (
     SELECT enqueued_at FROM task_usage_hourly_dirty
     UNION ALL
@@ -27,9 +27,9 @@ SELECT
     CASE WHEN isfinite(s.watermark_at) THEN extract(epoch FROM clock_timestamp() - s.watermark_at)::float8
          WHEN s.watermark_at < now() THEN 1e12 ELSE -1e12 END,
     (SELECT count(*) FROM queued),
-    (SELECT {enqueued_at} FROM (SELECT min(enqueued_at) AS enqueued_at FROM queued) q),
-    {last_run_started_at},
-    {last_run_finished_at},
+    (SELECT CASE WHEN q.oldest >= '0001-01-01 UTC' AND q.oldest < '9999-01-01 UTC' THEN q.oldest END FROM (SELECT min(enqueued_at) FROM queued) q (oldest)),
+    CASE WHEN s.last_run_started_at >= '0001-01-01 UTC' AND s.last_run_started_at < '9999-01-01 UTC' THEN s.last_run_started_at END,
+    CASE WHEN s.last_run_finished_at >= '0001-01-01 UTC' AND s.last_run_finished_at < '9999-01-01 UTC' THEN s.last_run_finished_at END,
     s.last_run_rows,
     nullif(s.last_error, ''),
     w.pid,

@@ -57,7 +57,7 @@ SELECT
     NULL AS kind,
     (SELECT count(*) FROM raw) AS buckets,
     NULL::timestamptz AS bucket_hour, NULL::uuid AS workspace_id, NULL::uuid AS runtime_id, NULL::uuid AS agent_id,
-    NULL::uuid AS project_id, NULL::text AS provider, NULL::text AS model,
+    NULL::uuid AS project_id, NULL::bytea AS provider, NULL::bytea AS model,
     NULL::bigint AS raw_input_tokens, NULL::bigint AS raw_output_tokens,
     NULL::bigint AS raw_cache_read_tokens, NULL::bigint AS raw_cache_write_tokens,
     NULL::bigint AS raw_tasks, NULL::bigint AS raw_events,
@@ -80,8 +80,9 @@ SELECT
     coalesce(r.runtime_id, s.runtime_id),
     coalesce(r.agent_id, s.agent_id),
     coalesce(r.project_id, s.project_id),
-    coalesce(r.provider, s.provider),
-    coalesce(r.model, s.model),
+    -- A database without an encoding may hold any byte in a name, and could not send it as text.
+    convert_to(coalesce(r.provider, s.provider), e.encoding),
+    convert_to(coalesce(r.model, s.model), e.encoding),
     coalesce(r.input_tokens, 0), coalesce(r.output_tokens, 0), coalesce(r.cache_read_tokens, 0),
     coalesce(r.cache_write_tokens, 0), coalesce(r.task_count, 0), coalesce(r.event_count, 0),
     coalesce(s.input_tokens, 0), coalesce(s.output_tokens, 0), coalesce(s.cache_read_tokens, 0),
@@ -103,6 +104,7 @@ FULL JOIN stored s
       = coalesce(r.project_id, '00000000-0000-0000-0000-000000000000')
     AND s.provider = r.provider
     AND s.model = r.model
+CROSS JOIN (SELECT CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII'::name ELSE 'UTF8' END) AS e (encoding)
 WHERE (r.bucket_hour, r.input_tokens, r.output_tokens, r.cache_read_tokens, r.cache_write_tokens,
        --cost r.cost_usd_ticks, r.uncosted_input_tokens, r.uncosted_output_tokens, r.uncosted_cache_read_tokens,
        --cost r.uncosted_cache_write_tokens,

@@ -427,8 +427,9 @@ async fn last_pass(
     const STAMP: &str = "
         UPDATE task_usage_hourly_rollup_state s
         SET watermark_at = CASE WHEN s.watermark_at <= now() THEN greatest(s.watermark_at, p.passed) ELSE p.passed END
-        -- The clock may have been set back since the horizon was read.
-        FROM (SELECT least($1::text::timestamptz, clock_timestamp() - interval '5 minutes')) p (passed)
+        -- The clock may have been set back since the horizon was read; then it is as far behind the clock as it was.
+        FROM (SELECT $1::text::timestamptz) h (horizon),
+             LATERAL (SELECT least(h.horizon, clock_timestamp() - (now() - h.horizon))) p (passed)
         WHERE s.id = 1
         RETURNING s.watermark_at::text";
     let row = transaction.as_role(role, transaction.query_one(WINDOW, &[&from, &horizon])).await?;

@@ -109,6 +109,7 @@ const FAULTS: [(&str, Changes); 15] = [
             (
                 "DELETE FROM task_usage_hourly_invalidation d
         WHERE d.enqueued_at < p_before
+           OR d.enqueued_at > now()
         RETURNING d.bucket_hour, d.task_id, d.issue_id, d.agent_id",
                 "SELECT d.* FROM task_usage_hourly_invalidation d WHERE d.enqueued_at < p_before",
             ),
@@ -117,7 +118,7 @@ const FAULTS: [(&str, Changes); 15] = [
                 "DECLARE
         v_buckets bigint := CASE WHEN v_hours IS NULL THEN 0 ELSE task_usage_hourly_rebuild(v_hours) END;
     BEGIN
-        DELETE FROM task_usage_hourly_invalidation d WHERE d.enqueued_at < p_to;
+        DELETE FROM task_usage_hourly_invalidation d WHERE d.enqueued_at < p_to OR d.enqueued_at > now();
         RETURN v_buckets;
     END;",
             ),

@@ -21,6 +21,7 @@ mod kill;
 mod live;
 mod locks;
 mod lost_output;
+mod messages;
 mod output;
 mod repair;
 mod replicas;
