@@ -566,6 +566,9 @@ impl World {
             let window = if self.ours { WINDOW } else { ITS_OWN };
             return self.roller().batch(window).await.map_err(|error| self.fail(&error.to_string()));
         }
+        if self.dice.below(3) == 0 {
+            self.move_clock();
+        }
         let roller = self.roller();
         let end: String = roller.query_one(END, &[]).await.unwrap().get(0);
         let since = Instant::now();
