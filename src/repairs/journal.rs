@@ -359,7 +359,7 @@ pub(super) async fn undone(connection: &Connection, run: i64) -> Result<(), db::
         WITH RECURSIVE chain AS (
             SELECT r.id, r.undoes, 0 AS depth FROM migrate.repair_run r WHERE r.id = $1
             UNION ALL
-            SELECT r.id, r.undoes, c.depth + 1 FROM chain c JOIN migrate.repair_run r ON r.id = c.undoes
+            SELECT r.id, r.undoes, c.depth + 1 FROM chain c JOIN migrate.repair_run r ON r.id = c.undoes AND r.id < c.id
         )
         UPDATE migrate.repair_run r
         SET state = CASE WHEN c.depth % 2 = 0 THEN 'undone' ELSE 'done' END,

@@ -334,6 +334,14 @@ impl Repairer {
         let mut first = journal::run(connection, run).await?;
         let closes = first.state.is_unfinished();
         while let Some(undoes) = first.undoes {
+            if undoes >= first.id {
+                let what =
+                    format!("run {} is recorded as an undo of run {undoes}, which did not come before it", first.id);
+                return Err(RepairError::refused_with_hint(
+                    what,
+                    "somebody has changed migrate.repair_run: restore that row",
+                ));
+            }
             first = journal::run(connection, undoes).await?;
         }
         let rows = match self.repairs.get(&first.repair) {

@@ -166,3 +166,15 @@ async fn with_the_functions_of_an_older_program_the_rollup_follows_as_well() {
     database.assert_parity().await;
     assert_eq!(database.rollup_fingerprint().await, buckets);
 }
+
+/// A row of the history that somebody has changed by hand must not send the program round in circles.
+#[tokio::test]
+async fn a_run_that_is_recorded_as_its_own_undo_is_refused() {
+    let database = TestDatabase::at_version(104, 20, 2).await;
+    database.batch("UPDATE task_usage SET provider = 'codex', input_tokens = 9, cache_read_tokens = 4").await;
+    let cutoff: String = database.value("SELECT to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')").await;
+    database.program().args(["repair", "codex-cache", "--cutoff", &cutoff, "--execute"]).run().expect(0);
+    database.batch("UPDATE migrate.repair_run SET undoes = id").await;
+    let refused = database.program().args(["repair", "undo", "1"]).run().expect(7);
+    assert!(refused.stderr.contains("which did not come before it"), "{}", refused.stderr);
+}
