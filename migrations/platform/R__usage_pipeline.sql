@@ -533,6 +533,8 @@ BEGIN
             IF NEW.updated_at OPERATOR(pg_catalog.=) pg_catalog.now()
                AND (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) interval '1 minute')
                    OPERATOR(pg_catalog.<) pg_catalog.now()
+               AND pg_catalog.current_setting('transaction_isolation')
+                   OPERATOR(pg_catalog.=) ANY ('{read committed,read uncommitted}')
                AND (TG_OP OPERATOR(pg_catalog.=) 'INSERT'
                     OR (NEW.created_at OPERATOR(pg_catalog.=) OLD.created_at
                         AND NEW.task_id OPERATOR(pg_catalog.=) OLD.task_id
@@ -540,6 +542,7 @@ BEGIN
                         AND NEW.model OPERATOR(pg_catalog.=) OLD.model))
             THEN
                 -- After the clock was set back, the watermark can be ahead of this row. No later window would look for it.
+                -- Where a snapshot is kept, the watermark that it shows may not be the last one; there all is reported.
                 PERFORM FROM %1$I.task_usage_hourly_rollup_state s
                 WHERE s.id OPERATOR(pg_catalog.=) 1 AND s.watermark_at OPERATOR(pg_catalog.>) NEW.updated_at;
                 IF NOT FOUND THEN

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use migrate::CancellationToken;
 use migrate::catalog;
 use migrate::db::{Connection, Connector, Database, Waiting};
-use migrate::engine::{Event, Migrator, UpOptions};
+use migrate::engine::{Event, Migrator, Set, UpOptions};
 use migrate::repairs::{RepairEvent, Repairer};
 use migrate::usage::{self, CompareHost, Difference, Scope, Standing, Survey};
 use serde_json::json;
@@ -118,6 +118,9 @@ struct World {
     session: Client,
     /// A session of the program.
     connection: Connection,
+    /// The platform's set; and one with the same files and nothing besides.
+    platform: Set,
+    plain: Set,
     /// Whether it is the program's own memory that is damaged.
     books: bool,
     /// The tables, each with whether it may have changed.
@@ -199,7 +202,13 @@ impl World {
         assert!(columns.len() > 5, "{}", columns.len());
         let connector = Connector::new(Database::from_url(&database.url).unwrap(), CancellationToken::new());
         let connection = connector.connect("fuzz").await.unwrap();
-        Self { session, connection, books, tables, columns, task, workspace, database }
+        let platform = catalog::platform().unwrap();
+        let plain = platform
+            .migrations()
+            .iter()
+            .fold(Set::builder(catalog::PLATFORM), |set, migration| set.migration(&migration.file(), migration.sql()));
+        let plain = plain.build().unwrap();
+        Self { session, connection, platform, plain, books, tables, columns, task, workspace, database }
     }
 
     /// Everything as it was in the beginning.
@@ -246,7 +255,9 @@ impl World {
         let target = Database::from_url(&self.database.url).unwrap();
         let cancel = CancellationToken::new();
         let connector = Connector::new(target.clone(), cancel.clone());
-        let migrator = || Migrator::new(catalog::platform().unwrap(), target.clone(), cancel.clone(), |_: Event| {});
+        // With the platform's own objects, which take time to read, in one of four.
+        let set = if dice.below(4) == 0 { &self.platform } else { &self.plain };
+        let migrator = || Migrator::new(set.clone(), target.clone(), cancel.clone(), |_: Event| {});
         let repairer =
             || Repairer::new(catalog::repairs(catalog::PLATFORM), target.clone(), cancel.clone(), |_: RepairEvent| {});
         let short = Duration::from_millis(200);
