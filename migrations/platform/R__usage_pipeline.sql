@@ -533,8 +533,6 @@ BEGIN
             IF NEW.updated_at OPERATOR(pg_catalog.=) pg_catalog.now()
                AND (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) interval '1 minute')
                    OPERATOR(pg_catalog.<) pg_catalog.now()
-               AND pg_catalog.current_setting('transaction_isolation')
-                   OPERATOR(pg_catalog.=) ANY ('{read committed,read uncommitted}')
                AND (TG_OP OPERATOR(pg_catalog.=) 'INSERT'
                     OR (NEW.created_at OPERATOR(pg_catalog.=) OLD.created_at
                         AND NEW.task_id OPERATOR(pg_catalog.=) OLD.task_id
@@ -542,9 +540,12 @@ BEGIN
                         AND NEW.model OPERATOR(pg_catalog.=) OLD.model))
             THEN
                 -- After the clock was set back, the watermark can be ahead of this row. No later window would look for it.
-                -- Where a snapshot is kept, the watermark that it shows may not be the last one; there all is reported.
+                -- A version of the state row that has an xmax is not the last one, or will not be: a tick is at work, or
+                -- has been since this transaction's snapshot, and where its watermark is cannot be seen.
                 PERFORM FROM %1$I.task_usage_hourly_rollup_state s
-                WHERE s.id OPERATOR(pg_catalog.=) 1 AND s.watermark_at OPERATOR(pg_catalog.>) NEW.updated_at;
+                WHERE s.id OPERATOR(pg_catalog.=) 1
+                  AND (s.watermark_at OPERATOR(pg_catalog.>) NEW.updated_at
+                       OR s.xmax OPERATOR(pg_catalog.<>) '0'::pg_catalog.xid);
                 IF NOT FOUND THEN
                     RETURN NULL;
                 END IF;

@@ -115,7 +115,10 @@ async fn compare_days(
     let days = days(&session, scope).await?;
     let total = days.len() as u64;
     let has_cost = pipeline.has_cost;
-    let mut found = Comparison { pipeline: Some(pipeline), days: total, fixed: impossible, ..Comparison::default() };
+    // Where there is no day to compare, the watermark is looked at all the same.
+    let lag = state(&session).await?.get("lag");
+    let mut found =
+        Comparison { pipeline: Some(pipeline), days: total, fixed: impossible, lag, ..Comparison::default() };
     let mut waiting = WaitingHours::default();
     let mut told: Option<Instant> = None;
     for (done, day) in (0..).zip(&days) {
@@ -231,6 +234,19 @@ struct Look<'c> {
     has_cost: bool,
 }
 
+/// The watermark, how far it is behind the clock, and the snapshot in which that is so.
+async fn state(connection: &Connection) -> Result<Row, CompareError> {
+    const STATE: &str = "
+        SELECT
+            watermark_at::text AS watermark,
+            CASE WHEN isfinite(watermark_at) THEN extract(epoch FROM now() - watermark_at)::float8
+                 WHEN watermark_at < now() THEN 1e12 ELSE -1e12 END AS lag,
+            pg_current_snapshot()::text AS snapshot
+        FROM task_usage_hourly_rollup_state
+        WHERE id = 1";
+    connection.query_opt(STATE, &[]).await?.ok_or(CompareError::NoState)
+}
+
 /// What a look has seen.
 struct Seen {
     counts: Comparison,
@@ -251,18 +267,10 @@ impl Look<'_> {
             SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY;
             SET LOCAL enable_seqscan TO off;
             SET LOCAL jit TO off";
-        const STATE: &str = "
-            SELECT
-                watermark_at::text AS watermark,
-                CASE WHEN isfinite(watermark_at) THEN extract(epoch FROM now() - watermark_at)::float8
-                     WHEN watermark_at < now() THEN 1e12 ELSE -1e12 END AS lag,
-                pg_current_snapshot()::text AS snapshot
-            FROM task_usage_hourly_rollup_state
-            WHERE id = 1";
         const CURSOR: &str = concat!("DECLARE difference NO SCROLL CURSOR FOR ", include_str!("verify.sql"));
         let transaction = self.session.begin().await?;
         transaction.batch(SNAPSHOT).await?;
-        let Some(state) = transaction.query_opt(STATE, &[]).await? else { return Err(CompareError::NoState) };
+        let state = state(&transaction).await?;
         let watermark: String = state.get("watermark");
         let counts = Comparison { lag: state.get("lag"), ..Comparison::default() };
         let mut seen = Seen { counts, hours: BTreeSet::new(), wrong: Vec::new() };

@@ -133,3 +133,15 @@ async fn a_history_with_an_earlier_form_that_the_file_vouches_for_is_accepted() 
     database.batch("UPDATE migrate.history_platform SET checksum = '8659763149399722617' WHERE version = 103").await;
     database.program().args(["up"]).run().expect(4);
 }
+
+#[tokio::test]
+async fn a_watermark_ahead_of_the_clock_is_no_less_wrong_without_usage() {
+    let database = TestDatabase::at_version(104, 0, 0).await;
+    for watermark in ["2999-01-01", "infinity"] {
+        database.batch(&format!("UPDATE task_usage_hourly_rollup_state SET watermark_at = '{watermark}'")).await;
+        let verified = database.program().args(["verify", "rollup"]).run().expect(4);
+        assert!(verified.stdout.contains("ahead of the clock"), "{}", verified.stdout);
+        database.program().args(["verify", "rollup", "--fix"]).run().expect(0);
+        database.program().args(["verify", "rollup"]).run().expect(0);
+    }
+}

@@ -90,7 +90,7 @@ const FAULTS: [(&str, Changes); 15] = [
     ("a watermark ahead of the clock is believed (SPEC 11.17)", &[("v_ahead := v_from > now();", "v_ahead := false;")]),
     (
         "usage that is written behind the watermark is not reported",
-        &[("AND s.watermark_at OPERATOR(pg_catalog.>) NEW.updated_at", "AND false")],
+        &[("AND (s.watermark_at OPERATOR(pg_catalog.>) NEW.updated_at", "AND (false")],
     ),
     (
         "reports dated by a clock that was ahead are held back until then",
