@@ -501,11 +501,12 @@ BEGIN
         UNION ALL
         SELECT r.bucket_hour FROM unnest(task_usage_hourly_take_reports(p_to)) AS r (bucket_hour)
     )
-    -- An infinite created_at has no hour; the backfill names such rows.
+    -- An infinite created_at has no hour, and the last ones that there are have no end; the backfill names such rows.
     SELECT array_agg(DISTINCT task_usage_hour_bucket(c.created_at))
     INTO v_hours
     FROM changed c
-    WHERE isfinite(c.created_at);
+    WHERE isfinite(c.created_at)
+      AND c.created_at < '294000-01-01 UTC';
 
     RETURN CASE WHEN v_hours IS NULL THEN 0 ELSE task_usage_hourly_rebuild(v_hours) END;
 END
@@ -904,7 +905,9 @@ BEGIN
         LIMIT 10000
     ) f;
     IF v_next IS NOT NULL THEN
-        v_rows := v_rows + rollup_task_usage_hourly_window(now(), v_next + interval '1 microsecond');
+        v_rows := v_rows + rollup_task_usage_hourly_window(
+            now(), CASE WHEN v_next < '294000-01-01 UTC' THEN v_next + interval '1 microsecond' ELSE 'infinity' END
+        );
     END IF;
 
     -- The watermark may not pass an open writer. What others have committed meanwhile is rolled up all the same, and
@@ -921,6 +924,10 @@ BEGIN
         INTO v_next;
         v_to := least(v_next + interval '1 day', v_end);
         v_rows := v_rows + rollup_task_usage_hourly_window(v_from, v_to);
+        -- Who catches up for hours sees the last day at once.
+        IF v_to < v_end - interval '1 day' THEN
+            v_rows := v_rows + rollup_task_usage_hourly_window(v_end - interval '1 day', v_end);
+        END IF;
         -- The clock may have been set back since this began.
         v_to := least(v_to, v_horizon, clock_timestamp() - interval '5 minutes');
     END IF;

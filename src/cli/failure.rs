@@ -133,7 +133,7 @@ impl From<CompareError> for Failure {
                 TickError::Database(error).into()
             }
             CompareError::Survey(error) => {
-                Self::new(exit::FAILED, error.to_string()).hint("correct or delete such rows in task_usage")
+                Self::new(exit::FAILED, error.to_string()).hint("correct such rows in task_usage")
             }
             CompareError::NoHour { .. } => Self::new(exit::DRIFT, error.to_string())
                 .hint("migrate verify rollup --fix removes such buckets, to which no usage can belong"),

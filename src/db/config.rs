@@ -42,6 +42,15 @@ impl Database {
         } else {
             None
         };
+        // What is shown of a database must not be a piece of a password, or of another URL, that has got there.
+        if config.get_dbname().is_some_and(|name| name.contains('@') || name.contains("://")) {
+            return Err(form.refuse(
+                "its database name holds an @ or ://, as if a piece of a password or another URL had got there",
+            ));
+        }
+        if config.get_user().is_some_and(|name| name.contains(':')) {
+            return Err(form.refuse("its user holds a :, as if the password had got there"));
+        }
         if let Some(missing) = missing {
             return Err(form.refuse(&format!("it lacks {missing}")));
         }

@@ -4,6 +4,7 @@
 //! for old snapshots, and if the holder of the lock is that build, both wait for ever. So every try is a transaction
 //! of its own, over in an instant, and the waiting happens here.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,9 @@ pub const RUN_LOCK: LockKey = LockKey::one(7_244_554_146_635_925_501, "the migra
 /// running, or its last commit be under way; the next run waits for this one too.
 pub const RUN_SESSION_LOCK: LockKey =
     LockKey::one(7_244_554_146_635_925_502, "the end of an earlier run's last statement");
+
+/// How often it is looked whether somebody waits for the lock's transaction.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -222,8 +226,14 @@ pub async fn holder(connection: &Connection, lock: LockKey) -> Result<Option<Hol
 
 /// The lock of a run, held by a session of its own that stays idle in one open transaction: it holds no snapshot, so
 /// concurrent index builds pass it, and it cannot be handed to somebody else by a pooler.
+///
+/// It does hold one while a statement of its own runs, and an index build that looks around just then waits for the end of the
+/// whole transaction. [`RunLock::keep`] sees to that.
 pub struct RunLock {
     connection: Connection,
+    key: i64,
+    /// The server's process.
+    pid: i32,
 }
 
 impl RunLock {
@@ -265,7 +275,8 @@ impl RunLock {
             return Err(Error::SwappedSession { database: connector.database().to_string() }.into());
         }
         let (one, other) = (connection.identity().await?, session.identity().await?);
-        if !one.is_same(&other) || !sees_lock_of(&session, &connection, locks.run).await? {
+        let pid: i32 = connection.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
+        if !one.is_same(&other) || !sees_lock_of(&session, pid, locks.run).await? {
             return Err(connector.split(&one, &other).into());
         }
         session.settle().await?;
@@ -273,7 +284,7 @@ impl RunLock {
         while !session.query_one(ask, &[&locks.session.key]).await?.get::<_, bool>(0) {
             patience.wait(&session, locks.session, on_wait).await?;
         }
-        Ok((Self { connection }, session))
+        Ok((Self { connection, key: locks.run.key, pid }, session))
     }
 
     /// Makes sure that the lock is still held.
@@ -282,7 +293,44 @@ impl RunLock {
     ///
     /// [`Error::Lost`] when the session that held it is gone.
     pub async fn check(&self) -> Result<(), Error> {
-        self.connection.batch("SELECT 1").await
+        // Unlike a SELECT, this takes no snapshot.
+        self.connection.batch("SHOW transaction_isolation").await
+    }
+
+    /// For as long as this future is polled, lets those go on who wait for the end of the lock's transaction: an index build of
+    /// somebody else that has seen a snapshot of it, and for whose lock on a table the run would wait in turn.
+    pub async fn keep(&self, connector: &Connector) -> Infallible {
+        const WAITED_FOR: &str = "
+            SELECT EXISTS (
+                SELECT FROM pg_catalog.pg_locks h
+                JOIN pg_catalog.pg_locks w ON w.locktype = 'virtualxid' AND w.virtualxid = h.virtualxid AND NOT w.granted
+                WHERE h.locktype = 'virtualxid' AND h.granted AND h.pid = $1
+            )";
+        let look = async {
+            let session = connector.connect("migrate: watch").await?;
+            loop {
+                if session.query_one(WAITED_FOR, &[&self.pid]).await?.get(0) {
+                    self.begin_anew().await?;
+                }
+                session.pause(LOOK_EVERY).await?;
+            }
+        };
+        let ended: Result<Infallible, Error> = look.await;
+        let Err(error) = ended;
+        tracing::debug!("the transaction of the lock is not begun anew any more: {error}");
+        std::future::pending().await
+    }
+
+    /// Ends the transaction and begins another one, in a single message: the lock is the session's in between, and no pooler
+    /// sees a moment without a transaction.
+    async fn begin_anew(&self) -> Result<(), Error> {
+        let key = self.key;
+        let anew = format!(
+            "SELECT pg_catalog.pg_try_advisory_lock({key}); COMMIT; BEGIN ISOLATION LEVEL READ COMMITTED; {}; \
+             SELECT pg_catalog.pg_try_advisory_xact_lock({key}); SELECT pg_catalog.pg_advisory_unlock({key})",
+            self.connection.settings_of_transaction()
+        );
+        self.connection.simple_query(&anew).await.map(drop)
     }
 
     /// Gives the lock back.
@@ -304,7 +352,7 @@ async fn read_marker(connection: &Connection) -> Result<Option<String>, Error> {
 }
 
 /// Whether `session` sees on its server that `holder` has `lock`.
-async fn sees_lock_of(session: &Connection, holder: &Connection, lock: LockKey) -> Result<bool, Error> {
+async fn sees_lock_of(session: &Connection, holder: i32, lock: LockKey) -> Result<bool, Error> {
     const SEES: &str = "
         SELECT EXISTS (
             SELECT FROM pg_catalog.pg_locks
@@ -313,8 +361,7 @@ async fn sees_lock_of(session: &Connection, holder: &Connection, lock: LockKey) 
               AND pid = $2
               AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
         )";
-    let pid: i32 = holder.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
-    Ok(session.query_one(SEES, &[&lock.key, &pid]).await?.get(0))
+    Ok(session.query_one(SEES, &[&lock.key, &holder]).await?.get(0))
 }
 
 /// The first column of the last row.

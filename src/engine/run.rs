@@ -139,7 +139,10 @@ impl Migrator {
         let on_wait = |waiting| self.observer.event(Event::Waiting(waiting));
         let (lock, session) =
             RunLock::acquire(&self.connector, db::MIGRATION, "migrate: up", options.lock_wait, &on_wait).await?;
-        let result = Box::pin(self.run_locked(&session, &lock, options, started)).await;
+        let result = tokio::select! {
+            result = Box::pin(self.run_locked(&session, &lock, options, started)) => result,
+            never = lock.keep(&self.connector) => match never {},
+        };
         session.close().await;
         lock.release().await;
         result

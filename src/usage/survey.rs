@@ -38,7 +38,7 @@ pub enum SurveyError {
     #[error(transparent)]
     Database(#[from] Error),
     /// A row whose time has no hour. There may be more of them.
-    #[error("usage row {id} has {column} = {value}, which belongs to no hour")]
+    #[error("usage row {id} has {column} = {value}, which is not between the years 1 and 9998")]
     NoHour {
         /// The row's id.
         id: String,

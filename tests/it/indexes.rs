@@ -337,3 +337,31 @@ async fn a_build_by_somebody_else_is_waited_for_and_kept() {
     assert!(database.value::<bool>(VALID).await);
     database.batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
+
+/// A build by somebody else that looks around while the lock's session is at work waits for the end of its transaction, and the
+/// run for that build's lock on the table.
+#[tokio::test]
+async fn a_build_that_waits_for_the_locks_transaction_is_let_go_on() {
+    for delay in [10, 20, 30, 40, 50, 60, 70, 80] {
+        let database = TestDatabase::empty().await;
+        database.program().args(["up", "--target", "32"]).run().expect(0);
+        let fill = "INSERT INTO workspace (id, name, slug) VALUES ('00000000-0000-0000-0000-000000000001', 'w', 'w');
+                    INSERT INTO agent_runtime (id, workspace_id, name, runtime_mode, provider)
+                    VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000001', 'r', 'local', 'codex');
+                    INSERT INTO agent (id, workspace_id, name, runtime_mode, runtime_id)
+                    VALUES ('00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000001', 'a', 'local',
+                            '00000000-0000-0000-0000-000000000001');
+                    INSERT INTO agent_task_queue (agent_id, runtime_id)
+                    SELECT '00000000-0000-0000-0000-000000000001', '00000000-0000-0000-0000-000000000001'
+                    FROM generate_series(1, 20000);
+                    INSERT INTO task_usage (task_id, model, input_tokens) SELECT id, 'm', 1 FROM agent_task_queue";
+        database.batch(fill).await;
+        let administrator = database.session().await;
+        let theirs = tokio::spawn(async move {
+            administrator.batch_execute("CREATE INDEX CONCURRENTLY theirs ON task_usage (created_at, model)").await
+        });
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        database.program().args(["up", "--lock-wait", "15s"]).run().expect(0);
+        theirs.await.unwrap().unwrap();
+    }
+}

@@ -160,7 +160,7 @@ async fn an_infinite_time_is_named() {
             .await;
         let failed = database.program().args(["up"]).run().expect(1);
         assert!(
-            failed.stderr.contains(&format!("has {column} = {value}, which belongs to no hour")),
+            failed.stderr.contains(&format!("has {column} = {value}, which is not between the years 1 and 9998")),
             "{}",
             failed.stderr
         );
