@@ -196,6 +196,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Standby
         | Error::ReadOnly { .. }
         | Error::ForeignSchema { .. }
+        | Error::RowSecurity { .. }
         | Error::Privilege { .. }
         | Error::NoSchema { .. }
         | Error::ForeignLedger { .. }
@@ -353,6 +354,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Migration { source, .. } if source.is(&SqlState::ACTIVE_SQL_TRANSACTION) => {
             "let the file begin with: -- migrate: no-transaction".to_owned()
         }
+        Error::RowSecurity { table, role } => row_security_hint(table, role),
         Error::ForeignSchema { owner, .. } => format!(
             "nothing was written; this program keeps its history in a schema of that name: as {owner}, rename yours with \
              ALTER SCHEMA migrate RENAME TO ..., or share it with GRANT CREATE, USAGE ON SCHEMA migrate TO <this role>"
@@ -368,6 +370,14 @@ fn hint(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(hint)
+}
+
+fn row_security_hint(table: &str, role: &str) -> String {
+    let role = db::ident(role);
+    format!(
+        "nothing was written; as a superuser run: ALTER ROLE {role} BYPASSRLS; or as the owner of the table: ALTER TABLE {table} NO \
+         FORCE ROW LEVEL SECURITY"
+    )
 }
 
 fn search_path_hint(schema: &str) -> String {

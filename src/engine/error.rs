@@ -316,6 +316,14 @@ pub enum Error {
         /// A table in it that is none of ours.
         table: String,
     },
+    /// Row-level security may hide rows of a table that is read or written.
+    #[error("row-level security on {table} may hide rows from role {role}, and what is hidden would count as absent")]
+    RowSecurity {
+        /// The table.
+        table: String,
+        /// The role.
+        role: String,
+    },
     /// A setting of the role or the database keeps transactions from writing.
     #[error("sessions of role {role} in database {database} are read-only (default_transaction_read_only)")]
     ReadOnly {

@@ -1,7 +1,7 @@
 //! Whether this server, database and role can carry a plan out, asked before anything is written.
 
-use super::Error;
-use crate::db::{ServerFacts, ident};
+use super::{Error, Set};
+use crate::db::{Connection, ServerFacts, ident};
 
 /// The role must be able to create objects, and to keep the books.
 pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
@@ -24,6 +24,28 @@ pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
         (Some(foreign), false) => Err(foreign_schema(facts, foreign)),
         (None, false) => Err(unwritable_books(facts)),
         (_, true) => Ok(()),
+    }
+}
+
+/// No policy may hide rows from the role that connects, or from the one that acts for it.
+pub(super) async fn check_row_security(
+    connection: &Connection,
+    set: &Set,
+    facts: &ServerFacts,
+    acting: Option<String>,
+) -> Result<(), Error> {
+    const HIDES: &str = "
+        SELECT c.oid::regclass::text AS table_name, r.rolname::text AS role
+        FROM unnest($1::text[]) AS t (name)
+        JOIN pg_catalog.pg_class c ON c.oid = to_regclass(quote_ident(t.name)) AND c.relrowsecurity
+        JOIN pg_catalog.pg_roles r ON r.rolname = ANY ($2::text[]) AND NOT r.rolsuper AND NOT r.rolbypassrls
+        WHERE c.relforcerowsecurity OR NOT pg_has_role(r.oid, c.relowner, 'USAGE')
+        ORDER BY 1
+        LIMIT 1";
+    let roles: Vec<String> = acting.into_iter().chain([facts.role.clone()]).collect();
+    match connection.query_opt(HIDES, &[&set.alters(), &roles]).await? {
+        Some(row) => Err(Error::RowSecurity { table: row.get("table_name"), role: row.get("role") }),
+        None => Ok(()),
     }
 }
 

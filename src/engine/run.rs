@@ -307,8 +307,9 @@ impl Migrator {
             plan => plan?,
         };
         if !plan.is_empty() {
-            owner::acting_role(connection, &self.set, &facts).await?;
+            let role = owner::acting_role(connection, &self.set, &facts).await?;
             fitness::check_rights(&facts)?;
+            fitness::check_row_security(connection, &self.set, &facts, role).await?;
         }
         Ok(plan)
     }

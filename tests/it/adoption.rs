@@ -80,7 +80,7 @@ async fn what_is_recorded_and_not_there_is_refused_by_name() {
         ("TRUNCATE public.schema_migrations", &["there is a table workspace, and nothing records how it came to be"]),
         (
             "DROP TABLE public.schema_migrations; CREATE TABLE public.schema_migrations (version text, applied_at timestamptz)",
-            &["there is a table workspace", "restore public.schema_migrations from a backup"],
+            &["there is a table workspace", "restore the schema migrate as well"],
         ),
         (
             "DELETE FROM public.schema_migrations WHERE version = '034_projects'",
