@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::harness::server_with_a_clock;
+use crate::harness::{Clock, server_with_a_clock};
 use world::{Stage, World};
 
 /// How many sequences every run of the tests makes.
@@ -20,8 +20,15 @@ const SEQUENCES: u64 = 200;
 /// How many sequences a fault may survive before the test counts as blind to it.
 const BLIND_AFTER: u64 = 4000;
 
-/// How many sequences run side by side, each on its own database.
-const WORKERS: u64 = 2;
+/// How many sequences run side by side, each on its own server, whose clock it moves.
+const WORKERS: usize = 2;
+
+/// A URL, and the clock.
+type Server = (String, Clock);
+
+fn servers(name: &str) -> Vec<Server> {
+    (0..WORKERS).map(|number| server_with_a_clock(&format!("{name}-{number}"))).collect()
+}
 
 fn variable(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
@@ -38,7 +45,7 @@ async fn the_rollup_is_exact_after_any_sequence_of_writes() {
         None => (now(), variable("EXACTNESS_SEQUENCES").unwrap_or(SEQUENCES)),
     };
     println!("sequences {first} to {}", first + count - 1);
-    let found = search(&[], first, count).await;
+    let found = search(&servers("exactness"), &[], first, count).await;
     if let Some((seed, story)) = found {
         panic!(
             "a sequence has left the rollup wrong; repeat it with\n    EXACTNESS_SEED={seed} script/exactness\n{story}"
@@ -47,16 +54,13 @@ async fn the_rollup_is_exact_after_any_sequence_of_writes() {
 }
 
 /// Runs sequences until one leaves the rollup wrong: its seed, and what it did. The pipeline is changed beforehand.
-async fn search(changes: Changes, first: u64, count: u64) -> Option<(u64, String)> {
+async fn search(servers: &[Server], changes: Changes, first: u64, count: u64) -> Option<(u64, String)> {
     let next = Arc::new(AtomicU64::new(first));
     let mut workers = tokio::task::JoinSet::new();
-    for worker in 0..WORKERS.min(count) {
+    let enough = usize::try_from(count).unwrap_or(WORKERS).min(WORKERS);
+    for (server, clock) in servers[..enough].to_vec() {
         let next = Arc::clone(&next);
         workers.spawn(async move {
-            static SERVERS: AtomicU64 = AtomicU64::new(0);
-            // Each has its own, because each moves the clock.
-            let number = SERVERS.fetch_add(1, Ordering::Relaxed);
-            let (server, clock) = server_with_a_clock(&format!("exactness-{worker}-{number}"));
             let mut worlds = Vec::new();
             for stage in Stage::ALL {
                 worlds.push(World::new(stage, changes, &server, clock.clone()).await);
@@ -181,9 +185,10 @@ const FAULTS: [(&str, Changes); 15] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn faults_put_back_into_the_pipeline_are_found() {
     let only = std::env::var("EXACTNESS_FAULT").ok();
+    let servers = servers("faults");
     for (what, changes) in FAULTS.iter().filter(|(what, _)| only.as_ref().is_none_or(|only| what.contains(only))) {
         let first = now();
-        let Some((seed, story)) = search(changes, first, BLIND_AFTER).await else {
+        let Some((seed, story)) = search(&servers, changes, first, BLIND_AFTER).await else {
             panic!("{BLIND_AFTER} sequences from {first} on are blind to this: {what}");
         };
         println!("found after {} sequences: {what}", seed - first + 1);

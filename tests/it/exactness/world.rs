@@ -1,6 +1,7 @@
 //! A small world that sequences of writes are played in.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -93,7 +94,9 @@ impl Stage {
             Self::At213 => "213",
             Self::At272 => "272",
         };
-        let database = TestDatabase::on_server(server, &format!("at_{version}")).await;
+        static DATABASES: AtomicU64 = AtomicU64::new(0);
+        let number = DATABASES.fetch_add(1, Ordering::Relaxed);
+        let database = TestDatabase::on_server(server, &format!("at_{version}_{number}")).await;
         database.program().args(["up", "--target", version]).run().expect(0);
         if self == Self::At272 {
             database.batch(release::LATER[2].1[0]).await;
