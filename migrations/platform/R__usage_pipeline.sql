@@ -924,10 +924,6 @@ BEGIN
         INTO v_next;
         v_to := least(v_next + interval '1 day', v_end);
         v_rows := v_rows + rollup_task_usage_hourly_window(v_from, v_to);
-        -- Who catches up for hours sees the last day at once.
-        IF v_to < v_end - interval '1 day' THEN
-            v_rows := v_rows + rollup_task_usage_hourly_window(v_end - interval '1 day', v_end);
-        END IF;
         -- The clock may have been set back since this began.
         v_to := least(v_to, v_horizon, clock_timestamp() - interval '5 minutes');
     END IF;

@@ -146,26 +146,6 @@ async fn a_watermark_ahead_of_the_clock_is_no_less_wrong_without_usage() {
     }
 }
 
-/// After a reset the rollup catches up for many ticks. What has just been written does not have to wait for the last of them.
-#[tokio::test]
-async fn while_it_catches_up_new_usage_is_seen_at_once() {
-    let (url, clock) = server_with_a_clock("clock-recent");
-    let database = TestDatabase::on_server(&url, "clock").await;
-    database.program().args(["up", "--target", "84"]).run().expect(0);
-    database.write_usage(600, 120).await;
-    database.program().args(["up"]).run().expect(0);
-    clock.set(600.0);
-    tick(&database).await;
-    clock.set(0.0);
-    tick(&database).await;
-    write(&database, "recent").await;
-    clock.set(360.0);
-    tick(&database).await;
-    assert!(!missing(&database, "recent").await);
-    let lag: f64 = database.value("SELECT task_usage_hourly_rollup_lag_seconds()").await;
-    assert!(lag > 10.0 * 86_400.0, "it has caught up already: {lag}");
-}
-
 #[tokio::test]
 async fn a_time_at_the_very_end_stops_no_tick() {
     let database = TestDatabase::at_version(104, 20, 2).await;

@@ -58,7 +58,8 @@ async fn search(servers: &[Server], changes: Changes, first: u64, count: u64) ->
     let next = Arc::new(AtomicU64::new(first));
     let mut workers = tokio::task::JoinSet::new();
     let enough = usize::try_from(count).unwrap_or(WORKERS).min(WORKERS);
-    for (server, clock) in servers[..enough].to_vec() {
+    for server in servers.iter().take(enough) {
+        let (server, clock) = server.clone();
         let next = Arc::clone(&next);
         workers.spawn(async move {
             let mut worlds = Vec::new();
