@@ -541,12 +541,14 @@ BEGIN
                         AND NEW.model OPERATOR(pg_catalog.=) OLD.model))
             THEN
                 -- After the clock was set back, the watermark can be ahead of this row. No later window would look for it.
-                -- A version of the state row that has an xmax is not the last one, or will not be: a tick is at work, or
-                -- has been since this transaction's snapshot, and where its watermark is cannot be seen.
+                -- A version of the state row with somebody else's xmax is not the last one, or will not be: a tick is at
+                -- work, or has been since this transaction's snapshot, and where its watermark is cannot be seen. The
+                -- tick that wrote the version has left its own lock there, too.
                 PERFORM FROM %1$I.task_usage_hourly_rollup_state s
                 WHERE s.id OPERATOR(pg_catalog.=) 1
                   AND (s.watermark_at OPERATOR(pg_catalog.>) NEW.updated_at
-                       OR s.xmax OPERATOR(pg_catalog.<>) '0'::pg_catalog.xid);
+                       OR (s.xmax OPERATOR(pg_catalog.<>) '0'::pg_catalog.xid
+                           AND s.xmax OPERATOR(pg_catalog.<>) s.xmin));
                 IF NOT FOUND THEN
                     RETURN NULL;
                 END IF;

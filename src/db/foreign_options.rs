@@ -2,7 +2,6 @@
 
 use super::Error;
 use super::conninfo::Form;
-use super::options::KNOWN;
 
 /// What to do about an option of another program.
 #[derive(Clone, Copy)]
@@ -99,10 +98,6 @@ const FOREIGN: &[(&str, Instead)] = &[
 /// The error for an option that means nothing here. The name that is shown is the one of this list.
 pub(super) fn refuse(name: &str, form: Form) -> Error {
     let name = name.to_ascii_lowercase().replace('-', "_");
-    if let Some(known) = KNOWN.iter().find(|known| **known == name) {
-        let reason = format!("it has the option {known} in another spelling");
-        return Error::BadUrl { reason, advice: format!("write {known}, in small letters") };
-    }
     let Some((name, instead)) = FOREIGN.iter().find(|(foreign, _)| *foreign == name) else {
         return Error::BadUrl {
             reason: "it has an option whose name is not shown, because it may be a piece of the password".to_owned(),

@@ -61,7 +61,7 @@ impl Options {
             // The driver's own name for it.
             let name = if name == "keepalives_retries" { "keepalives_count" } else { name.as_str() };
             let Some(known) = KNOWN.into_iter().find(|known| *known == name) else {
-                return Err(foreign_options::refuse(name, form));
+                return Err(another_spelling(name).unwrap_or_else(|| foreign_options::refuse(name, form)));
             };
             values.insert(known, value);
         }
@@ -247,4 +247,12 @@ pub(super) fn is_local(config: &Config) -> bool {
 /// A value that its option cannot have. The value is not quoted.
 pub(super) fn wrong_value(name: &'static str, advice: &str) -> Error {
     Error::BadUrl { reason: format!("its option {name} has a value that is not possible"), advice: advice.to_owned() }
+}
+
+/// The error for a known option that is written with other letters, or with hyphens.
+fn another_spelling(name: &str) -> Option<Error> {
+    let plain = name.to_ascii_lowercase().replace('-', "_");
+    let known = KNOWN.into_iter().find(|known| *known == plain)?;
+    let reason = format!("it has the option {known} in another spelling");
+    Some(Error::BadUrl { reason, advice: format!("write {known}, in small letters") })
 }

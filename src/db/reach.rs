@@ -182,6 +182,7 @@ impl Server {
     }
 
     pub fn add(&mut self, session: &Arc<Client>) {
+        self.sessions.retain(|session| session.strong_count() > 0);
         self.sessions.push(Arc::downgrade(session));
     }
 

@@ -98,38 +98,40 @@ pub(super) fn watch<'a>(
 ) -> Pin<Box<dyn Future<Output = TooLong> + Send + 'a>> {
     Box::pin(async move {
         let Some(connector) = connector else { return pending().await };
-        match look(connector, pid, in_the_way).await {
-            Ok(too_long) => too_long,
-            Err(error) => {
-                tracing::debug!("whom a statement waits for cannot be seen: {error}");
-                pending().await
+        let mut waited = connector.waits().limit().clamp(FIRST_LOOK, EVERY);
+        tokio::time::sleep(waited).await;
+        loop {
+            let began = Instant::now();
+            match look(connector, pid, in_the_way, &mut waited).await {
+                Ok(too_long) => return too_long,
+                // Tried again: whether the server answers at all is worth knowing, and each attempt that takes long is told of.
+                Err(error) => tracing::debug!("whom a statement waits for cannot be seen: {error}"),
             }
+            tokio::time::sleep(REPORT_EVERY.saturating_sub(began.elapsed()).max(EVERY)).await;
         }
     })
 }
 
-async fn look(connector: &Connector, pid: i32, in_the_way: &InTheWay) -> Result<TooLong, Error> {
+async fn look(connector: &Connector, pid: i32, in_the_way: &InTheWay, waited: &mut Duration) -> Result<TooLong, Error> {
     let waits = connector.waits();
-    let mut waited = waits.limit().clamp(FIRST_LOOK, EVERY);
-    tokio::time::sleep(waited).await;
     let mut looked = Instant::now();
     let session = connector.clone().unwatched().bare().connect("migrate: watch").await?;
     let mut reported: Option<Instant> = None;
     loop {
         if let Some((holder, what)) = blocker(&session, pid).await? {
-            waited += looked.elapsed();
+            *waited += looked.elapsed();
             *in_the_way.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder.clone());
             let limit = waits.limit();
-            if waited >= limit {
+            if *waited >= limit {
                 return Ok(TooLong { waited: limit, what, holder });
             }
             if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
                 reported = Some(Instant::now());
-                (waits.sink)(Waiting { what, holder: Some(holder), waited });
+                (waits.sink)(Waiting { what, holder: Some(holder), waited: *waited });
             }
         }
         looked = Instant::now();
-        session.pause(EVERY.min(waits.limit().saturating_sub(waited)).max(Duration::from_millis(50))).await?;
+        session.pause(EVERY.min(waits.limit().saturating_sub(*waited)).max(Duration::from_millis(50))).await?;
     }
 }
 

@@ -262,6 +262,8 @@ impl Execution<'_> {
         };
         match self.try_batch(progress, Take::These(&these)).await {
             Err(error) if stepped_back(&error) => {
+                // What comes next must not find itself in the transaction that has failed.
+                self.connection.begin().await?.rollback().await;
                 let last = these.last().copied();
                 Ok(last.map(|last| Batch { last, applied: 0, left: 0, hours: 0, held: these }))
             }

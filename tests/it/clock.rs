@@ -159,3 +159,41 @@ async fn a_time_at_the_very_end_stops_no_tick() {
     database.batch("UPDATE task_usage_hourly_invalidation SET enqueued_at = '-infinity'").await;
     tick(&database).await;
 }
+
+/// A walk reads how far the watermark may go, rolls up, and moves it there. Who begins to write in between was not seen,
+/// and can be older than the watermark then is.
+#[tokio::test]
+async fn what_an_old_transaction_writes_while_a_walk_ends_is_rolled_up_after_all() {
+    let (database, clock) = settled_before_the_guard().await;
+    for _ in 0..6 {
+        tick(&database).await;
+    }
+    database.batch("UPDATE task_usage SET input_tokens = input_tokens + 1, updated_at = now()").await;
+    let (writer, holder) = (database.session().await, database.session().await);
+    writer.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    clock.set(10.0 * 60.0);
+    holder.batch_execute("BEGIN; SELECT FROM task_usage_hourly FOR UPDATE").await.unwrap();
+    let running = database.program().args(["up"]).start();
+    database
+        .wait_until(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity
+                            WHERE wait_event_type = 'Lock' AND query LIKE '%rollup_task_usage_hourly_window%')",
+        )
+        .await;
+    writer
+        .batch_execute(
+            "INSERT INTO task_usage (task_id, model, input_tokens, updated_at)
+             SELECT id, 'late', 5, now() FROM agent_task_queue WHERE runtime_id IS NOT NULL LIMIT 5;
+             COMMIT",
+        )
+        .await
+        .unwrap();
+    holder.batch_execute("COMMIT").await.unwrap();
+    running.wait().expect(0);
+    let behind = "SELECT count(*) FROM task_usage, task_usage_hourly_rollup_state
+                  WHERE model = 'late' AND updated_at < watermark_at";
+    assert_eq!(database.value::<i64>(behind).await, 5, "the test does not test what it is for");
+    tick(&database).await;
+    assert!(!missing(&database, "late").await);
+    database.assert_parity().await;
+}

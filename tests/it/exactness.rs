@@ -91,7 +91,7 @@ async fn search(servers: &[Server], changes: Changes, first: u64, count: u64) ->
 type Changes = &'static [(&'static str, &'static str)];
 
 /// Faults to be found. The intervals are those that the sequences run with.
-const FAULTS: [(&str, Changes); 15] = [
+const FAULTS: [(&str, Changes); 14] = [
     ("a watermark ahead of the clock is believed (SPEC 11.17)", &[("v_ahead := v_from > now();", "v_ahead := false;")]),
     (
         "usage that is written behind the watermark is not reported",
@@ -142,10 +142,6 @@ const FAULTS: [(&str, Changes); 15] = [
             "RETURN least(now() - interval '20 milliseconds', v_oldest);",
             "RETURN now() - interval '20 milliseconds';",
         )],
-    ),
-    (
-        "a write late in its transaction is not reported",
-        &[("OPERATOR(pg_catalog.-) interval '4 milliseconds'", "OPERATOR(pg_catalog.-) interval '1 hour'")],
     ),
     (
         "an import is not reported",

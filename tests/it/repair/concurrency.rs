@@ -72,6 +72,36 @@ async fn a_row_that_is_locked_for_ever_is_reported() {
 }
 
 #[tokio::test]
+async fn what_is_locked_behind_a_trigger_is_waited_for_like_a_row() {
+    let database = overcounted(200).await;
+    database
+        .batch(
+            "CREATE TABLE counted (n bigint);
+             INSERT INTO counted VALUES (0);
+             CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS
+                 $$ BEGIN UPDATE public.counted SET n = n + 1; RETURN NEW; END $$;
+             CREATE TRIGGER count_it BEFORE UPDATE ON task_usage FOR EACH ROW EXECUTE FUNCTION count_it()",
+        )
+        .await;
+    let holder = database.session().await;
+    holder.batch_execute("BEGIN; SELECT FROM counted FOR UPDATE").await.unwrap();
+    let cutoff: String = database.value("SELECT to_json(now()) #>> '{}'").await;
+    let repair = || database.program().args(["repair", "codex-cache", "--cutoff", &cutoff, "--execute"]);
+    let left = repair().args(["--lock-wait", "2s"]).run().expect(8);
+    assert!(left.stdout.contains("rows left: locked by others"), "{}", left.stdout);
+    assert_eq!(database.run_states().await, ["incomplete"]);
+
+    let running = repair().start();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    holder.batch_execute("COMMIT").await.unwrap();
+    running.wait().expect(0);
+    assert_eq!(database.run_states().await, ["done"]);
+    database.assert_corrected_once().await;
+    database.assert_journal_complete().await;
+    database.assert_parity().await;
+}
+
+#[tokio::test]
 async fn what_the_application_writes_meanwhile_is_left_alone_and_counted() {
     let database = overcounted(400).await;
     let running = in_the_middle(&database, "150ms").await;
