@@ -4,6 +4,7 @@ use serde::Serialize;
 use tokio_postgres::error::SqlState;
 
 use super::exit;
+use super::repair::command_of;
 use crate::db::{self, ServerReport};
 use crate::engine::{AdoptionError, Boundary, Error, HistoryError, HookError, Lacks, Obstacle, Problem};
 use crate::repairs::RepairError;
@@ -156,6 +157,16 @@ impl From<RepairError> for Failure {
             RepairError::Refused { hint, .. } => Self { hint, ..Self::new(exit::REFUSED, message) },
             RepairError::Changed { .. } => Self::new(exit::REFUSED, message)
                 .hint("nothing was written; look again without --execute, and agree to what you see then"),
+            RepairError::Unfinished { ref run } => {
+                let hint = format!(
+                    "go on with it: {}; or close it: migrate repair close {id}; or, if both are meant, add --beside {id}",
+                    command_of(run),
+                    id = run.id
+                );
+                Self::new(exit::REFUSED, message).hint(hint)
+            }
+            RepairError::ClockSetBack { .. } => Self::new(exit::REFUSED, message)
+                .hint("set the clock right, or wait until it has passed that time; then the same command goes on"),
             RepairError::Busy { .. } => {
                 Self::new(exit::REFUSED, message).hint("one at a time: wait for its end, or stop it with SIGTERM")
             }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 use serde_json::Value;
 
 use super::exit;
@@ -12,13 +12,14 @@ use super::failure::Failure;
 use super::render::{Renderer, Report};
 use crate::db::Database;
 use crate::engine::Forecast;
-use crate::repairs::{Executed, Finding, Pacing, Rebuilt, Repaired, Repairer, Repairs, Rows, Sort, UNDO};
+use crate::repairs::{Executed, Finding, Pacing, Rebuilt, Repaired, Repairer, Repairs, Rows, Sort, UNDO, Unfinished};
 
 /// Subcommands of `migrate repair`. Those for the repairs themselves come from the registry.
 #[derive(Debug)]
 pub(super) enum Repair {
     List,
     Runs,
+    Close(i64),
     Undo(Box<Undo>),
     Named(String, Box<ArgMatches>),
 }
@@ -45,6 +46,10 @@ struct Execution {
     /// Do it only if exactly this was found: the digest that the dry run has shown.
     #[arg(long, value_name = "DIGEST", requires = "execute", value_parser = digest)]
     expect: Option<String>,
+
+    /// Agree that this run, which is unfinished and concerns the same repair, stays as it is beside this one.
+    #[arg(long, value_name = "RUN", requires = "execute", value_parser = run_number)]
+    beside: Option<i64>,
 
     /// Rows a transaction.
     #[arg(long, value_name = "ROWS", default_value = "1000", allow_hyphen_values = true,
@@ -131,6 +136,17 @@ impl Subcommand for Repair {
         command
             .subcommand(Command::new("list").about("List the repairs"))
             .subcommand(Command::new("runs").about("List past runs, the newest first; -v shows their arguments"))
+            .subcommand(
+                Command::new("close")
+                    .about("Close a run that is unfinished, so that nobody goes on with it; what it has changed stays")
+                    .arg(
+                        Arg::new("run")
+                            .value_name("RUN")
+                            .required(true)
+                            .value_parser(run_number)
+                            .help("The run, as migrate repair runs lists it"),
+                    ),
+            )
             .subcommand(Undo::augment_args(Command::new(UNDO)).about(
                 "Give the rows that a run has changed what they had before, where nobody has changed them since",
             ))
@@ -151,6 +167,7 @@ impl FromArgMatches for Repair {
         match matches.subcommand() {
             Some(("list", _)) => Ok(Self::List),
             Some(("runs", _)) => Ok(Self::Runs),
+            Some(("close", matches)) => Ok(Self::Close(matches.get_one("run").copied().unwrap_or_default())),
             Some((UNDO, matches)) => Ok(Self::Undo(Box::new(Undo::from_arg_matches(matches)?))),
             Some((name, matches)) => Ok(Self::Named(name.to_owned(), Box::new(matches.clone()))),
             None => Err(clap::Error::raw(ErrorKind::MissingSubcommand, "which repair?")),
@@ -188,6 +205,7 @@ impl Execution {
             max_lag: self.max_lag,
             lock_wait,
             rebuild_rollup,
+            beside: self.beside,
             with_lines: self.report.is_some(),
         }
     }
@@ -251,6 +269,14 @@ impl Subject<'_> {
     }
 }
 
+/// The command that goes on with a run.
+pub(super) fn command_of(run: &Unfinished) -> String {
+    match run.arguments.get("run") {
+        Some(undone) if run.repair == UNDO => format!("migrate repair undo {undone} --execute"),
+        _ => format!("{} --execute", command(&run.repair, &run.arguments)),
+    }
+}
+
 /// The command for a repair with these arguments.
 fn command(name: &str, arguments: &Value) -> String {
     let mut command = format!("migrate repair {name}");
@@ -271,6 +297,7 @@ impl Repair {
     pub fn only_shows(&self) -> bool {
         match self {
             Self::List | Self::Runs => true,
+            Self::Close(_) => false,
             Self::Undo(undo) => !undo.execution.execute,
             Self::Named(_, matches) => !matches.get_flag("execute"),
         }
@@ -284,6 +311,10 @@ impl Repair {
             }
             Self::Runs => {
                 renderer.repair_runs(&repairer.runs().await?);
+                Ok(exit::OK)
+            }
+            Self::Close(run) => {
+                renderer.repair_closed(&repairer.close(*run, lock_wait).await?);
                 Ok(exit::OK)
             }
             Self::Undo(undo) => Box::pin(undo.run(repairer, renderer, lock_wait)).await,

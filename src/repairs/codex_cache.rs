@@ -89,13 +89,11 @@ impl Repair for CodexCache {
 
     fn eligible(&self, arguments: &CodexCacheArguments) -> String {
         let cutoff = arguments.cutoff();
-        // The last condition is for a clock that is set back while the repair runs: a row must come out behind the cutoff.
         let mut eligible = format!(
             "u.provider = 'codex'
              AND u.cache_read_tokens > 0
              AND u.input_tokens > 0
-             AND coalesce(u.updated_at, u.created_at) < '{cutoff}'::timestamptz
-             AND now() > '{cutoff}'::timestamptz"
+             AND coalesce(u.updated_at, u.created_at) < '{cutoff}'::timestamptz"
         );
         if let Some(workspace) = arguments.workspace_id {
             let of_workspace = format!(

@@ -45,6 +45,23 @@ pub enum RepairError {
         /// The table.
         table: &'static str,
     },
+    /// Another run has begun on rows of this repair, and has not come to its end. Nothing was written.
+    #[error("run {} ({}) is unfinished: {} of {} rows; two runs at odds leave rows as changed by somebody else",
+            run.id, run.repair, run.done, run.total)]
+    Unfinished {
+        /// That run.
+        run: Box<Unfinished>,
+    },
+    /// The clock of the database shows a time before the run's beginning: what it changed now could be taken for unrepaired.
+    #[error("the clock of the database was set back: it shows {now}, and run {run} began at {began}")]
+    ClockSetBack {
+        /// The run.
+        run: i64,
+        /// What the clock shows, as the server writes it.
+        now: String,
+        /// When the run began, by the clock of then, or its cutoff.
+        began: String,
+    },
     /// There is no run of that number.
     #[error("there is no repair run {run} in this database")]
     NoSuchRun {

@@ -20,6 +20,7 @@ use super::gate::Authorised;
 use super::journal::{self, RunState, Sums};
 use super::lag::Replicas;
 use super::outcome::{Pacing, Repaired, Rollup};
+use super::past;
 use super::rate::Rate;
 use super::statements::{BATCH, Change, LOOK};
 use super::task::rollup_there;
@@ -290,7 +291,11 @@ impl Execution<'_> {
                 (all.to_vec(), mine, Changed::read(&rows)?)
             }
         };
-        let Changed { applied, hours, as_meant, .. } = changed;
+        let Changed { applied, hours, as_meant, on_time, .. } = changed;
+        if !on_time {
+            transaction.rollback().await;
+            return Err(self.clock_set_back(run).await?);
+        }
         if !as_meant {
             transaction.rollback().await;
             return Err(RepairError::Overruled { table: self.change.rows.table });
@@ -395,7 +400,7 @@ impl Execution<'_> {
             None => None,
         };
         // The proof is a look at the table itself. Out of time, there is none left for it.
-        let left_over = match self.change.left_over() {
+        let left_over = match self.change.left_over(run) {
             Some(sql) if state != RunState::Stopped => {
                 let transaction = self.connection.begin().await?;
                 transaction.batch(LOOK).await?;
@@ -424,8 +429,20 @@ impl Execution<'_> {
             duration: self.started.elapsed(),
         };
         let totals = repaired.to_json(&self.change.rows);
+        if !self.change.stamps_nothing() {
+            let transaction = self.connection.begin().await?;
+            past::mark(&transaction, self.role, self.change.rows.table, run).await?;
+            transaction.commit().await?;
+        }
         journal::close(self.connection, run, state, Some(&totals)).await?;
         Ok(repaired)
+    }
+
+    async fn clock_set_back(&self, run: i64) -> Result<RepairError, db::Error> {
+        const NOW: &str = "SELECT pg_catalog.now()::pg_catalog.text AS now";
+        let now = self.connection.query_one(NOW, &[]).await?.try_get("now")?;
+        let began = self.change.not_before.clone().unwrap_or_default();
+        Ok(RepairError::ClockSetBack { run, now, began })
     }
 
     async fn sums(&self, run: i64) -> Result<Sums, RepairError> {
@@ -477,6 +494,7 @@ struct Changed {
     applied: Vec<i64>,
     hours: u64,
     as_meant: bool,
+    on_time: bool,
 }
 
 impl Changed {
@@ -485,7 +503,13 @@ impl Changed {
             return Err(db::Error::Conversion { reason: "a batch returned nothing".to_owned() });
         };
         let hours: i64 = row.get(2);
-        Ok(Self { batch: row.get(0), applied: row.get(1), hours: hours.unsigned_abs(), as_meant: row.get(3) })
+        Ok(Self {
+            batch: row.get(0),
+            applied: row.get(1),
+            hours: hours.unsigned_abs(),
+            as_meant: row.get(3),
+            on_time: row.get(4),
+        })
     }
 }
 

@@ -79,6 +79,8 @@ pub struct Finding {
     pub rollup: RollupThere,
     /// A run of the same arguments that would be continued instead.
     pub unfinished: Option<Unfinished>,
+    /// Another unfinished run that changes rows of the same repair.
+    pub beside: Option<Unfinished>,
     /// A transaction that is older than the repair's cutoff and has not ended. What it writes is not seen yet.
     pub straggler: Option<Holder>,
 }

@@ -7,23 +7,23 @@ use serde_json::Value;
 use super::RepairError;
 use super::finding::Finding;
 use super::journal::{self, Unfinished};
+use super::past;
 use crate::db::{self, Connection, Transaction};
 use crate::engine::Forecast;
 
 /// What was found, written into a journal that is not committed yet.
 #[must_use = "what is not authorised is not applied, and its journal is rolled back"]
 pub(super) struct Inspected<'c> {
-    transaction: Transaction<'c>,
-    run: i64,
-    undoes: Option<i64>,
-    finding: Finding,
+    pub transaction: Transaction<'c>,
+    pub run: i64,
+    pub undoes: Option<i64>,
+    pub finding: Finding,
+    /// The table of these rows, and who owns it.
+    pub table: &'static str,
+    pub role: Option<&'c str>,
 }
 
-impl<'c> Inspected<'c> {
-    pub fn new(transaction: Transaction<'c>, run: i64, undoes: Option<i64>, finding: Finding) -> Self {
-        Self { transaction, run, undoes, finding }
-    }
-
+impl Inspected<'_> {
     pub fn finding(&self) -> &Finding {
         &self.finding
     }
@@ -31,14 +31,16 @@ impl<'c> Inspected<'c> {
     /// Commits the journal, if the operator agrees to what was found: by having said `--execute`, and, where a digest
     /// was given, by that.
     pub async fn authorise(self, expected: Option<&str>) -> Result<Authorised<Finding>, RepairError> {
-        let Self { transaction, run, undoes, finding } = self;
+        let Self { transaction, run, undoes, finding, table, role } = self;
         if let Err(error) = agree(expected, &[Some(finding.digest.as_str())]) {
             transaction.rollback().await;
             return Err(error);
         }
         journal::found(&transaction, run, finding.totals.rows, &finding.digest).await?;
-        if let Some(undoes) = undoes {
-            journal::undone(&transaction, undoes).await?;
+        match undoes {
+            Some(undoes) => journal::undone(&transaction, undoes).await?,
+            None if finding.totals.rows > 0 => past::mark(&transaction, role, table, run).await?,
+            None => {}
         }
         transaction.commit().await?;
         Ok(Authorised { what: finding, run })
@@ -82,6 +84,16 @@ pub(super) async fn resume(
     expected: Option<&str>,
     now: Finding,
 ) -> Result<Authorised<Finding>, RepairError> {
+    let Unfinished { id, total, journalled, .. } = unfinished;
+    if journalled < total {
+        return Err(RepairError::refused_with_hint(
+            format!("run {id} cannot go on: it has found {total} rows, and its journal has {journalled} of them"),
+            format!(
+                "restore migrate.repair_change from a backup; or run: migrate repair close {id}, and this command again, \
+                 which then begins anew"
+            ),
+        ));
+    }
     agree(expected, &[Some(now.digest.as_str()), unfinished.digest.as_deref()])?;
     journal::reopen(connection, unfinished.id).await?;
     Ok(Authorised { what: now, run: unfinished.id })
@@ -100,7 +112,7 @@ pub(super) async fn rebuild(
             journal::reopen(connection, unfinished).await?;
             unfinished
         }
-        None => journal::open(connection, &journal::Opening { repair, arguments, undoes: None }).await?,
+        None => journal::open(connection, &journal::Opening { repair, arguments, undoes: None, hashed: None }).await?,
     };
     Ok(Authorised { what, run })
 }

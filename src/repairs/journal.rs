@@ -32,11 +32,21 @@ pub enum RunState {
     Done,
     /// Another run has taken it back.
     Undone,
+    /// It was not at its end, and whoever operates does not want it to go on.
+    Closed,
 }
 
 impl RunState {
-    const ALL: [Self; 7] =
-        [Self::Running, Self::Interrupted, Self::Stopped, Self::Failed, Self::Incomplete, Self::Done, Self::Undone];
+    const ALL: [Self; 8] = [
+        Self::Running,
+        Self::Interrupted,
+        Self::Stopped,
+        Self::Failed,
+        Self::Incomplete,
+        Self::Done,
+        Self::Undone,
+        Self::Closed,
+    ];
 
     /// As stored and shown.
     #[must_use]
@@ -49,6 +59,7 @@ impl RunState {
             Self::Incomplete => "incomplete",
             Self::Done => "done",
             Self::Undone => "undone",
+            Self::Closed => "closed",
         }
     }
 
@@ -59,7 +70,7 @@ impl RunState {
     /// Whether the same command would go on with it.
     #[must_use]
     pub fn is_unfinished(self) -> bool {
-        !matches!(self, Self::Done | Self::Undone)
+        !matches!(self, Self::Done | Self::Undone | Self::Closed)
     }
 }
 
@@ -144,6 +155,10 @@ pub struct Unfinished {
     pub total: u64,
     /// Rows it is done with.
     pub done: u64,
+    /// Rows that are in its journal.
+    pub journalled: u64,
+    /// What selected its rows.
+    pub arguments: Value,
     /// Digest of what was inspected and authorised.
     pub digest: Option<String>,
 }
@@ -193,11 +208,25 @@ pub(super) async fn prepare(connection: &Connection, role: Option<&str>) -> Resu
     Ok(())
 }
 
-/// Whether there are any books to read.
+/// Which tables there are.
+pub(super) struct There {
+    pub runs: bool,
+    pub changes: bool,
+}
+
+/// Looks for both tables.
+pub(super) async fn there(connection: &Connection) -> Result<There, db::Error> {
+    const THERE: &str = "
+        SELECT pg_catalog.to_regclass('migrate.repair_run') IS NOT NULL AS runs,
+               pg_catalog.to_regclass('migrate.repair_change') IS NOT NULL AS changes";
+    let row = connection.query_one(THERE, &[]).await?;
+    Ok(There { runs: row.try_get("runs")?, changes: row.try_get("changes")? })
+}
+
+/// Whether there are both.
 pub(super) async fn is_there(connection: &Connection) -> Result<bool, db::Error> {
-    let there =
-        "SELECT to_regclass('migrate.repair_run') IS NOT NULL AND to_regclass('migrate.repair_change') IS NOT NULL";
-    Ok(connection.query_one(there, &[]).await?.get(0))
+    let There { runs, changes } = there(connection).await?;
+    Ok(runs && changes)
 }
 
 /// All runs, the newest first.
@@ -221,20 +250,26 @@ pub(super) async fn run(connection: &Connection, id: i64) -> Result<Run, RepairE
 }
 
 const UNFINISHED: &str = "
-    SELECT r.id, r.repair, r.state, r.rows_found, r.digest,
-           (SELECT count(*) FROM migrate.repair_change c
-            WHERE c.run_id = r.id AND (c.applied_at IS NOT NULL OR c.left_because IS NOT NULL))
+    SELECT r.id, r.repair, r.state, r.rows_found, r.digest, r.arguments, c.done, c.journalled
     FROM migrate.repair_run r
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.count(*) FILTER (WHERE c.applied_at IS NOT NULL OR c.left_because IS NOT NULL) AS done,
+               pg_catalog.count(*) AS journalled
+        FROM migrate.repair_change c
+        WHERE c.run_id = r.id
+    ) c
     WHERE r.state IN ('running', 'interrupted', 'stopped', 'failed', 'incomplete')";
 
 fn unfinished_from(row: &Row) -> Unfinished {
     Unfinished {
-        id: row.get(0),
-        repair: row.get(1),
-        state: RunState::parse(row.get(2)),
-        total: row.get::<_, i64>(3).unsigned_abs(),
-        digest: row.get(4),
-        done: row.get::<_, i64>(5).unsigned_abs(),
+        id: row.get("id"),
+        repair: row.get("repair"),
+        state: RunState::parse(row.get("state")),
+        total: row.get::<_, i64>("rows_found").unsigned_abs(),
+        digest: row.get("digest"),
+        done: row.get::<_, i64>("done").unsigned_abs(),
+        journalled: row.get::<_, i64>("journalled").unsigned_abs(),
+        arguments: row.get("arguments"),
     }
 }
 
@@ -251,17 +286,33 @@ pub(super) async fn unfinished(
     Ok(connection.query_opt(&sql, &[&repair, arguments]).await?.as_ref().map(unfinished_from))
 }
 
-/// The run that a rebuild with these arguments would go on with. After a day, what it did then is no reason to leave it out
-/// now.
-pub(super) async fn unfinished_rebuild(
+/// Another unfinished run that has changed rows of the same repair: with other arguments, or taking one of its runs back.
+pub(super) async fn unfinished_beside(
     connection: &Connection,
     repair: &str,
     arguments: &Value,
-) -> Result<Option<i64>, db::Error> {
-    const LATELY: &str = "SELECT started_at > now() - interval '1 day' FROM migrate.repair_run WHERE id = $1";
-    let Some(run) = unfinished(connection, repair, arguments).await? else { return Ok(None) };
-    let lately: bool = connection.query_one(LATELY, &[&run.id]).await?.get(0);
-    Ok(lately.then_some(run.id))
+) -> Result<Option<Unfinished>, db::Error> {
+    if !is_there(connection).await? {
+        return Ok(None);
+    }
+    // An undo that undoes itself is somebody's forgery, and no reason to go round in circles.
+    let sql = format!(
+        "{UNFINISHED}
+           AND ((r.repair = $1 AND r.arguments <> $2)
+                OR EXISTS (
+                    WITH RECURSIVE chain AS (
+                        SELECT r.undoes AS id, r.id AS by_run
+                        UNION ALL
+                        SELECT o.undoes, o.id FROM chain k JOIN migrate.repair_run o ON o.id = k.id AND o.id < k.by_run
+                    )
+                    SELECT FROM chain k
+                    JOIN migrate.repair_run o ON o.id = k.id AND o.repair = $1
+                    WHERE r.undoes IS NOT NULL
+                ))
+         ORDER BY r.id DESC
+         LIMIT 1"
+    );
+    Ok(connection.query_opt(&sql, &[&repair, arguments]).await?.as_ref().map(unfinished_from))
 }
 
 /// The run that is, or was, at work.
@@ -278,18 +329,20 @@ pub(super) struct Opening<'a> {
     pub repair: &'a str,
     pub arguments: &'a Value,
     pub undoes: Option<i64>,
+    /// Which columns its journal has a hash of.
+    pub hashed: Option<&'a Value>,
 }
 
 /// Opens a run and returns its number.
 pub(super) async fn open(connection: &Connection, opening: &Opening<'_>) -> Result<i64, db::Error> {
     const OPEN: &str = "
-        INSERT INTO migrate.repair_run (id, repair, arguments, undoes, run_from, tool_version)
-        SELECT coalesce(max(r.id), 0) + 1, $1, $2, $3, concat_ws(', ', $4::text, host(inet_client_addr())), $5
+        INSERT INTO migrate.repair_run (id, repair, arguments, undoes, hashed, run_from, tool_version)
+        SELECT coalesce(max(r.id), 0) + 1, $1, $2, $3, $6, concat_ws(', ', $4::text, host(inet_client_addr())), $5
         FROM migrate.repair_run r
         RETURNING id";
-    let Opening { repair, arguments, undoes } = opening;
-    let row =
-        connection.query_one(OPEN, &[repair, arguments, undoes, &this_machine(), &env!("CARGO_PKG_VERSION")]).await?;
+    let Opening { repair, arguments, undoes, hashed } = opening;
+    let version = env!("CARGO_PKG_VERSION");
+    let row = connection.query_one(OPEN, &[repair, arguments, undoes, &this_machine(), &version, hashed]).await?;
     Ok(row.get(0))
 }
 
@@ -323,7 +376,7 @@ pub(super) async fn close(
         UPDATE migrate.repair_run
         SET state = $2,
             totals = coalesce($3, totals),
-            finished_at = CASE WHEN $2 IN ('done', 'undone') THEN clock_timestamp() END
+            finished_at = CASE WHEN $2 IN ('done', 'undone', 'closed') THEN clock_timestamp() END
         WHERE id = $1";
     connection.shielded().execute(CLOSE, &[&run, &state.as_str(), &totals]).await?;
     Ok(())
@@ -395,33 +448,33 @@ pub(super) async fn nobody_is_at_work(connection: &Connection) -> Result<(), db:
     Ok(())
 }
 
-/// A run whose rows came out behind its own cutoff, but before this one, and whose journal does not know them all any
-/// more: they would be taken for wrong ones.
-pub(super) async fn forgotten(connection: &Connection, repair: &str, cutoff: &str) -> Result<Option<i64>, db::Error> {
-    const FORGOTTEN: &str = "
-        SELECT r.id
-        FROM migrate.repair_run r
-        WHERE r.repair = $1
-          AND r.state <> 'undone'
-          AND r.started_at < $2::text::timestamptz
-          AND (r.totals ->> 'rows')::bigint
-              > (SELECT count(*) FROM migrate.repair_change c WHERE c.run_id = r.id AND c.applied_at IS NOT NULL)
-        ORDER BY r.id
-        LIMIT 1";
-    if !is_there(connection).await? {
-        return Ok(None);
-    }
-    Ok(connection.query_opt(FORGOTTEN, &[&repair, &cutoff]).await?.map(|row| row.get(0)))
-}
-
-/// Whether a run has changed more rows than its journal knows.
+/// Whether a run's journal does not hold all that it has found, or not all that it has changed.
 pub(super) async fn is_forgotten(connection: &Connection, run: i64) -> Result<bool, db::Error> {
     const FORGOTTEN: &str = "
-        SELECT coalesce((r.totals ->> 'rows')::bigint, 0)
-               > (SELECT count(*) FROM migrate.repair_change c WHERE c.run_id = r.id AND c.applied_at IS NOT NULL)
+        SELECT c.rows < r.rows_found
+               OR CASE WHEN pg_catalog.jsonb_typeof(r.totals -> 'rows') = 'number' THEN (r.totals ->> 'rows')::numeric ELSE 0 END
+                   > c.changed AS forgotten
         FROM migrate.repair_run r
+        CROSS JOIN LATERAL (
+            SELECT pg_catalog.count(*) AS rows, pg_catalog.count(c.applied_at) AS changed
+            FROM migrate.repair_change c
+            WHERE c.run_id = r.id
+        ) c
         WHERE r.id = $1";
-    Ok(connection.query_one(FORGOTTEN, &[&run]).await?.get(0))
+    Ok(connection.query_one(FORGOTTEN, &[&run]).await?.try_get("forgotten")?)
+}
+
+/// When a run began, as the server writes it.
+pub(super) async fn began(connection: &Connection, run: i64) -> Result<String, db::Error> {
+    const BEGAN: &str = "SELECT started_at::pg_catalog.text AS began FROM migrate.repair_run WHERE id = $1";
+    Ok(connection.query_one(BEGAN, &[&run]).await?.try_get("began")?)
+}
+
+/// Which columns of its rows a run has hashed; none if an earlier build has written its journal.
+pub(super) async fn hashed(connection: &Connection, run: i64) -> Result<Option<Value>, db::Error> {
+    const HASHED: &str =
+        "SELECT pg_catalog.to_jsonb(r) -> 'hashed' AS hashed FROM migrate.repair_run r WHERE r.id = $1";
+    Ok(connection.query_one(HASHED, &[&run]).await?.try_get("hashed")?)
 }
 
 /// This transaction has changed rows that the rollup does not contain yet. They carry its start.

@@ -36,8 +36,10 @@ BEGIN
             run_by       text NOT NULL DEFAULT session_user,
             run_from     text,
             tool_version text,
+            -- The columns that repair_change.others is a hash of, with their types.
+            hashed       jsonb,
             CONSTRAINT repair_run_state
-                CHECK (state IN ('running', 'interrupted', 'stopped', 'failed', 'incomplete', 'done', 'undone'))
+                CHECK (state IN ('running', 'interrupted', 'stopped', 'failed', 'incomplete', 'closed', 'done', 'undone'))
         );
 
         COMMENT ON TABLE migrate.repair_run IS 'One row per run of a repair that wrote something, or was about to.';
@@ -59,6 +61,8 @@ BEGIN
             -- Start of the transaction that corrected the row; null as long as it is not corrected.
             applied_at   timestamptz,
             left_because text,
+            -- Hash of the columns that the run does not change, when it found the row.
+            others       bigint,
             CONSTRAINT repair_change_key PRIMARY KEY (run_id, n),
             CONSTRAINT repair_change_left
                 CHECK (left_because IS NULL OR (left_because IN ('changed', 'gone') AND applied_at IS NULL))
@@ -69,6 +73,23 @@ BEGIN
         COMMENT ON COLUMN migrate.repair_change.n IS 'The order in which the run goes through them.';
         COMMENT ON COLUMN migrate.repair_change.left_because IS
             'Why the row was left as it is: changed by somebody else since it was found, or gone.';
+    END IF;
+END
+$$;
+
+-- An earlier build has made them without these.
+DO $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_attribute
+        WHERE attrelid = 'migrate.repair_run'::pg_catalog.regclass AND attname = 'hashed' AND NOT attisdropped
+    ) THEN
+        ALTER TABLE migrate.repair_run
+            ADD COLUMN hashed jsonb,
+            DROP CONSTRAINT repair_run_state,
+            ADD CONSTRAINT repair_run_state
+                CHECK (state IN ('running', 'interrupted', 'stopped', 'failed', 'incomplete', 'closed', 'done', 'undone'));
+        ALTER TABLE migrate.repair_change ADD COLUMN others bigint;
     END IF;
 END
 $$;

@@ -7,6 +7,7 @@
 //! part of the journal.
 
 mod codex_cache;
+mod columns;
 mod error;
 mod event;
 mod execute;
@@ -16,6 +17,7 @@ mod hourly_rollup;
 mod journal;
 mod lag;
 mod outcome;
+mod past;
 mod rate;
 mod rebuild;
 mod registry;

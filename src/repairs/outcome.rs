@@ -25,6 +25,8 @@ pub struct Pacing {
     pub lock_wait: Duration,
     /// Bring what was changed into the hourly rollup.
     pub rebuild_rollup: bool,
+    /// Agree that this run, which is unfinished and concerns the same repair, is meant as well.
+    pub beside: Option<i64>,
     /// Let the finding of an execution say whose rows these are, and of which day, as that of a dry run does. For a report.
     pub with_lines: bool,
 }
@@ -39,6 +41,7 @@ impl Default for Pacing {
             max_lag: None,
             lock_wait: Duration::from_mins(10),
             rebuild_rollup: true,
+            beside: None,
             with_lines: false,
         }
     }

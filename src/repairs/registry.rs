@@ -46,7 +46,7 @@ impl Repairs {
     ///
     /// # Panics
     ///
-    /// If another one has its name, or the command line has (`list`, `runs`, `undo`).
+    /// If another one has its name, or the command line has (`list`, `runs`, `close`, `undo`).
     #[must_use]
     pub fn with(mut self, repair: impl Repair) -> Self {
         self.must_be_free(repair.name());
@@ -79,7 +79,7 @@ impl Repairs {
     }
 
     fn must_be_free(&self, name: &str) {
-        assert!(!["list", "runs", "undo", "help"].contains(&name), "a repair cannot be called {name}");
+        assert!(!["list", "runs", "close", "undo", "help"].contains(&name), "a repair cannot be called {name}");
         assert!(self.get(name).is_none(), "there are two repairs called {name}");
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::columns::{self, Present};
 use super::event::{RepairEvent, RepairObserver};
 use super::execute::Execution;
 use super::finding::Finding;
@@ -157,8 +158,7 @@ impl Repairer {
     pub async fn forecast(&self, name: &str, arguments: &Value) -> Result<Forecast, RepairError> {
         let rebuild = self.repairs.rebuild(name)?;
         let connection = self.to_look().await?;
-        let unfinished = journal::unfinished_rebuild(&connection, name, arguments).await?;
-        let cx = self.rebuild_context(name, unfinished, None, &Pacing::default());
+        let cx = self.rebuild_context(name, None, None, &Pacing::default());
         let forecast = rebuild.inspect(&connection, &cx, arguments).await?;
         connection.close().await;
         Ok(forecast)
@@ -217,6 +217,31 @@ impl Repairer {
         result
     }
 
+    /// Closes a run that has not come to its end, so that nobody goes on with it. What it has changed stays, and can be
+    /// undone. How it stood.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`], also if the run has come to its end.
+    pub async fn close(&self, run: i64, lock_wait: Duration) -> Result<Run, RepairError> {
+        let (lock, session) = self.acquire(lock_wait).await?;
+        let closed = async {
+            journal::may_write(&session).await?;
+            let found = journal::run(&session, run).await?;
+            if !found.state.is_unfinished() {
+                let state = found.state.as_str();
+                return Err(RepairError::refused(format!("run {run} is {state}: there is nothing to close")));
+            }
+            journal::prepare(&session, None).await?;
+            journal::close(&session, run, RunState::Closed, None).await?;
+            Ok(found)
+        }
+        .await;
+        session.close().await;
+        lock.release().await;
+        closed
+    }
+
     /// About how long changing this finding's rows would take, on a server that does not do much else.
     #[must_use]
     pub fn estimate(finding: &Finding, pacing: &Pacing) -> Duration {
@@ -233,6 +258,7 @@ impl Repairer {
     async fn look_at(&self, connection: &Connection, task: &Task<'_>) -> Result<Finding, RepairError> {
         let mut finding = look(connection, task, Detail::Lines, None).await?;
         finding.unfinished = journal::unfinished(connection, task.name, &task.arguments).await?;
+        finding.beside = journal::unfinished_beside(connection, task.name, &task.arguments).await?;
         finding.straggler = task.straggler(connection).await?;
         Ok(finding)
     }
@@ -265,6 +291,11 @@ impl Repairer {
         let role = owner(session, task.change.rows.table).await?;
         may_change(session, &task.change.rows, role.as_deref()).await?;
         journal::nobody_is_at_work(session).await?;
+        if let Some(beside) = journal::unfinished_beside(session, task.name, &task.arguments).await?
+            && pacing.beside != Some(beside.id)
+        {
+            return Err(RepairError::Unfinished { run: Box::new(beside) });
+        }
         let unfinished = journal::unfinished(session, task.name, &task.arguments).await?;
         let (finding, authorised, (done, total)) = if let Some(unfinished) = unfinished {
             journal::prepare(session, role.as_deref()).await?;
@@ -294,9 +325,13 @@ impl Repairer {
             (self.observer)(RepairEvent::RepairStarted { run, repair, rows });
             (finding, authorised, (0, rows))
         };
+        let mut change = task.change.clone();
+        if !change.stamps_nothing() {
+            change.not_before = Some(journal::began(session, authorised.run()).await?);
+        }
         let execution = Execution {
             connection: session,
-            change: &task.change,
+            change: &change,
             repair: task.name,
             pacing,
             role: role.as_deref(),
@@ -306,7 +341,10 @@ impl Repairer {
             total,
             cutoff: task.cutoff.as_deref(),
         };
-        let repaired = Box::pin(execution.apply(authorised)).await?;
+        let mut repaired = Box::pin(execution.apply(authorised)).await?;
+        if let Some(since) = task.changed_since(session).await? {
+            (repaired.changed, repaired.gone) = since;
+        }
         Ok(Executed::Done(finding, Box::new(repaired)))
     }
 
@@ -316,16 +354,18 @@ impl Repairer {
         session: &'c Connection,
         task: &Task<'_>,
         pacing: &Pacing,
-        role: Option<&str>,
+        role: Option<&'c str>,
     ) -> Result<Inspected<'c>, RepairError> {
         // Where nothing comes of it, the tables are not left behind either.
         let transaction = session.begin().await?;
         transaction.limit_lock_wait(pacing.lock_wait).await?;
         journal::prepare(&transaction, role).await?;
-        let Task { name, arguments, undoes, .. } = task;
-        let run = journal::open(&transaction, &Opening { repair: name, arguments, undoes: *undoes }).await?;
+        let Task { name, arguments, undoes, change, .. } = task;
+        let hashed = json!(change.hashed);
+        let opening = Opening { repair: name, arguments, undoes: *undoes, hashed: Some(&hashed) };
+        let run = journal::open(&transaction, &opening).await?;
         let finding = look(&transaction, task, pacing.detail(), Some(run)).await?;
-        Ok(Inspected::new(transaction, run, *undoes, finding))
+        Ok(Inspected { transaction, run, undoes: *undoes, finding, table: change.rows.table, role })
     }
 
     /// What undoing a run takes.
@@ -358,10 +398,16 @@ impl Repairer {
         if journal::is_forgotten(connection, run).await? {
             return Err(RepairError::refused(format!("the journal of run {run} is gone, so it cannot be undone")));
         }
+        let present = columns::of_table(connection, rows.table).await?;
+        let then: Option<Vec<Present>> =
+            journal::hashed(connection, run).await?.and_then(|hashed| serde_json::from_value(hashed).ok());
+        // A column that is gone, or of another type, has no hash to compare with.
+        let then = then.filter(|then| !then.is_empty() && then.iter().all(|column| present.contains(column)));
         Ok(Task {
             name: UNDO,
             arguments: json!({ "run": run }),
-            change: Change::undo(rows, run),
+            change: Change::undo(rows, &present, run, then.as_deref()),
+            then,
             undoes: Some(run),
             closes,
             cutoff: None,
@@ -391,8 +437,9 @@ impl Repairer {
         journal::may_write(session).await?;
         journal::nobody_is_at_work(session).await?;
         let role = owner(session, "task_usage").await?;
-        let unfinished = journal::unfinished_rebuild(session, name, arguments).await?;
-        let cx = self.rebuild_context(name, unfinished, role.clone(), pacing);
+        let unfinished = journal::unfinished(session, name, arguments).await?.map(|unfinished| unfinished.id);
+        // What it had done before may have been damaged since, and what is right is not written again: so it begins anew.
+        let cx = self.rebuild_context(name, None, role.clone(), pacing);
         let forecast = rebuild.inspect(session, &cx, arguments).await?;
         if !forecast.work {
             return Ok(Rebuilt::NothingToDo(forecast.summary));
@@ -401,6 +448,7 @@ impl Repairer {
         let authorised = gate::rebuild(session, name, arguments, forecast, unfinished).await?;
         let run = authorised.run();
         let cx = self.rebuild_context(name, Some(run), role, pacing);
+        cx.clear(session).await?;
         match rebuild.run(session, &cx, arguments, &authorised).await {
             Ok(outcome) => {
                 journal::close(session, run, RunState::Done, Some(&Value::Object(outcome.details.clone()))).await?;

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::columns::{self, Present};
 use super::repair::{Column, Rows};
 
 /// How a batch is run. A row that somebody has locked is waited for no longer than a tenth of a second, well under the second
@@ -30,7 +31,7 @@ pub(super) const BATCH: &str = "
 
 /// The next batch of run `$1` behind row `$2`, of at most `$3` rows.
 const NEXT: &str = "
-    SELECT c.n, c.key, c.before, c.after
+    SELECT c.n, c.key, c.before, c.after, c.others
     FROM migrate.repair_change c
     WHERE c.run_id = $1 AND c.n > $2 AND c.applied_at IS NULL AND c.left_because IS NULL
     ORDER BY c.n
@@ -57,8 +58,8 @@ pub(super) const LOOK: &str = "
 #[derive(Clone, Debug)]
 pub(super) struct Change {
     pub rows: Rows,
-    /// A query for the columns `key`, `before`, `after`, `owner`, `day`, `at`, `amount_before`, `amount_after` and
-    /// `counted`.
+    /// A query for the columns `key`, `before`, `after`, `owner`, `day`, `at`, `amount_before`, `amount_after`,
+    /// `counted`, `others` and `still` (it meets the condition after its correction, too).
     source: String,
     /// The same without owner and day.
     plain_source: String,
@@ -70,8 +71,17 @@ pub(super) struct Change {
     stamps: Vec<&'static str>,
     /// The condition on `u`.
     eligible: String,
-    /// The condition for rows that have not been repaired yet; none if what is left is as it should be.
-    found: Option<String>,
+    /// The name of the repair whose journal knows what is repaired already, if it keeps any.
+    known_as: Option<String>,
+    /// Rows can be left that should have been changed.
+    leaves: bool,
+    /// A hash of what is not changed of `u`, and the columns it is of.
+    others: String,
+    pub hashed: Vec<Present>,
+    /// Whether that must be as it was when the row is reached, too.
+    checks_others: bool,
+    /// No row may be changed by a clock that shows less than this.
+    pub not_before: Option<String>,
 }
 
 impl Change {
@@ -79,42 +89,37 @@ impl Change {
     ///
     /// A row that was repaired carries the time of its repair. With a later cutoff it would meet the condition again; where
     /// there is a journal of the repair `known_as`, it is known, unless somebody has written it since.
-    pub fn repair(rows: Rows, eligible: String, known_as: Option<&str>) -> Self {
+    pub fn repair(rows: Rows, present: &[Present], eligible: String, known_as: Option<&str>) -> Self {
         let stamps = rows.stamps.clone();
-        let mut found = format!("({eligible})");
-        if let (Some(stamp), Some(name)) = (stamps.first(), known_as) {
-            let _ = write!(
-                found,
-                " AND NOT EXISTS (
-                     SELECT FROM migrate.repair_change c
-                     JOIN migrate.repair_run r ON r.id = c.run_id AND r.repair = '{}'
-                     WHERE c.key = u.{}::text AND c.applied_at = u.{stamp}
-                 )",
-                name.replace('\'', "''"),
-                rows.key.name
-            );
-        }
         let writes: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
         let mut checked = writes.clone();
         checked.extend(stamped(&rows));
         checked.extend(&rows.rests_on);
-        let becomes: Vec<String> = rows
+        let corrected: Vec<(&str, String)> = rows
             .corrects
             .iter()
-            .map(|(column, becomes)| format!("'{}', ({})::{}", column.name, of_row(becomes, &checked), column.sql_type))
+            .map(|(column, becomes)| (column.name, format!("({})::{}", of_row(becomes, &checked), column.sql_type)))
             .collect();
+        let becomes: Vec<String> = corrected.iter().map(|(name, value)| format!("'{name}', {value}")).collect();
+        let mut instead = corrected.clone();
+        instead.extend(stamps.iter().map(|name| (*name, "pg_catalog.now()".to_owned())));
         let amount = rows.corrects.iter().find(|(column, _)| column.name == rows.amount);
         let amount_after =
             amount.map_or_else(|| format!("u.{}", rows.amount), |(_, becomes)| of_row(becomes, &checked));
+        let (hashed, known_as) = (columns::others(present, &rows), known_as.map(str::to_owned));
+        let others = columns::hash(&hashed);
+        let found = found(&eligible, &rows, known_as.as_deref(), None);
         let source = |shared: &str, joins: &str| {
             format!(
                 "SELECT u.{key}::text AS key,
                     {before} AS before,
-                    jsonb_build_object({after}) AS after,
+                    pg_catalog.jsonb_build_object({after}) AS after,
                     {shared},
                     u.{amount} AS amount_before,
                     {amount_after} AS amount_after,
-                    {counted} AS counted
+                    {counted} AS counted,
+                    {others} AS others,
+                    (SELECT {eligible} FROM {corrected}) AS still
              FROM {table} u {joins}
              WHERE {found}",
                 key = rows.key.name,
@@ -122,32 +127,53 @@ impl Change {
                 after = becomes.join(", "),
                 amount = rows.amount,
                 counted = rows.counts.map_or("false".to_owned(), |counts| of_row(counts.condition, &checked)),
+                corrected = columns::with(present, &instead),
                 table = rows.table,
             )
         };
         let plain_source = source(&at(&rows), "");
         let source = source(&shared(&rows), joins(&rows));
-        Self { rows, source, plain_source, checked, writes, stamps, eligible, found: Some(found) }
+        Self {
+            rows,
+            source,
+            plain_source,
+            checked,
+            writes,
+            stamps,
+            eligible,
+            known_as,
+            leaves: true,
+            others,
+            hashed,
+            checks_others: false,
+            not_before: None,
+        }
     }
 
-    /// The rows that still are as `run` left them become what they were before it.
-    pub fn undo(rows: Rows, run: i64) -> Self {
+    /// The rows that still are as `run` left them become what they were before it. `then` are the columns that its journal
+    /// has a hash of, if they are all still there.
+    pub fn undo(rows: Rows, present: &[Present], run: i64, then: Option<&[Present]>) -> Self {
         let mut writes: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
         writes.extend(stamped(&rows));
         let before = given_back(&writes);
+        let hashed = columns::others(present, &rows);
+        let others = columns::hash(&hashed);
         let source = |shared: &str, joins: &str| {
             format!(
                 "SELECT c.key,
                     {now} AS before,
-                    jsonb_build_object({before}) AS after,
+                    pg_catalog.jsonb_build_object({before}) AS after,
                     {shared},
                     u.{amount} AS amount_before,
                     (c.before ->> '{amount}')::{amount_type} AS amount_after,
-                    false AS counted
+                    false AS counted,
+                    {others} AS others,
+                    false AS still
              FROM migrate.repair_change c
              JOIN {table} u ON u.{key} = c.key::{key_type} {joins}
-             WHERE c.run_id = {run} AND c.applied_at IS NOT NULL AND {now} = c.after",
+             WHERE c.run_id = {run} AND c.applied_at IS NOT NULL AND {as_left}",
                 now = record(&writes, "u"),
+                as_left = as_left(&writes, then),
                 amount = rows.amount,
                 amount_type = amount_type(&rows),
                 table = rows.table,
@@ -166,7 +192,12 @@ impl Change {
             writes,
             stamps: Vec::new(),
             eligible: "true".to_owned(),
-            found: None,
+            known_as: None,
+            leaves: false,
+            others,
+            hashed,
+            checks_others: true,
+            not_before: None,
         }
     }
 
@@ -177,8 +208,8 @@ impl Change {
             format!(
                 ",
                  journalled AS (
-                     INSERT INTO migrate.repair_change (run_id, n, key, before, after)
-                     SELECT {run}, row_number() OVER (ORDER BY c.at, c.key), c.key, c.before, c.after
+                     INSERT INTO migrate.repair_change (run_id, n, key, before, after, others)
+                     SELECT {run}, row_number() OVER (ORDER BY c.at, c.key), c.key, c.before, c.after, c.others
                      FROM candidates c
                  )"
             )
@@ -196,7 +227,9 @@ impl Change {
                         '/', $1::text, count(*),
                         sum(hashtextextended(c.key, jsonb_hash_extended(c.before, 0))),
                         sum(c.amount_after)
-                    ), 'UTF8')), 'hex'), 12) END
+                    ), 'UTF8')), 'hex'), 12) END,
+                    count(*) FILTER (WHERE c.still),
+                    min(c.key) FILTER (WHERE c.still), max(c.key) FILTER (WHERE c.still)
              FROM candidates c
              GROUP BY GROUPING SETS ({sets})
              ORDER BY {order}",
@@ -239,7 +272,10 @@ impl Change {
 
     /// The same for rows `$2` of run `$1`.
     pub fn apply_locked(&self) -> String {
-        let these = format!("SELECT c.n, c.key, c.before, c.after FROM migrate.repair_change c WHERE {}", these("$2"));
+        let these = format!(
+            "SELECT c.n, c.key, c.before, c.after, c.others FROM migrate.repair_change c WHERE {}",
+            these("$2")
+        );
         self.apply(&these)
     }
 
@@ -252,16 +288,25 @@ impl Change {
             let _ = write!(as_meant, " AND u.{name} IS NOT DISTINCT FROM (b.after ->> '{name}')::{sql_type}");
         }
         for name in &self.stamps {
-            let _ = write!(sets, "{name} = now(), ");
-            let _ = write!(as_meant, " AND u.{name} IS NOT DISTINCT FROM now()");
+            let _ = write!(sets, "{name} = pg_catalog.now(), ");
+            let _ = write!(as_meant, " AND u.{name} IS NOT DISTINCT FROM pg_catalog.now()");
         }
+        let others = if self.checks_others {
+            format!(" AND (b.others IS NULL OR b.others = {})", self.others)
+        } else {
+            String::new()
+        };
+        let on_time = self
+            .not_before
+            .as_ref()
+            .map_or("true".to_owned(), |time| format!("pg_catalog.now() >= '{time}'::pg_catalog.timestamptz"));
         format!(
             "WITH batch AS MATERIALIZED ({batch}),
              applied AS (
                  UPDATE {table} u
                  SET {sets}
                  FROM batch b
-                 WHERE u.{key} = b.key::{key_type} AND {checked} = b.before AND ({eligible})
+                 WHERE u.{key} = b.key::{key_type} AND {checked} = b.before AND ({eligible}){others} AND {on_time}
                  RETURNING b.n, u.{at} AS at, {as_meant} AS as_meant
              )
              SELECT coalesce((SELECT array_agg(b.n ORDER BY b.n) FROM batch b), '{{}}'),
@@ -270,7 +315,8 @@ impl Change {
                                  THEN least(count(*), 1 + extract(epoch FROM max(a.at) - min(a.at))::bigint / 3600)
                                  ELSE count(*) END
                      FROM applied a),
-                    coalesce((SELECT bool_and(a.as_meant) FROM applied a), true)",
+                    coalesce((SELECT bool_and(a.as_meant) FROM applied a), true),
+                    {on_time}",
             at = self.rows.at,
             key = key.name,
             key_type = key.sql_type,
@@ -337,7 +383,7 @@ impl Change {
         let counted = self
             .rows
             .counts
-            .filter(|_| self.found.is_some())
+            .filter(|_| self.leaves)
             .map_or("false".to_owned(), |counts| self.of_journal(counts.condition));
         format!(
             "SELECT count(*) FILTER (WHERE c.applied_at IS NOT NULL),
@@ -352,21 +398,25 @@ impl Change {
         )
     }
 
-    /// Rows that still are wrong; none if this change cannot leave any.
-    pub fn left_over(&self) -> Option<String> {
-        self.found.as_ref().map(|found| format!("SELECT count(*) FROM {} u WHERE {found}", self.rows.table))
+    /// Rows that still are wrong after `run`; none if this change cannot leave any. What other runs have repaired is known by
+    /// their journals; what this one has, must not meet the condition.
+    pub fn left_over(&self, run: i64) -> Option<String> {
+        let found = found(&self.eligible, &self.rows, self.known_as.as_deref(), Some(run));
+        self.leaves.then(|| format!("SELECT pg_catalog.count(*) FROM {} u WHERE {found}", self.rows.table))
     }
 
     /// Rows of run `$1` that are neither as it left them nor as they were before it, and rows that are gone.
-    pub fn since(rows: &Rows) -> String {
+    pub fn since(rows: &Rows, then: Option<&[Present]>) -> String {
         let mut columns: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
         columns.extend(stamped(rows));
         format!(
-            "SELECT count(*) FILTER (WHERE u.{key} IS NOT NULL AND {now} <> c.after AND {now} <> jsonb_build_object({before})),
+            "SELECT count(*) FILTER (WHERE u.{key} IS NOT NULL AND NOT ({as_left})
+                                       AND {now} <> jsonb_build_object({before})),
                     count(*) FILTER (WHERE u.{key} IS NULL)
              FROM migrate.repair_change c
              LEFT JOIN {table} u ON u.{key} = c.key::{key_type}
              WHERE c.run_id = $1 AND c.applied_at IS NOT NULL",
+            as_left = as_left(&columns, then),
             key = rows.key.name,
             key_type = rows.key.sql_type,
             table = rows.table,
@@ -441,11 +491,44 @@ impl Change {
         self.stamps.is_empty() && !self.rows.stamps.is_empty()
     }
 
+    /// Whether changed rows do not carry the time of their change.
+    pub fn stamps_nothing(&self) -> bool {
+        self.stamps.is_empty()
+    }
+
     fn of_journal(&self, expression: &str) -> String {
         self.checked.iter().fold(expression.to_owned(), |text, Column { name, sql_type }| {
             text.replace(&format!("{{{name}}}"), &format!("(c.before ->> '{name}')::{sql_type}"))
         })
     }
+}
+
+/// The condition on `u` for rows that are wrong, and that no run of the repair `known_as` but `run` has repaired.
+fn found(eligible: &str, rows: &Rows, known_as: Option<&str>, run: Option<i64>) -> String {
+    let mut found = format!("({eligible})");
+    if let (Some(stamp), Some(name)) = (rows.stamps.first(), known_as) {
+        let _ = write!(
+            found,
+            " AND NOT EXISTS (
+                 SELECT FROM migrate.repair_change c
+                 JOIN migrate.repair_run r ON r.id = c.run_id AND r.repair = '{}'
+                 WHERE c.key = u.{}::text AND c.applied_at = u.{stamp}{}
+             )",
+            name.replace('\'', "''"),
+            rows.key.name,
+            run.map(|run| format!(" AND c.run_id <> {run}")).unwrap_or_default()
+        );
+    }
+    found
+}
+
+/// Whether the row `u` is as the journal's row `c` says it was left, in these columns, and in those that were hashed `then`.
+fn as_left(columns: &[Column], then: Option<&[Present]>) -> String {
+    let mut as_left = format!("{} = c.after", record(columns, "u"));
+    if let Some(then) = then {
+        let _ = write!(as_left, " AND (c.others IS NULL OR c.others = {})", columns::hash(then));
+    }
+    as_left
 }
 
 fn stamped(rows: &Rows) -> impl Iterator<Item = Column> + '_ {

@@ -1,11 +1,14 @@
 //! What is to be done with which rows, and looking at them.
 
 use serde_json::Value;
+use tokio_postgres::Row;
 
 use super::RepairError;
+use super::columns::{self, Present};
 use super::execute::{big, straggler};
 use super::finding::{Finding, Line, RollupThere, Totals};
 use super::journal;
+use super::past;
 use super::registry::AnyRepair;
 use super::repair::Rows;
 use super::statements::{Change, Detail, LOOK};
@@ -18,12 +21,21 @@ pub(super) struct Task<'a> {
     pub arguments: Value,
     pub change: Change,
     pub undoes: Option<i64>,
+    /// The columns that the journal of the run to be undone has a hash of.
+    pub then: Option<Vec<Present>>,
     /// The run to be undone is unfinished: that it is not gone on with is something to do in itself.
     pub closes: bool,
     pub cutoff: Option<String>,
 }
 
 impl Task<'_> {
+    /// For an undo, rows that somebody has changed since that run, and rows that are gone.
+    pub async fn changed_since(&self, connection: &Connection) -> Result<Option<(u64, u64)>, db::Error> {
+        let Some(run) = self.undoes else { return Ok(None) };
+        let row = connection.query_one(&Change::since(&self.change.rows, self.then.as_deref()), &[&run]).await?;
+        Ok(Some((row.get::<_, i64>(0).unsigned_abs(), row.get::<_, i64>(1).unsigned_abs())))
+    }
+
     pub async fn straggler(&self, connection: &Connection) -> Result<Option<Holder>, db::Error> {
         match &self.cutoff {
             Some(cutoff) => straggler(connection, &self.change, cutoff).await,
@@ -39,22 +51,15 @@ pub(super) async fn repair_task(
 ) -> Result<Task<'static>, RepairError> {
     repair.check(connection, arguments).await?;
     repair.rows().check()?;
-    let cutoff = repair.cutoff(arguments)?;
-    if let Some(cutoff) = &cutoff
-        && let Some(run) = journal::forgotten(connection, repair.name(), cutoff).await?
-    {
-        return Err(RepairError::refused_with_hint(
-            format!(
-                "run {run} has repaired rows before this cutoff, and its journal is gone: they would be corrected again"
-            ),
-            format!("give a cutoff from before run {run}; migrate repair runs says when it was"),
-        ));
-    }
+    let (rows, cutoff) = (repair.rows(), repair.cutoff(arguments)?);
+    past::is_known(connection, repair.name(), rows.table, arguments, cutoff.as_deref()).await?;
     let known_as = journal::is_there(connection).await?.then(|| repair.name());
+    let present = columns::of_table(connection, rows.table).await?;
     Ok(Task {
         name: repair.name(),
         arguments: arguments.clone(),
-        change: Change::repair(repair.rows(), repair.eligible(arguments)?, known_as),
+        change: Change::repair(rows, &present, repair.eligible(arguments)?, known_as),
+        then: None,
         undoes: None,
         closes: false,
         cutoff,
@@ -79,6 +84,7 @@ pub(super) async fn look(
         gone_since: 0,
         rollup: RollupThere::None,
         unfinished: None,
+        beside: None,
         straggler: None,
     };
     for row in &rows {
@@ -89,7 +95,10 @@ pub(super) async fn look(
             counted: row.get::<_, i64>(5).unsigned_abs(),
         };
         match row.get(8) {
-            Some(digest) => (finding.totals, finding.digest) = (totals, digest),
+            Some(digest) => {
+                (finding.totals, finding.digest) = (totals, digest);
+                converges(task, &rows[0])?;
+            }
             None => finding.lines.push(Line {
                 owner: row.get(0),
                 day: row.get(1),
@@ -102,12 +111,33 @@ pub(super) async fn look(
     if task.change.rows.feeds_rollup {
         finding.rollup = rollup_there(connection).await?;
     }
-    if let Some(run) = task.undoes {
-        let row = connection.query_one(&Change::since(&task.change.rows), &[&run]).await?;
-        finding.changed_since = row.get::<_, i64>(0).unsigned_abs();
-        finding.gone_since = row.get::<_, i64>(1).unsigned_abs();
+    if let Some(since) = task.changed_since(connection).await? {
+        (finding.changed_since, finding.gone_since) = since;
     }
     Ok(finding)
+}
+
+/// A rule that its own correction does not satisfy would take away more with every run. `row` is the line of the total.
+fn converges(task: &Task<'_>, row: &Row) -> Result<(), RepairError> {
+    let still: i64 = row.try_get(9).map_err(db::Error::from)?;
+    if still == 0 {
+        return Ok(());
+    }
+    let name = task.name;
+    let of = row.try_get::<_, i64>(2).map_err(db::Error::from)?;
+    let [first, last]: [Option<String>; 2] =
+        [row.try_get(10).map_err(db::Error::from)?, row.try_get(11).map_err(db::Error::from)?];
+    let mut examples = vec![first.unwrap_or_default(), last.unwrap_or_default()];
+    examples.dedup();
+    Err(RepairError::refused_with_hint(
+        format!(
+            "the rule of {name} does not converge: {still} of {of} rows would still meet its condition after the correction, \
+             for example {} {}",
+            task.change.rows.key.name,
+            examples.join(" and ")
+        ),
+        "change the repair, so that a corrected row no longer meets its condition",
+    ))
 }
 
 /// Which hourly rollup there is.
@@ -133,24 +163,39 @@ pub(super) async fn owner(connection: &Connection, table: &str) -> Result<Option
     Ok(connection.query_opt(OWNER, &[&table]).await?.map(|row| row.get(0)))
 }
 
+/// What a window of the rollup, and the entry of a bucket into its queue, take.
+const OF_THE_ROLLUP: [(&str, &str); 6] = [
+    ("agent_task_queue", "SELECT"),
+    ("agent", "SELECT"),
+    ("issue", "SELECT"),
+    ("task_usage_hourly", "SELECT, INSERT, UPDATE, DELETE"),
+    ("task_usage_hourly_dirty", "SELECT, INSERT, UPDATE, DELETE"),
+    ("task_usage_hourly_invalidation", "SELECT, DELETE"),
+];
+
 /// Whether the rows, and what is made of them, may be changed: asked before anything is, so that it does not turn out in the
 /// middle.
 pub(super) async fn may_change(connection: &Connection, rows: &Rows, role: Option<&str>) -> Result<(), RepairError> {
     const MAY: &str = "
-        SELECT t.name, coalesce($1, current_user::text)
-        FROM unnest($2::text[]) t (name)
-        WHERE to_regclass(t.name) IS NOT NULL
-          AND NOT (has_table_privilege(coalesce($1, current_user::text), to_regclass(t.name), 'SELECT')
-                   AND has_table_privilege(coalesce($1, current_user::text), to_regclass(t.name), 'UPDATE'))
+        SELECT t.name, coalesce($1, current_user::pg_catalog.text) AS role, pg_catalog.string_agg(p.name, ', ') AS missing
+        FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.text[]), pg_catalog.unnest($3::pg_catalog.text[]))
+            AS t (name, privileges)
+        CROSS JOIN LATERAL pg_catalog.string_to_table(t.privileges, ', ') AS p (name)
+        WHERE pg_catalog.to_regclass(t.name) IS NOT NULL
+          AND NOT pg_catalog.has_table_privilege(
+              coalesce($1, current_user::pg_catalog.text)::pg_catalog.name, pg_catalog.to_regclass(t.name), p.name)
+        GROUP BY t.name
+        ORDER BY t.name
         LIMIT 1";
-    let mut tables = vec![rows.table];
+    let mut needed = vec![(rows.table, "SELECT, UPDATE")];
     if rows.feeds_rollup {
-        tables.push("task_usage_hourly");
+        needed.extend(OF_THE_ROLLUP);
     }
-    let Some(row) = connection.query_opt(MAY, &[&role, &tables]).await? else { return Ok(()) };
-    let (table, role): (String, String) = (row.get(0), row.get(1));
+    let (tables, privileges): (Vec<&str>, Vec<&str>) = needed.into_iter().unzip();
+    let Some(row) = connection.query_opt(MAY, &[&role, &tables, &privileges]).await? else { return Ok(()) };
+    let [table, role, missing]: [String; 3] = ["name", "role", "missing"].map(|name| row.get(name));
     Err(RepairError::refused_with_hint(
-        format!("role {role} may not read and update table {table}"),
+        format!("role {role} has no right to {missing} on table {table}"),
         "connect as the role that owns these tables, or as a member of it: GRANT <owner> TO <role>",
     ))
 }

@@ -9,7 +9,7 @@ use super::super::repair::Subject;
 use super::human::{BOLD, DIM, RED, RESET, YELLOW, aside, out, short, utc};
 use crate::db::Holder;
 use crate::engine::{Forecast, Outcome};
-use crate::repairs::{Finding, Line, Repaired, Repairer, Repairs, Rollup, RollupThere, Run, RunState, Totals};
+use crate::repairs::{Finding, Line, Repaired, Repairer, Repairs, Rollup, RollupThere, Run, RunState, Totals, UNDO};
 use crate::usage::grouped;
 
 /// How many lines of a finding are shown on a screen.
@@ -52,7 +52,7 @@ pub(super) fn runs(runs: &[Run], verbose: bool) {
     ));
     for run in runs {
         let color = match run.state {
-            RunState::Done | RunState::Undone => "",
+            RunState::Done | RunState::Undone | RunState::Closed => "",
             RunState::Running | RunState::Stopped | RunState::Interrupted => YELLOW,
             RunState::Failed | RunState::Incomplete => RED,
         };
@@ -149,6 +149,14 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
         out(&format!(
             "{YELLOW}run {} of these arguments is unfinished ({done} of {total} rows); --execute goes on with it{RESET}",
             unfinished.id
+        ));
+    }
+    if let Some(beside) = &finding.beside {
+        let [done, total] = [beside.done, beside.total].map(grouped);
+        let what = if beside.repair == UNDO { "run {}, an undo," } else { "run {} of other arguments" };
+        out(&format!(
+            "{YELLOW}{} is unfinished ({done} of {total} rows){RESET}: go on with it, or close it, first",
+            what.replace("{}", &beside.id.to_string())
         ));
     }
     if finding.totals.rows == 0 && finding.unfinished.is_none() {
@@ -309,6 +317,14 @@ fn straggler(holder: Option<&Holder>) {
         let look = "when it has ended, look again";
         out(&format!("{YELLOW}{holder} has been writing since before the cutoff{RESET}; {look}"));
     }
+}
+
+pub(super) fn closed(run: &Run) {
+    let [done, found] = [run.rows_done, run.rows_found].map(|rows| grouped(rows.unsigned_abs()));
+    let id = run.id;
+    out(&format!(
+        "{BOLD}run {id} closed{RESET}: {done} of {found} rows changed; migrate repair undo {id} would take it back"
+    ));
 }
 
 /// What is not repaired, and what to do about it.

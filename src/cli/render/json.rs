@@ -167,6 +167,11 @@ pub(super) fn repair_runs(runs: &[Run]) {
     }
 }
 
+pub(super) fn repair_closed(run: &Run) {
+    line(&json!({ "event": "repair_closed", "run": run.id, "repair": run.repair, "rows_done": run.rows_done,
+                  "rows_found": run.rows_found }));
+}
+
 /// Totals under the names that the repair gives them, and whatever else there is to say.
 fn with_totals(event: &str, subject: &Subject, totals: &Totals, more: Value) {
     let mut object = json!({ "event": event, "repair": subject.name });
@@ -203,6 +208,7 @@ pub(super) fn finding(finding: &Finding, subject: &Subject) {
         "gone_since": finding.gone_since,
         "estimated_seconds": Repairer::estimate(finding, subject.pacing).as_secs_f64(),
         "unfinished": finding.unfinished,
+        "unfinished_beside": finding.beside,
         "straggler": finding.straggler,
         "written": false,
     });

@@ -230,6 +230,14 @@ impl Renderer {
         }
     }
 
+    /// A run that nobody goes on with any more, as it stood.
+    pub fn repair_closed(&self, run: &Run) {
+        match &self.0 {
+            Kind::Human(_) => human_repair::closed(run),
+            Kind::Json { .. } => json::repair_closed(run),
+        }
+    }
+
     /// What a repair would do.
     pub fn finding(&self, finding: &Finding, subject: &Subject) {
         match &self.0 {

@@ -2,6 +2,7 @@
 
 mod concurrency;
 mod kill;
+mod memory;
 mod output;
 mod property;
 mod rebuild;

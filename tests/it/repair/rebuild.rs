@@ -66,26 +66,6 @@ async fn a_part_of_it_has_to_be_agreed_to() {
 }
 
 #[tokio::test]
-async fn killed_it_goes_on_with_the_month_it_had_reached() {
-    let database = overcounted(600).await;
-    let right = database.rollup_fingerprint().await;
-    database.batch("TRUNCATE task_usage_hourly").await;
-    let running = database.program().args(REBUILD).args(["--execute", "--sleep-between-slices", "1s"]).start();
-    database.wait_until("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
-    database.wait_until("SELECT EXISTS (SELECT FROM migrate.repair_run WHERE progress ->> 'done' IS NOT NULL)").await;
-    running.signal("KILL");
-    running.wait();
-    let found = database.program().args(REBUILD).run().expect(0);
-    assert!(found.stdout.starts_with("would go on after "), "{}", found.stdout);
-    let resumed = database.program().args(REBUILD).args(["--execute"]).run().expect(0);
-    assert!(resumed.stderr.contains("goes on after"), "{}", resumed.stderr);
-    assert_eq!(database.rollup_fingerprint().await, right);
-    assert_eq!(database.run_states().await, ["done"]);
-    let runs = database.program().args(["repair", "runs"]).run().expect(0);
-    assert!(runs.stdout.contains("hourly-rollup"), "{}", runs.stdout);
-}
-
-#[tokio::test]
 async fn without_a_rollup_it_says_what_to_do() {
     let database = TestDatabase::at_version(84, 0, 0).await;
     let refused = database.program().args(REBUILD).run().expect(7);

@@ -80,7 +80,7 @@ async fn a_later_cutoff_does_not_hit_what_was_repaired() {
         .batch("CREATE TABLE kept AS TABLE migrate.repair_change; DELETE FROM migrate.repair_change WHERE run_id = 1")
         .await;
     let refused = database.repair().await.expect(7);
-    assert!(refused.stderr.contains("run 1 has repaired rows before this cutoff"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("run 1 of codex-cache has repaired rows before this cutoff"), "{}", refused.stderr);
     database.program().args(["repair", "codex-cache", "--cutoff", &first]).run().expect(0);
     database.batch("INSERT INTO migrate.repair_change SELECT * FROM kept WHERE run_id = 1").await;
     // What was given back is found again.
@@ -277,7 +277,7 @@ async fn a_role_without_the_right_is_told_before_anything_is_written() {
     let repair = || Program::new().env("DATABASE_URL", &url).args(["repair", "codex-cache", "--cutoff", &cutoff]);
     repair().run().expect(0);
     let refused = repair().args(["--execute"]).run().expect(7);
-    assert!(refused.stderr.contains("may not read and update table task_usage"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("has no right to UPDATE on table task_usage"), "{}", refused.stderr);
     assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
     let books: bool = database.value("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
     assert!(!books);
