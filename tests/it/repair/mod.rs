@@ -8,6 +8,7 @@ mod property;
 mod rebuild;
 mod replica;
 mod rows;
+mod rule;
 mod undo;
 
 use crate::harness::{Finished, Program, TestDatabase, latest};

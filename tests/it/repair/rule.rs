@@ -1,0 +1,116 @@
+//! What every repair must keep to: a corrected row no longer meets the rule.
+
+use async_trait::async_trait;
+use migrate::CancellationToken;
+use migrate::db::{Connection, Database};
+use migrate::repairs::{Column, Executed, Names, Pacing, Repair, RepairError, Repairer, Repairs, Rows};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::overcounted;
+use crate::harness::TestDatabase;
+
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Nothing {}
+
+/// Output that was counted four times; so its author thinks. What is left is over the limit as well, in many rows.
+struct Quarter;
+
+#[async_trait]
+impl Repair for Quarter {
+    type Arguments = Nothing;
+
+    fn name(&self) -> &'static str {
+        "quarter"
+    }
+
+    fn about(&self) -> &'static str {
+        "Divide output by four"
+    }
+
+    fn rows(&self) -> Rows {
+        Rows {
+            table: "task_usage",
+            key: Column::new("id", "uuid"),
+            corrects: vec![(Column::new("output_tokens", "bigint"), "{output_tokens} / 4")],
+            stamps: vec!["updated_at"],
+            rests_on: vec![],
+            amount: "output_tokens",
+            counts: None,
+            at: "created_at",
+            owner: None,
+            names: Names { before: "before", after: "after", removed: "removed" },
+            feeds_rollup: false,
+        }
+    }
+
+    fn eligible(&self, _: &Nothing) -> String {
+        "u.output_tokens > 200".to_owned()
+    }
+
+    async fn check(&self, _: &Connection, _: &Nothing) -> Result<(), RepairError> {
+        Ok(())
+    }
+}
+
+fn repairer(database: &TestDatabase, repairs: Repairs) -> Repairer {
+    Repairer::new(repairs, Database::from_url(&database.url).unwrap(), CancellationToken::new(), |_| {})
+}
+
+#[tokio::test]
+async fn a_rule_that_does_not_converge_is_refused() {
+    let database = overcounted(200).await;
+    database.batch("UPDATE task_usage SET output_tokens = 1600 WHERE output_tokens > 100").await;
+    let before: i64 = database.value("SELECT sum(output_tokens)::bigint FROM task_usage").await;
+    let repairer = repairer(&database, Repairs::new().with(Quarter));
+    let pacing = Pacing::default();
+    let looked = repairer.look("quarter", &json!({}), pacing.lock_wait).await.map(|_| ());
+    let executed = repairer.execute("quarter", &json!({}), None, &pacing).await.map(|_| ());
+    for refused in [looked, executed] {
+        let said = refused.unwrap_err().to_string();
+        assert!(said.starts_with("the rule of quarter does not converge: "), "{said}");
+        assert!(said.contains("for example id "), "{said}");
+    }
+    let after: i64 = database.value("SELECT sum(output_tokens)::bigint FROM task_usage").await;
+    assert_eq!(after, before);
+    // Where every row comes out below the limit, it is as good as any.
+    database.batch("UPDATE task_usage SET output_tokens = 700 WHERE output_tokens > 200").await;
+    let Executed::Done(_, repaired) = repairer.execute("quarter", &json!({}), None, &pacing).await.unwrap() else {
+        panic!("there is something to do");
+    };
+    assert!(repaired.totals.rows > 0 && !repaired.had_to_leave());
+}
+
+/// Rows for every repair that this program brings; a new one is to be added here.
+fn arguments(name: &str, now: &str) -> Value {
+    match name {
+        "codex-cache" => json!({ "cutoff": now, "workspace_id": null }),
+        name => panic!("there are no rows to try {name} with"),
+    }
+}
+
+/// Whoever adds a repair need not think of this test; it fails until there are rows to try the repair with.
+#[tokio::test]
+async fn every_repair_converges_and_can_be_undone() {
+    let database = overcounted(300).await;
+    let repairs = migrate::catalog::repairs("platform");
+    let names: Vec<_> = repairs.list().map(|(name, ..)| name).filter(|name| repairs.rows(name).is_some()).collect();
+    assert!(!names.is_empty());
+    let repairer = repairer(&database, repairs);
+    for name in names {
+        let before = database.fingerprint().await;
+        let now: String =
+            database.value("SELECT to_json(date_trunc('second', now() AT TIME ZONE 'UTC')) #>> '{}' || 'Z'").await;
+        let arguments = arguments(name, &now);
+        let execute = || async { repairer.execute(name, &arguments, None, &Pacing::default()).await.unwrap() };
+        let Executed::Done(found, repaired) = execute().await else { panic!("{name} finds nothing") };
+        assert!(found.totals.rows > 0 && !repaired.had_to_leave(), "{name}");
+        // By the rule alone, without a journal that would know them.
+        database.batch("CREATE TABLE kept AS TABLE migrate.repair_change; TRUNCATE migrate.repair_change").await;
+        let again = repairer.look(name, &arguments, Pacing::default().lock_wait).await.unwrap();
+        assert_eq!(again.totals.rows, 0, "{name} finds rows that it has corrected");
+        database.batch("INSERT INTO migrate.repair_change TABLE kept; DROP TABLE kept").await;
+        repairer.undo(repaired.run, None, &Pacing::default()).await.unwrap();
+        assert_eq!(database.fingerprint().await, before, "{name}");
+    }
+}
