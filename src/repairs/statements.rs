@@ -88,7 +88,7 @@ impl Change {
     /// The rows that are wrong become right.
     ///
     /// A row that was repaired carries the time of its repair. With a later cutoff it would meet the condition again; where
-    /// there is a journal of the repair `known_as`, it is known, unless somebody has written it since.
+    /// there is a journal of the repair `known_as`, it is known, unless somebody has written other numbers since.
     pub fn repair(rows: Rows, present: &[Present], eligible: String, known_as: Option<&str>) -> Self {
         let stamps = rows.stamps.clone();
         let writes: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
@@ -507,16 +507,26 @@ impl Change {
 fn found(eligible: &str, rows: &Rows, known_as: Option<&str>, run: Option<i64>) -> String {
     let mut found = format!("({eligible})");
     if let (Some(stamp), Some(name)) = (rows.stamps.first(), known_as) {
+        // Somebody may have set its time anew, and nothing else: it still says what it was corrected to.
+        let mut same = Vec::new();
+        for (Column { name, sql_type }, _) in &rows.corrects {
+            same.push(format!("u.{name} IS NOT DISTINCT FROM (c.after ->> '{name}')::{sql_type}"));
+        }
+        for Column { name, sql_type } in &rows.rests_on {
+            same.push(format!("u.{name} IS NOT DISTINCT FROM (c.before ->> '{name}')::{sql_type}"));
+        }
         let _ = write!(
             found,
             " AND NOT EXISTS (
                  SELECT FROM migrate.repair_change c
                  JOIN migrate.repair_run r ON r.id = c.run_id AND r.repair = '{}'
-                 WHERE c.key = u.{}::text AND c.applied_at = u.{stamp}{}
+                 WHERE c.key = u.{}::text AND c.applied_at IS NOT NULL
+                   AND (c.applied_at = u.{stamp} OR {same}){}
              )",
             name.replace('\'', "''"),
             rows.key.name,
-            run.map(|run| format!(" AND c.run_id <> {run}")).unwrap_or_default()
+            run.map(|run| format!(" AND c.run_id <> {run}")).unwrap_or_default(),
+            same = same.join(" AND "),
         );
     }
     found

@@ -1,6 +1,7 @@
 //! `migrate repair`: what changes, what does not, and what an operator is told.
 
 mod concurrency;
+mod game;
 mod kill;
 mod memory;
 mod output;
