@@ -110,14 +110,15 @@ pub struct Run {
 }
 
 /// The beginning of a query for runs.
-fn select_runs() -> String {
+fn select_runs(there: There) -> String {
     format!(
         "SELECT r.id, r.repair, r.arguments, r.state, coalesce({}, 'epoch'), {}, r.digest, r.rows_found, r.totals, r.undoes,
-                r.run_by, r.run_from, r.tool_version,
-                (SELECT count(*) FROM migrate.repair_change c WHERE c.run_id = r.id AND c.applied_at IS NOT NULL)
-         FROM migrate.repair_run r",
+                r.run_by, r.run_from, r.tool_version, c.changed
+         FROM migrate.repair_run r
+         CROSS JOIN LATERAL {} c",
         in_calendar("r.started_at"),
-        in_calendar("r.finished_at")
+        in_calendar("r.finished_at"),
+        there.of_run()
     )
 }
 
@@ -208,10 +209,25 @@ pub(super) async fn prepare(connection: &Connection, role: Option<&str>) -> Resu
     Ok(())
 }
 
-/// Which tables there are.
+/// Which tables there are. A table that is missing counts as empty.
+#[derive(Clone, Copy)]
 pub(super) struct There {
     pub runs: bool,
     pub changes: bool,
+}
+
+impl There {
+    /// What the journal has of the run `r`: its `rows`, those that are `changed`, and those that it is `done` with.
+    pub fn of_run(self) -> &'static str {
+        if self.changes {
+            "(SELECT pg_catalog.count(*) AS rows, pg_catalog.count(c.applied_at) AS changed,
+                     pg_catalog.count(*) FILTER (WHERE c.applied_at IS NOT NULL OR c.left_because IS NOT NULL) AS done
+              FROM migrate.repair_change c
+              WHERE c.run_id = r.id)"
+        } else {
+            "(SELECT 0::bigint AS rows, 0::bigint AS changed, 0::bigint AS done)"
+        }
+    }
 }
 
 /// Looks for both tables.
@@ -231,17 +247,19 @@ pub(super) async fn is_there(connection: &Connection) -> Result<bool, db::Error>
 
 /// All runs, the newest first.
 pub(super) async fn runs(connection: &Connection) -> Result<Vec<Run>, db::Error> {
-    if !is_there(connection).await? {
+    let there = there(connection).await?;
+    if !there.runs {
         return Ok(Vec::new());
     }
-    let sql = format!("{} ORDER BY r.id DESC", select_runs());
+    let sql = format!("{} ORDER BY r.id DESC", select_runs(there));
     connection.query(&sql, &[]).await?.iter().map(Run::from_row).collect()
 }
 
 /// One run.
 pub(super) async fn run(connection: &Connection, id: i64) -> Result<Run, RepairError> {
-    if is_there(connection).await? {
-        let sql = format!("{} WHERE r.id = $1", select_runs());
+    let there = there(connection).await?;
+    if there.runs {
+        let sql = format!("{} WHERE r.id = $1", select_runs(there));
         if let Some(row) = connection.query_opt(&sql, &[&id]).await? {
             return Ok(Run::from_row(&row)?);
         }
@@ -249,16 +267,16 @@ pub(super) async fn run(connection: &Connection, id: i64) -> Result<Run, RepairE
     Err(RepairError::NoSuchRun { run: id })
 }
 
-const UNFINISHED: &str = "
-    SELECT r.id, r.repair, r.state, r.rows_found, r.digest, r.arguments, c.done, c.journalled
-    FROM migrate.repair_run r
-    CROSS JOIN LATERAL (
-        SELECT pg_catalog.count(*) FILTER (WHERE c.applied_at IS NOT NULL OR c.left_because IS NOT NULL) AS done,
-               pg_catalog.count(*) AS journalled
-        FROM migrate.repair_change c
-        WHERE c.run_id = r.id
-    ) c
-    WHERE r.state IN ('running', 'interrupted', 'stopped', 'failed', 'incomplete')";
+/// The beginning of a query for runs that have not come to their end.
+fn select_unfinished(there: There) -> String {
+    format!(
+        "SELECT r.id, r.repair, r.state, r.rows_found, r.digest, r.arguments, c.done, c.rows
+         FROM migrate.repair_run r
+         CROSS JOIN LATERAL {} c
+         WHERE r.state IN ('running', 'interrupted', 'stopped', 'failed', 'incomplete')",
+        there.of_run()
+    )
+}
 
 fn unfinished_from(row: &Row) -> Unfinished {
     Unfinished {
@@ -268,7 +286,7 @@ fn unfinished_from(row: &Row) -> Unfinished {
         total: row.get::<_, i64>("rows_found").unsigned_abs(),
         digest: row.get("digest"),
         done: row.get::<_, i64>("done").unsigned_abs(),
-        journalled: row.get::<_, i64>("journalled").unsigned_abs(),
+        journalled: row.get::<_, i64>("rows").unsigned_abs(),
         arguments: row.get("arguments"),
     }
 }
@@ -279,10 +297,11 @@ pub(super) async fn unfinished(
     repair: &str,
     arguments: &Value,
 ) -> Result<Option<Unfinished>, db::Error> {
-    if !is_there(connection).await? {
+    let there = there(connection).await?;
+    if !there.runs {
         return Ok(None);
     }
-    let sql = format!("{UNFINISHED} AND r.repair = $1 AND r.arguments = $2 ORDER BY r.id DESC LIMIT 1");
+    let sql = format!("{} AND r.repair = $1 AND r.arguments = $2 ORDER BY r.id DESC LIMIT 1", select_unfinished(there));
     Ok(connection.query_opt(&sql, &[&repair, arguments]).await?.as_ref().map(unfinished_from))
 }
 
@@ -292,12 +311,13 @@ pub(super) async fn unfinished_beside(
     repair: &str,
     arguments: &Value,
 ) -> Result<Option<Unfinished>, db::Error> {
-    if !is_there(connection).await? {
+    let there = there(connection).await?;
+    if !there.runs {
         return Ok(None);
     }
     // An undo that undoes itself is somebody's forgery, and no reason to go round in circles.
     let sql = format!(
-        "{UNFINISHED}
+        "{}
            AND ((r.repair = $1 AND r.arguments <> $2)
                 OR EXISTS (
                     WITH RECURSIVE chain AS (
@@ -310,17 +330,19 @@ pub(super) async fn unfinished_beside(
                     WHERE r.undoes IS NOT NULL
                 ))
          ORDER BY r.id DESC
-         LIMIT 1"
+         LIMIT 1",
+        select_unfinished(there)
     );
     Ok(connection.query_opt(&sql, &[&repair, arguments]).await?.as_ref().map(unfinished_from))
 }
 
 /// The run that is, or was, at work.
 pub(super) async fn at_work(connection: &Connection) -> Result<Option<Unfinished>, db::Error> {
-    if !is_there(connection).await? {
+    let there = there(connection).await?;
+    if !there.runs {
         return Ok(None);
     }
-    let sql = format!("{UNFINISHED} AND r.state = 'running' ORDER BY r.id DESC LIMIT 1");
+    let sql = format!("{} AND r.state = 'running' ORDER BY r.id DESC LIMIT 1", select_unfinished(there));
     Ok(connection.query_opt(&sql, &[]).await?.as_ref().map(unfinished_from))
 }
 
@@ -442,26 +464,26 @@ pub(super) async fn first_open(connection: &Connection, run: i64) -> Result<Opti
 
 /// Nobody else is at work: whatever says that it is was killed.
 pub(super) async fn nobody_is_at_work(connection: &Connection) -> Result<(), db::Error> {
-    if is_there(connection).await? {
+    if there(connection).await?.runs {
         connection.batch("UPDATE migrate.repair_run SET state = 'interrupted' WHERE state = 'running'").await?;
     }
     Ok(())
 }
 
+/// Rows that the run `r` had changed when it was last closed.
+pub(super) const CHANGED: &str =
+    "CASE WHEN pg_catalog.jsonb_typeof(r.totals -> 'rows') = 'number' THEN (r.totals ->> 'rows')::numeric ELSE 0 END";
+
 /// Whether a run's journal does not hold all that it has found, or not all that it has changed.
 pub(super) async fn is_forgotten(connection: &Connection, run: i64) -> Result<bool, db::Error> {
-    const FORGOTTEN: &str = "
-        SELECT c.rows < r.rows_found
-               OR CASE WHEN pg_catalog.jsonb_typeof(r.totals -> 'rows') = 'number' THEN (r.totals ->> 'rows')::numeric ELSE 0 END
-                   > c.changed AS forgotten
-        FROM migrate.repair_run r
-        CROSS JOIN LATERAL (
-            SELECT pg_catalog.count(*) AS rows, pg_catalog.count(c.applied_at) AS changed
-            FROM migrate.repair_change c
-            WHERE c.run_id = r.id
-        ) c
-        WHERE r.id = $1";
-    Ok(connection.query_one(FORGOTTEN, &[&run]).await?.try_get("forgotten")?)
+    let sql = format!(
+        "SELECT c.rows < r.rows_found OR c.changed < {CHANGED} AS forgotten
+         FROM migrate.repair_run r
+         CROSS JOIN LATERAL {} c
+         WHERE r.id = $1",
+        there(connection).await?.of_run()
+    );
+    Ok(connection.query_one(&sql, &[&run]).await?.try_get("forgotten")?)
 }
 
 /// When a run began, as the server writes it.

@@ -20,19 +20,12 @@ struct Past {
     run: i64,
     /// Its start, as [`BEGAN`] writes times: their order as text is their order in time.
     began: String,
-    /// Rows it found, and had changed when it was last closed.
+    /// Rows it found, and those of them that are in the journal.
     found: i64,
-    changed: i64,
-    /// What of them is in the journal.
     journalled: i64,
-    journalled_as_changed: i64,
+    /// Not all that it found is in the journal, or not all that it changed.
+    lost: bool,
     arguments: Value,
-}
-
-impl Past {
-    fn is_lost(&self) -> bool {
-        self.journalled < self.found || self.journalled_as_changed < self.changed
-    }
 }
 
 /// A run, as the comment on the table knows it.
@@ -65,7 +58,7 @@ pub(super) async fn is_known(
     for run in &past {
         // Without a cutoff, the same rule finds no row that it has corrected.
         let concerns = cutoff.as_ref().map_or(run.arguments != *arguments, |cutoff| run.began < *cutoff);
-        if concerns && run.is_lost() {
+        if concerns && run.lost {
             let Past { run, began, found, journalled, .. } = run;
             let message = format!(
                 "run {run} of {repair} has repaired rows before this cutoff, and its journal has {journalled} of {found}: \
@@ -104,33 +97,24 @@ async fn read(connection: &Connection, repair: &str) -> Result<Vec<Past>, db::Er
     if !there.runs {
         return Ok(Vec::new());
     }
-    let of_run = if there.changes {
-        "(SELECT pg_catalog.count(*) AS rows, pg_catalog.count(c.applied_at) AS changed
-          FROM migrate.repair_change c WHERE c.run_id = r.id)"
-    } else {
-        "(SELECT 0::bigint AS rows, 0::bigint AS changed)"
-    };
     let sql = format!(
-        "SELECT r.id, pg_catalog.to_char(r.started_at AT TIME ZONE 'UTC', {BEGAN}) AS began, r.rows_found, r.arguments,
-                CASE WHEN pg_catalog.jsonb_typeof(r.totals -> 'rows') = 'number' THEN (r.totals ->> 'rows')::numeric ELSE 0 END
-                    > c.changed AS less_changed,
-                c.rows, c.changed
+        "SELECT r.id, pg_catalog.to_char(r.started_at AT TIME ZONE 'UTC', {BEGAN}) AS began, r.rows_found, r.arguments, c.rows,
+                c.rows < r.rows_found OR c.changed < {} AS lost
          FROM migrate.repair_run r
-         CROSS JOIN LATERAL {of_run} c
+         CROSS JOIN LATERAL {} c
          WHERE r.repair = $1 AND pg_catalog.isfinite(r.started_at)
-         ORDER BY r.id"
+         ORDER BY r.id",
+        journal::CHANGED,
+        there.of_run()
     );
     let rows = connection.query(&sql, &[&repair]).await?;
     let past = rows.iter().map(|row| {
-        let journalled_as_changed = row.try_get("changed")?;
-        let less: bool = row.try_get("less_changed")?;
         Ok(Past {
             run: row.try_get("id")?,
             began: row.try_get("began")?,
             found: row.try_get("rows_found")?,
-            changed: if less { journalled_as_changed + 1 } else { journalled_as_changed },
             journalled: row.try_get("rows")?,
-            journalled_as_changed,
+            lost: row.try_get("lost")?,
             arguments: row.try_get("arguments")?,
         })
     });

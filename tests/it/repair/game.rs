@@ -68,9 +68,8 @@ const WRITES: [&str; 6] = [
 ];
 
 /// What happens to what we remember.
-const LOSSES: [&str; 8] = [
+const LOSSES: [&str; 6] = [
     "DROP TABLE IF EXISTS migrate.repair_change",
-    "DROP TABLE IF EXISTS migrate.repair_change, migrate.repair_run",
     "DO $$ BEGIN IF to_regclass('migrate.repair_change') IS NOT NULL THEN TRUNCATE migrate.repair_change; END IF; END $$",
     "DO $$ BEGIN IF to_regclass('migrate.repair_change') IS NOT NULL THEN
          DELETE FROM migrate.repair_change WHERE n % 2 = 0; END IF; END $$",
@@ -80,6 +79,11 @@ const LOSSES: [&str; 8] = [
          DELETE FROM migrate.repair_change WHERE run_id = (SELECT max(id) FROM migrate.repair_run); END IF; END $$",
     "DO $$ BEGIN IF to_regclass('migrate.repair_change') IS NOT NULL THEN
          DELETE FROM migrate.repair_change WHERE run_id = (SELECT min(id) FROM migrate.repair_run); END IF; END $$",
+];
+
+/// That there was a run is known from two places. Whoever loses both knows nothing any more, so a round loses one of them.
+const LOSSES_OF_RUNS: [&str; 2] = [
+    "DROP TABLE IF EXISTS migrate.repair_change, migrate.repair_run",
     "COMMENT ON TABLE task_usage IS 'Somebody else''s words'",
 ];
 
@@ -108,6 +112,8 @@ struct Game {
     times: Vec<String>,
     /// Something of what a repair remembers was taken away.
     lost: bool,
+    /// Which of the two places that know of runs this round may lose.
+    loses: usize,
 }
 
 impl Game {
@@ -129,13 +135,14 @@ impl Game {
             .await;
         let session = database.session().await;
         let (dice, story) = (Dice::new(1), String::new());
-        Self { database, session, clock, dice, story, off: 0.0, most: 0.0, times: Vec::new(), lost: false }
+        Self { database, session, clock, dice, story, off: 0.0, most: 0.0, times: Vec::new(), lost: false, loses: 0 }
     }
 
     async fn play(&mut self, seed: u64) -> Result<(), String> {
         self.dice = Dice::new(seed);
         self.story = String::new();
         (self.most, self.lost) = (0.0, false);
+        self.loses = usize::from(self.dice.below(2) == 0);
         self.set_clock(0.0);
         self.session.batch_execute(RESET).await.unwrap();
         self.times = vec![self.time().await];
@@ -181,7 +188,10 @@ impl Game {
     }
 
     async fn lose(&mut self) {
-        let loss = *self.dice.one_of(&LOSSES);
+        let loss = match self.dice.below(4) {
+            0 => LOSSES_OF_RUNS[self.loses],
+            _ => *self.dice.one_of(&LOSSES),
+        };
         self.session.batch_execute(loss).await.unwrap();
         self.lost = true;
         let _ = writeln!(self.story, "LOST: {loss}");
