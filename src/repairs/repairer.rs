@@ -158,7 +158,8 @@ impl Repairer {
     pub async fn forecast(&self, name: &str, arguments: &Value) -> Result<Forecast, RepairError> {
         let rebuild = self.repairs.rebuild(name)?;
         let connection = self.to_look().await?;
-        let cx = self.rebuild_context(name, None, None, &Pacing::default());
+        let unfinished = journal::unfinished(&connection, name, arguments).await?.map(|unfinished| unfinished.id);
+        let cx = self.rebuild_context(name, unfinished, None, &Pacing::default());
         let forecast = rebuild.inspect(&connection, &cx, arguments).await?;
         connection.close().await;
         Ok(forecast)
@@ -438,8 +439,7 @@ impl Repairer {
         journal::nobody_is_at_work(session).await?;
         let role = owner(session, "task_usage").await?;
         let unfinished = journal::unfinished(session, name, arguments).await?.map(|unfinished| unfinished.id);
-        // What it had done before may have been damaged since, and what is right is not written again: so it begins anew.
-        let cx = self.rebuild_context(name, None, role.clone(), pacing);
+        let cx = self.rebuild_context(name, unfinished, role.clone(), pacing);
         let forecast = rebuild.inspect(session, &cx, arguments).await?;
         if !forecast.work {
             return Ok(Rebuilt::NothingToDo(forecast.summary));
@@ -448,7 +448,6 @@ impl Repairer {
         let authorised = gate::rebuild(session, name, arguments, forecast, unfinished).await?;
         let run = authorised.run();
         let cx = self.rebuild_context(name, Some(run), role, pacing);
-        cx.clear(session).await?;
         match rebuild.run(session, &cx, arguments, &authorised).await {
             Ok(outcome) => {
                 journal::close(session, run, RunState::Done, Some(&Value::Object(outcome.details.clone()))).await?;

@@ -75,6 +75,10 @@ async fn a_later_cutoff_is_refused_without_the_journal_of_a_run_that_was_killed(
     codex_cache(&database, &cutoff).args(["--execute"]).run().expect(0);
     assert_eq!(database.run_states().await, ["closed", "done"]);
     database.assert_corrected_once().await;
+    // What the closed run has changed and not rolled up is for the next tick.
+    database
+        .batch("SELECT rollup_task_usage_hourly_window(now() - interval '1 hour', now() + interval '1 second')")
+        .await;
     database.assert_parity().await;
     assert_refused(&database, "run 1 ").await;
     database.assert_corrected_once().await;
