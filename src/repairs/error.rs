@@ -2,7 +2,7 @@
 
 use super::journal::Unfinished;
 use crate::db::{self, Holder, LockTimeout};
-use crate::usage::WalkError;
+use crate::usage::{WalkError, grouped};
 
 /// Why a repair did not do what it was asked to. What had been committed stays, and the same command goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -46,8 +46,8 @@ pub enum RepairError {
         table: &'static str,
     },
     /// Another run has begun on rows of this repair, and has not come to its end. Nothing was written.
-    #[error("run {} ({}) is unfinished: {} of {} rows; two runs at odds leave rows as changed by somebody else",
-            run.id, run.repair, run.done, run.total)]
+    #[error("run {} of {} is unfinished, with {} of {} rows done: what a second run changed, it would leave as changed by \
+             somebody else", run.id, run.repair, grouped(run.done), grouped(run.total))]
     Unfinished {
         /// That run.
         run: Box<Unfinished>,
