@@ -34,6 +34,11 @@
 -- for a window. task_usage_hourly_dirty, whose constraint would make them wait, is drained for whoever fills it.
 -- Windows exclude each other: the one that writes last has also read last.
 --
+-- Whoever may create functions and operators in this schema could have them picked instead of PostgreSQL's own, where they
+-- fit the arguments better: its unnest(timestamptz[]) before unnest(anyarray). So every function of PostgreSQL's is
+-- qualified; ours are called with arguments of exactly their types; and operators have operands of types for which
+-- PostgreSQL itself has one (it is searched first), so none that somebody else has made can fit better.
+--
 -- What row-level security would hide from whoever calls these functions is an error, never an absence (row_security).
 --
 -- Beside the platform's own versions
@@ -47,11 +52,11 @@ SET LOCAL client_min_messages TO warning;
 
 -- 0. Everything goes where task_usage is, and the functions stay there, whatever search path their callers have. Nobody
 --    rolls up meanwhile: half of a tick must not be done by the functions from before.
-SELECT set_config('search_path', c.relnamespace::regnamespace || ', pg_temp', true)
-FROM pg_class c
-WHERE c.oid = 'task_usage'::regclass;
+SELECT pg_catalog.set_config('search_path', c.relnamespace::regnamespace::text || ', pg_temp', true)
+FROM pg_catalog.pg_class c
+WHERE c.oid = 'task_usage'::regclass::oid;
 
-SELECT pg_advisory_xact_lock(4246), pg_advisory_xact_lock(4246, 1);
+SELECT pg_catalog.pg_advisory_xact_lock(4246), pg_catalog.pg_advisory_xact_lock(4246, 1);
 
 -- 1. The queue that the triggers fill. Each row names one thing: an hour ('-infinity': every hour), a task, an issue
 --    or an agent.
@@ -60,9 +65,9 @@ CREATE TABLE IF NOT EXISTS task_usage_hourly_invalidation (
     task_id     uuid,
     issue_id    uuid,
     agent_id    uuid,
-    enqueued_at timestamptz NOT NULL DEFAULT now(),
+    enqueued_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     CONSTRAINT task_usage_hourly_invalidation_names_one
-        CHECK (num_nonnulls(bucket_hour, task_id, issue_id, agent_id) = 1)
+        CHECK (pg_catalog.num_nonnulls(bucket_hour, task_id, issue_id, agent_id) = 1)
 );
 
 COMMENT ON TABLE task_usage_hourly_invalidation IS
@@ -79,13 +84,13 @@ DECLARE
 BEGIN
     FOR v_table IN
         SELECT c.oid
-        FROM pg_class c
-        WHERE c.oid IN ('task_usage_hourly'::regclass, 'task_usage_hourly_dirty'::regclass,
-                        'task_usage_hourly_invalidation'::regclass)
+        FROM pg_catalog.pg_class c
+        WHERE c.oid IN ('task_usage_hourly'::regclass::oid, 'task_usage_hourly_dirty'::regclass::oid,
+                        'task_usage_hourly_invalidation'::regclass::oid)
           AND c.relreplident = 'd'
-          AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
     LOOP
-        EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', v_table);
+        EXECUTE pg_catalog.format('ALTER TABLE %s REPLICA IDENTITY FULL', v_table);
     END LOOP;
 END
 $do$;
@@ -109,11 +114,11 @@ LANGUAGE sql
 STABLE
 SET search_path FROM CURRENT
 AS $$
-    SELECT count(*) = 6
+    SELECT pg_catalog.count(*) = 6
     FROM pg_catalog.pg_attribute a
     WHERE NOT a.attisdropped
-      AND (a.attrelid = 'task_usage'::regclass AND a.attname = 'cost_usd_ticks'
-           OR a.attrelid = 'task_usage_hourly'::regclass
+      AND (a.attrelid = 'task_usage'::regclass::oid AND a.attname = 'cost_usd_ticks'
+           OR a.attrelid = 'task_usage_hourly'::regclass::oid
               AND a.attname IN ('cost_usd_ticks', 'uncosted_input_tokens', 'uncosted_output_tokens',
                                 'uncosted_cache_read_tokens', 'uncosted_cache_write_tokens'))
 $$;
@@ -165,7 +170,7 @@ SET jit TO off
 AS $$
     WITH usage AS (
         SELECT h.bucket_hour, u.*
-        FROM unnest(p_hours) AS h (bucket_hour)
+        FROM pg_catalog.unnest(p_hours) AS h (bucket_hour)
         CROSS JOIN (SELECT NULL::bigint AS cost_usd_ticks) AS absent
         CROSS JOIN LATERAL (
             SELECT
@@ -183,16 +188,16 @@ AS $$
     by_issue AS MATERIALIZED (
         SELECT
             u.bucket_hour, t.runtime_id, t.agent_id, t.issue_id, u.provider, u.model,
-            sum(u.input_tokens)       AS input_tokens,
-            sum(u.output_tokens)      AS output_tokens,
-            sum(u.cache_read_tokens)  AS cache_read_tokens,
-            sum(u.cache_write_tokens) AS cache_write_tokens,
-            count(*)                  AS event_count,
-            sum(u.cost_usd_ticks)     AS cost_usd_ticks,
-            sum(u.input_tokens)       FILTER (WHERE u.cost_usd_ticks IS NULL) AS uncosted_input_tokens,
-            sum(u.output_tokens)      FILTER (WHERE u.cost_usd_ticks IS NULL) AS uncosted_output_tokens,
-            sum(u.cache_read_tokens)  FILTER (WHERE u.cost_usd_ticks IS NULL) AS uncosted_cache_read_tokens,
-            sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL) AS uncosted_cache_write_tokens
+            pg_catalog.sum(u.input_tokens)       AS input_tokens,
+            pg_catalog.sum(u.output_tokens)      AS output_tokens,
+            pg_catalog.sum(u.cache_read_tokens)  AS cache_read_tokens,
+            pg_catalog.sum(u.cache_write_tokens) AS cache_write_tokens,
+            pg_catalog.count(*)                  AS event_count,
+            pg_catalog.sum(u.cost_usd_ticks)     AS cost_usd_ticks,
+            pg_catalog.sum(u.input_tokens)       FILTER (WHERE u.cost_usd_ticks IS NULL) AS uncosted_input_tokens,
+            pg_catalog.sum(u.output_tokens)      FILTER (WHERE u.cost_usd_ticks IS NULL) AS uncosted_output_tokens,
+            pg_catalog.sum(u.cache_read_tokens)  FILTER (WHERE u.cost_usd_ticks IS NULL) AS uncosted_cache_read_tokens,
+            pg_catalog.sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL) AS uncosted_cache_write_tokens
         FROM usage u
         CROSS JOIN LATERAL (
             SELECT t.runtime_id, t.agent_id, t.issue_id
@@ -221,17 +226,17 @@ AS $$
         i.project_id,
         g.provider,
         g.model,
-        sum(g.input_tokens)::bigint,
-        sum(g.output_tokens)::bigint,
-        sum(g.cache_read_tokens)::bigint,
-        sum(g.cache_write_tokens)::bigint,
-        sum(g.event_count)::bigint,
-        sum(g.event_count)::bigint,
-        coalesce(sum(g.cost_usd_ticks), 0)::bigint,
-        coalesce(sum(g.uncosted_input_tokens), 0)::bigint,
-        coalesce(sum(g.uncosted_output_tokens), 0)::bigint,
-        coalesce(sum(g.uncosted_cache_read_tokens), 0)::bigint,
-        coalesce(sum(g.uncosted_cache_write_tokens), 0)::bigint
+        pg_catalog.sum(g.input_tokens)::bigint,
+        pg_catalog.sum(g.output_tokens)::bigint,
+        pg_catalog.sum(g.cache_read_tokens)::bigint,
+        pg_catalog.sum(g.cache_write_tokens)::bigint,
+        pg_catalog.sum(g.event_count)::bigint,
+        pg_catalog.sum(g.event_count)::bigint,
+        coalesce(pg_catalog.sum(g.cost_usd_ticks), 0)::bigint,
+        coalesce(pg_catalog.sum(g.uncosted_input_tokens), 0)::bigint,
+        coalesce(pg_catalog.sum(g.uncosted_output_tokens), 0)::bigint,
+        coalesce(pg_catalog.sum(g.uncosted_cache_read_tokens), 0)::bigint,
+        coalesce(pg_catalog.sum(g.uncosted_cache_write_tokens), 0)::bigint
     FROM by_issue g
     JOIN owning_agents a ON a.id = g.agent_id
     LEFT JOIN owning_issues i ON i.id = g.issue_id
@@ -257,13 +262,13 @@ BEGIN
     -- ended the one that held the lock, or began it after we began ours. What remains without a start is hidden: a
     -- prepared transaction has no session, the session of another role shows no state, and one that does not track its
     -- activities shows it as disabled.
-    SELECT min(coalesce(a.xact_start, '-infinity'))
+    SELECT pg_catalog.min(coalesce(a.xact_start, '-infinity'))
     INTO v_oldest
     FROM pg_catalog.pg_locks l
     LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'relation'
-      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-      AND l.relation = 'task_usage'::regclass
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+      AND l.relation = 'task_usage'::regclass::oid
       AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
       AND l.granted
       AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
@@ -272,11 +277,13 @@ BEGIN
 
     IF v_oldest = '-infinity' THEN
         RAISE WARNING 'the rollup cannot advance: a transaction whose start it cannot see is writing task_usage'
-            USING HINT = format('If this persists, run GRANT pg_read_all_stats TO %I, and look at pg_prepared_xacts '
-                                'and track_activities.', current_user);
+            USING HINT = pg_catalog.format(
+                'If this persists, run GRANT pg_read_all_stats TO %I, and look at pg_prepared_xacts and track_activities.',
+                current_user
+            );
     END IF;
 
-    RETURN least(now() - interval '5 minutes', v_oldest);
+    RETURN least(pg_catalog.now() - interval '5 minutes', v_oldest);
 END
 $$;
 
@@ -307,7 +314,7 @@ DECLARE
     ),
     stored AS MATERIALIZED (
         SELECT s.*
-        FROM unnest($1) AS p (bucket_hour)
+        FROM pg_catalog.unnest($1) AS p (bucket_hour)
         CROSS JOIN LATERAL (
             SELECT h.ctid AS row_at, h.*
             FROM task_usage_hourly h
@@ -388,11 +395,11 @@ DECLARE
         ))
         RETURNING 1
     )
-    SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM deleted)
+    SELECT (SELECT pg_catalog.count(*) FROM written) + (SELECT pg_catalog.count(*) FROM deleted)
     $sql$;
     v_buckets bigint;
 BEGIN
-    EXECUTE CASE WHEN task_usage_hourly_has_cost() THEN replace(c_rebuild, '--cost', '') ELSE c_rebuild END
+    EXECUTE CASE WHEN task_usage_hourly_has_cost() THEN pg_catalog.replace(c_rebuild, '--cost', '') ELSE c_rebuild END
     INTO v_buckets
     USING p_hours;
 
@@ -419,7 +426,7 @@ AS $$
     WITH taken AS (
         DELETE FROM task_usage_hourly_invalidation d
         WHERE d.enqueued_at < p_before
-           OR d.enqueued_at > now()
+           OR d.enqueued_at > pg_catalog.now()
         RETURNING d.bucket_hour, d.task_id, d.issue_id, d.agent_id
     ),
     tasks AS (
@@ -444,9 +451,9 @@ AS $$
         SELECT h.bucket_hour FROM task_usage_hourly h
         WHERE EXISTS (SELECT FROM taken d WHERE d.bucket_hour = '-infinity')
     )
-    SELECT coalesce(array_agg(DISTINCT task_usage_hour_bucket(c.created_at)), '{}')
+    SELECT coalesce(pg_catalog.array_agg(DISTINCT task_usage_hour_bucket(c.created_at)), '{}')
     FROM changed c
-    WHERE isfinite(c.created_at)
+    WHERE pg_catalog.isfinite(c.created_at)
 $$;
 
 COMMENT ON FUNCTION task_usage_hourly_take_reports(timestamptz) IS
@@ -471,14 +478,14 @@ BEGIN
         RETURN 0;
     END IF;
     -- What is read must be as new as the lock below; an older snapshot would write back an older hour.
-    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+    IF pg_catalog.current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
         RAISE EXCEPTION 'rollup_task_usage_hourly_window must run at isolation level READ COMMITTED'
             USING ERRCODE = 'invalid_transaction_state',
                   HINT = 'Begin the transaction with BEGIN ISOLATION LEVEL READ COMMITTED.';
     END IF;
 
     -- One window at a time, until its transaction ends. Not key 4246: its holder may call from another session.
-    PERFORM pg_advisory_xact_lock(4246, 1);
+    PERFORM pg_catalog.pg_advisory_xact_lock(4246, 1);
 
     WITH drained_dirty AS (
         -- A key that somebody is just enqueuing again stays for the next call; waiting for it could deadlock.
@@ -486,7 +493,7 @@ BEGIN
         WHERE d.ctid = ANY (ARRAY(
             SELECT k.ctid FROM task_usage_hourly_dirty k
             WHERE k.enqueued_at < p_to
-               OR k.enqueued_at > now()
+               OR k.enqueued_at > pg_catalog.now()
             FOR UPDATE SKIP LOCKED
         ))
         RETURNING d.bucket_hour
@@ -499,13 +506,13 @@ BEGIN
         UNION ALL
         SELECT d.bucket_hour FROM drained_dirty d
         UNION ALL
-        SELECT r.bucket_hour FROM unnest(task_usage_hourly_take_reports(p_to)) AS r (bucket_hour)
+        SELECT r.bucket_hour FROM pg_catalog.unnest(task_usage_hourly_take_reports(p_to)) AS r (bucket_hour)
     )
     -- An infinite created_at has no hour, and the last ones that there are have no end; the backfill names such rows.
-    SELECT array_agg(DISTINCT task_usage_hour_bucket(c.created_at))
+    SELECT pg_catalog.array_agg(DISTINCT task_usage_hour_bucket(c.created_at))
     INTO v_hours
     FROM changed c
-    WHERE isfinite(c.created_at)
+    WHERE pg_catalog.isfinite(c.created_at)
       AND c.created_at < '294000-01-01 UTC';
 
     RETURN CASE WHEN v_hours IS NULL THEN 0 ELSE task_usage_hourly_rebuild(v_hours) END;
@@ -524,7 +531,7 @@ COMMENT ON FUNCTION rollup_task_usage_hourly_window(timestamptz, timestamptz) IS
 --    to tell that it is waiting.
 DO $do$
 BEGIN
-    EXECUTE format($function$
+    EXECUTE pg_catalog.format($function$
         CREATE OR REPLACE FUNCTION task_usage_hourly_report_written()
         RETURNS trigger
         LANGUAGE plpgsql
@@ -570,7 +577,7 @@ BEGIN
             RETURN NULL;
         END
         $$
-    $function$, current_schema());
+    $function$, pg_catalog.current_schema());
 END
 $do$;
 
@@ -596,7 +603,7 @@ AS $$
 BEGIN
     IF TG_OP = 'DELETE' THEN
         INSERT INTO task_usage_hourly_invalidation (bucket_hour)
-        SELECT DISTINCT task_usage_hour_bucket(r.created_at) FROM removed r WHERE isfinite(r.created_at);
+        SELECT DISTINCT task_usage_hour_bucket(r.created_at) FROM removed r WHERE pg_catalog.isfinite(r.created_at);
     ELSE
         INSERT INTO task_usage_hourly_invalidation (bucket_hour) VALUES ('-infinity');
     END IF;
@@ -694,7 +701,7 @@ DECLARE
     v_what text;
 BEGIN
     FOREACH v_what IN ARRAY ARRAY['atq', 'issue_delete', 'issue_project', 'tu'] LOOP
-        EXECUTE format($function$
+        EXECUTE pg_catalog.format($function$
             CREATE OR REPLACE FUNCTION enqueue_task_usage_hourly_dirty_for_%s()
             RETURNS trigger
             LANGUAGE plpgsql
@@ -714,13 +721,13 @@ $do$;
 CREATE OR REPLACE TRIGGER trg_atq_dirty_hourly
     BEFORE UPDATE OF runtime_id, issue_id OR DELETE ON agent_task_queue
     FOR EACH ROW
-    WHEN (current_setting('multica.workspace_teardown', true) IS DISTINCT FROM 'on')
+    WHEN (pg_catalog.current_setting('multica.workspace_teardown', true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_atq();
 
 CREATE OR REPLACE TRIGGER trg_issue_delete_dirty_hourly
     BEFORE DELETE ON issue
     FOR EACH ROW
-    WHEN (current_setting('multica.workspace_teardown', true) IS DISTINCT FROM 'on')
+    WHEN (pg_catalog.current_setting('multica.workspace_teardown', true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_issue_delete();
 
 CREATE OR REPLACE TRIGGER trg_issue_project_dirty_hourly
@@ -731,7 +738,7 @@ CREATE OR REPLACE TRIGGER trg_issue_project_dirty_hourly
 CREATE OR REPLACE TRIGGER trg_tu_dirty_hourly
     BEFORE DELETE ON task_usage
     FOR EACH ROW
-    WHEN (current_setting('multica.workspace_teardown', true) IS DISTINCT FROM 'on')
+    WHEN (pg_catalog.current_setting('multica.workspace_teardown', true) IS DISTINCT FROM 'on')
     EXECUTE FUNCTION enqueue_task_usage_hourly_dirty_for_tu();
 
 --    What V102 made and nobody calls any more. Triggers only where they are there: DROP TRIGGER asks for the table in any case.
@@ -741,12 +748,12 @@ DECLARE
 BEGIN
     FOR v_trigger IN
         SELECT t.tgname, t.tgrelid::regclass AS table_name
-        FROM pg_trigger t
-        WHERE t.tgrelid IN ('task_usage'::regclass, 'agent'::regclass)
+        FROM pg_catalog.pg_trigger t
+        WHERE t.tgrelid IN ('task_usage'::regclass::oid, 'agent'::regclass::oid)
           AND t.tgname IN ('trg_tu_insert_dirty_hourly', 'trg_tu_delete_dirty_hourly', 'trg_tu_truncate_dirty_hourly',
                            'trg_agent_workspace_dirty_hourly', 'trg_agent_delete_dirty_hourly')
     LOOP
-        EXECUTE format('DROP TRIGGER %I ON %s', v_trigger.tgname, v_trigger.table_name);
+        EXECUTE pg_catalog.format('DROP TRIGGER %I ON %s', v_trigger.tgname, v_trigger.table_name);
     END LOOP;
 END
 $do$;
@@ -790,7 +797,7 @@ DECLARE
             --cost , coalesce(s.uncosted_output_tokens, s.output_tokens)
             --cost , coalesce(s.uncosted_cache_read_tokens, s.cache_read_tokens)
             --cost , coalesce(s.uncosted_cache_write_tokens, s.cache_write_tokens)
-        FROM unnest($1) AS p (bucket_hour)
+        FROM pg_catalog.unnest($1) AS p (bucket_hour)
         CROSS JOIN LATERAL (
             SELECT h.*
             FROM task_usage_hourly h
@@ -817,23 +824,25 @@ DECLARE
     v_hours timestamptz[];
 BEGIN
     -- Our own window has taken the reports already. The one that is called below comes by here, too.
-    IF pg_trigger_depth() > 1
+    IF pg_catalog.pg_trigger_depth() > 1
        OR EXISTS (
            SELECT FROM pg_catalog.pg_proc p
-           WHERE p.oid = to_regprocedure('rollup_task_usage_hourly_window(timestamptz, timestamptz)')
-             AND strpos(p.prosrc, 'task_usage_hourly_take_reports') > 0
+           WHERE p.oid = pg_catalog.to_regprocedure('rollup_task_usage_hourly_window(timestamptz, timestamptz)')
+             AND pg_catalog.strpos(p.prosrc, 'task_usage_hourly_take_reports') > 0
        )
        OR NOT EXISTS (SELECT FROM task_usage_hourly_invalidation)
-       OR NOT pg_try_advisory_xact_lock(4246, 1)
+       OR NOT pg_catalog.pg_try_advisory_xact_lock(4246, 1)
     THEN
         RETURN NULL;
     END IF;
 
     BEGIN
-        v_hours := task_usage_hourly_take_reports('infinity');
-        EXECUTE CASE WHEN task_usage_hourly_has_cost() THEN replace(c_enqueue, '--cost', '') ELSE c_enqueue END
+        v_hours := task_usage_hourly_take_reports(timestamptz 'infinity');
+        EXECUTE CASE WHEN task_usage_hourly_has_cost() THEN pg_catalog.replace(c_enqueue, '--cost', '') ELSE c_enqueue END
         USING v_hours;
-        PERFORM rollup_task_usage_hourly_window('epoch', timestamptz 'epoch' + interval '1 microsecond');
+        PERFORM rollup_task_usage_hourly_window(
+            timestamptz 'epoch', timestamptz 'epoch' + interval '1 microsecond'
+        );
     EXCEPTION
         WHEN OTHERS THEN
             RAISE WARNING 'reports of changed usage could not be handed over to the rollup in force: %', SQLERRM
@@ -877,7 +886,7 @@ DECLARE
     v_ahead   boolean;
     v_rows    bigint := 0;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(4246) THEN
+    IF NOT pg_catalog.pg_try_advisory_xact_lock(4246) THEN
         RETURN 0;
     END IF;
 
@@ -890,7 +899,7 @@ BEGIN
 
     -- A clock was set back: what has been written since is behind the watermark, and nobody knows how far. So nothing
     -- counts as rolled up; to do it again costs time alone.
-    v_ahead := v_from > now();
+    v_ahead := v_from > pg_catalog.now();
     IF v_ahead THEN
         RAISE WARNING 'the watermark of the hourly rollup was at %, which is ahead of the clock: all usage is rolled up again',
             v_from;
@@ -898,42 +907,43 @@ BEGIN
     END IF;
 
     -- Usage that a clock has dated which was ahead. Its time may be a year away; until then, every tick looks at it.
-    SELECT max(f.updated_at)
+    SELECT pg_catalog.max(f.updated_at)
     INTO v_next
     FROM (
         SELECT u.updated_at FROM task_usage u
-        WHERE u.updated_at > now() + interval '1 minute'
+        WHERE u.updated_at > pg_catalog.now() + interval '1 minute'
         ORDER BY u.updated_at
         LIMIT 10000
     ) f;
     IF v_next IS NOT NULL THEN
         v_rows := v_rows + rollup_task_usage_hourly_window(
-            now(), CASE WHEN v_next < '294000-01-01 UTC' THEN v_next + interval '1 microsecond' ELSE 'infinity' END
+            pg_catalog.now(),
+            CASE WHEN v_next < '294000-01-01 UTC' THEN v_next + interval '1 microsecond' ELSE timestamptz 'infinity' END
         );
     END IF;
 
     -- The watermark may not pass an open writer. What others have committed meanwhile is rolled up all the same, and
     -- again by the tick that does move the watermark.
     v_horizon := task_usage_hourly_horizon();
-    v_end := now() - interval '5 minutes';
+    v_end := pg_catalog.now() - interval '5 minutes';
     IF v_end > v_from THEN
         -- A day at a time, counted from where something happened.
         SELECT least(
-            (SELECT min(u.updated_at) FROM task_usage u WHERE u.updated_at >= v_from),
-            (SELECT min(u.created_at) FROM task_usage u WHERE u.updated_at IS NULL AND u.created_at >= v_from),
+            (SELECT pg_catalog.min(u.updated_at) FROM task_usage u WHERE u.updated_at >= v_from),
+            (SELECT pg_catalog.min(u.created_at) FROM task_usage u WHERE u.updated_at IS NULL AND u.created_at >= v_from),
             v_end
         )
         INTO v_next;
         v_to := least(v_next + interval '1 day', v_end);
         v_rows := v_rows + rollup_task_usage_hourly_window(v_from, v_to);
         -- The clock may have been set back since this began.
-        v_to := least(v_to, v_horizon, clock_timestamp() - interval '5 minutes');
+        v_to := least(v_to, v_horizon, pg_catalog.clock_timestamp() - interval '5 minutes');
     END IF;
 
     UPDATE task_usage_hourly_rollup_state
     SET watermark_at         = greatest(CASE WHEN v_ahead THEN v_from ELSE watermark_at END, v_to),
-        last_run_started_at  = now(),
-        last_run_finished_at = clock_timestamp(),
+        last_run_started_at  = pg_catalog.now(),
+        last_run_finished_at = pg_catalog.clock_timestamp(),
         last_run_rows        = v_rows,
         last_error           = NULL
     WHERE id = 1;
@@ -954,12 +964,12 @@ SET search_path FROM CURRENT
 SET row_security TO off
 AS $$
 DECLARE
-    v_before timestamptz := now() - p_retention;
+    v_before timestamptz := pg_catalog.now() - p_retention;
     v_pruned bigint;
 BEGIN
-    PERFORM pg_advisory_xact_lock(4246, 1);
-    SELECT (SELECT count(*) FROM task_usage_hourly_dirty d WHERE d.enqueued_at < v_before)
-         + (SELECT count(*) FROM task_usage_hourly_invalidation d WHERE d.enqueued_at < v_before)
+    PERFORM pg_catalog.pg_advisory_xact_lock(4246, 1);
+    SELECT (SELECT pg_catalog.count(*) FROM task_usage_hourly_dirty d WHERE d.enqueued_at < v_before)
+         + (SELECT pg_catalog.count(*) FROM task_usage_hourly_invalidation d WHERE d.enqueued_at < v_before)
     INTO v_pruned;
     IF v_pruned > 0 THEN
         PERFORM rollup_task_usage_hourly_window(v_before - interval '1 microsecond', v_before);
@@ -979,7 +989,7 @@ STABLE
 SET search_path FROM CURRENT
 SET row_security TO off
 AS $$
-    SELECT extract(epoch FROM now() - watermark_at)::double precision
+    SELECT extract(epoch FROM pg_catalog.now() - watermark_at)::double precision
     FROM task_usage_hourly_rollup_state
     WHERE id = 1
 $$;
