@@ -36,7 +36,7 @@ const OF_NO_ACCOUNT: [&str; 7] = [
 /// nothing is known of how it came to be.
 async fn is_in_doubt(connection: &Connection, cx: &HookContext) -> Result<bool, HookError> {
     const APPLIED_BEFORE: &str = "
-        SELECT to_regprocedure('task_usage_hourly_take_reports(timestamptz)') IS NOT NULL AS applied_before";
+        SELECT pg_catalog.to_regprocedure('task_usage_hourly_take_reports(timestamptz)') IS NOT NULL AS applied_before";
     Ok(match cx.due() {
         Some(Why::ObjectChanged { all, .. }) => {
             all.iter().any(|object| !OF_NO_ACCOUNT.iter().any(|known| object.starts_with(known)))

@@ -354,7 +354,7 @@ fn hint(error: &Error) -> Option<String> {
             object.split(' ').next().unwrap_or("object")
         ),
         Error::Entangled { holder, .. } => format!(
-            "nothing was left behind; stop that program, or as a superuser run: SELECT pg_terminate_backend({}); then \
+            "nothing was left behind; stop that program, or as a superuser run: SELECT pg_catalog.pg_terminate_backend({}); then \
              run migrate up again",
             holder.pid
         ),
@@ -401,7 +401,7 @@ fn search_path_hint(schema: &str) -> String {
 fn obstacle_hint(obstacle: &Obstacle) -> String {
     match obstacle {
         Obstacle::Holder(holder) => format!(
-            "{holder} was in the way: end its transaction, SELECT pg_terminate_backend({}), or give a longer --lock-wait",
+            "{holder} was in the way: end its transaction, SELECT pg_catalog.pg_terminate_backend({}), or give a longer --lock-wait",
             holder.pid
         ),
         Obstacle::Unrecorded { statement } => format!(

@@ -207,12 +207,12 @@ impl Patience {
 /// What the server says.
 pub async fn holder(connection: &Connection, lock: LockKey) -> Result<Option<Holder>, Error> {
     const HOLDER: &str = "
-        SELECT l.pid, a.application_name, host(a.client_addr), coalesce(a.xact_start, a.backend_start)
+        SELECT l.pid, a.application_name, pg_catalog.host(a.client_addr), coalesce(a.xact_start, a.backend_start)
         FROM pg_catalog.pg_locks l
         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'advisory'
           AND l.granted
-          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
           AND CASE l.objsubid
                   WHEN 1 THEN $2::int IS NULL AND (l.classid::bigint << 32) | l.objid::bigint = $1::bigint
                   WHEN 2 THEN l.classid::bigint = $1::bigint AND l.objid::bigint = $2::int
@@ -342,13 +342,13 @@ impl RunLock {
 /// Leaves a mark on the server process that answers for `session`.
 async fn mark(session: &Connection) -> Result<String, Error> {
     let row = session
-        .query_one("SELECT set_config('migrate.session', pg_backend_pid() || '/' || clock_timestamp(), false)", &[])
+        .query_one("SELECT pg_catalog.set_config('migrate.session', pg_catalog.pg_backend_pid() || '/' || pg_catalog.clock_timestamp(), false)", &[])
         .await?;
     Ok(row.get(0))
 }
 
 async fn read_marker(connection: &Connection) -> Result<Option<String>, Error> {
-    Ok(last_value(&connection.simple_query("SELECT current_setting('migrate.session', true)").await?))
+    Ok(last_value(&connection.simple_query("SELECT pg_catalog.current_setting('migrate.session', true)").await?))
 }
 
 /// Whether `session` sees on its server that `holder` has `lock`.
@@ -359,7 +359,7 @@ async fn sees_lock_of(session: &Connection, holder: i32, lock: LockKey) -> Resul
             WHERE locktype = 'advisory' AND granted AND objsubid = 1
               AND (classid::bigint << 32) | objid::bigint = $1
               AND pid = $2
-              AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+              AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
         )";
     Ok(session.query_one(SEES, &[&lock.key, &holder]).await?.get(0))
 }

@@ -46,25 +46,25 @@ impl ServerFacts {
     /// What the server says.
     pub async fn read(connection: &Connection) -> Result<Self, Error> {
         const FACTS: &str = "
-            SELECT current_setting('server_version_num')::int,
-                   split_part(current_setting('server_version'), ' ', 1),
-                   current_database()::text,
+            SELECT pg_catalog.current_setting('server_version_num')::int,
+                   pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1),
+                   pg_catalog.current_database()::text,
                    current_user::text,
-                   current_schema()::text,
+                   pg_catalog.current_schema()::text,
                    pg_catalog.pg_is_in_recovery(),
-                   coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
+                   coalesce(pg_catalog.has_schema_privilege(pg_catalog.current_schema(), 'CREATE'), false),
                    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')
-                        THEN has_schema_privilege('migrate', 'USAGE') AND has_schema_privilege('migrate', 'CREATE')
-                        ELSE has_database_privilege(current_database(), 'CREATE')
-                   END AND coalesce(bool_and(has_table_privilege(t.oid, 'SELECT') AND has_table_privilege(t.oid, 'INSERT')
-                       AND has_table_privilege(t.oid, 'UPDATE') AND has_table_privilege(t.oid, 'DELETE')), true),
-                   coalesce(bool_and(has_table_privilege(t.oid, 'SELECT')), true)
+                        THEN pg_catalog.has_schema_privilege('migrate', 'USAGE') AND pg_catalog.has_schema_privilege('migrate', 'CREATE')
+                        ELSE pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
+                   END AND coalesce(pg_catalog.bool_and(pg_catalog.has_table_privilege(t.oid, 'SELECT') AND pg_catalog.has_table_privilege(t.oid, 'INSERT')
+                       AND pg_catalog.has_table_privilege(t.oid, 'UPDATE') AND pg_catalog.has_table_privilege(t.oid, 'DELETE')), true),
+                   coalesce(pg_catalog.bool_and(pg_catalog.has_table_privilege(t.oid, 'SELECT')), true)
                    AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n
-                                   WHERE n.nspname = 'migrate' AND NOT has_schema_privilege(n.oid, 'USAGE')),
-                   current_setting('default_transaction_read_only')::boolean,
-                   (SELECT pg_get_userbyid(n.nspowner)::text FROM pg_catalog.pg_namespace n WHERE n.nspname = 'migrate'),
-                   (SELECT min(f.relname)::text FROM pg_catalog.pg_class f
-                    WHERE f.relkind IN ('r', 'p', 'v') AND count(t.oid) = 0
+                                   WHERE n.nspname = 'migrate' AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')),
+                   pg_catalog.current_setting('default_transaction_read_only')::boolean,
+                   (SELECT pg_catalog.pg_get_userbyid(n.nspowner)::text FROM pg_catalog.pg_namespace n WHERE n.nspname = 'migrate'),
+                   (SELECT pg_catalog.min(f.relname)::text FROM pg_catalog.pg_class f
+                    WHERE f.relkind IN ('r', 'p', 'v') AND pg_catalog.count(t.oid) = 0
                       AND f.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate'))
             FROM (SELECT) one
             LEFT JOIN pg_catalog.pg_class t

@@ -365,14 +365,14 @@ impl Transaction<'_> {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         const BEFORE: &str = "
-            SELECT current_setting('role'),
-                   (SELECT coalesce(string_agg(quote_ident(s.name), ', ' ORDER BY s.at), '')
-                    FROM unnest(current_schemas(false)) WITH ORDINALITY AS s (name, at))";
-        const BECOME: &str = "SELECT set_config('role', $1, true)";
+            SELECT pg_catalog.current_setting('role'),
+                   (SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s.name), ', ' ORDER BY s.at), '')
+                    FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s (name, at))";
+        const BECOME: &str = "SELECT pg_catalog.set_config('role', $1, true)";
         let Some(role) = role else { return work.await };
         let before = self.query_one(BEFORE, &[]).await?;
         let (ours, path): (String, String) = (before.get(0), before.get(1));
-        self.query("SELECT set_config('search_path', $1, true)", &[&path]).await?;
+        self.query("SELECT pg_catalog.set_config('search_path', $1, true)", &[&path]).await?;
         self.query(BECOME, &[&role]).await?;
         let done = work.await?;
         self.query(BECOME, &[&ours]).await?;

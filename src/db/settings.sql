@@ -1,6 +1,6 @@
 -- What a session is told, for its whole life or, with true for {local}, for its transaction. A value that the operator
 -- has put into the URL's options stays, where another one could be meant.
-SELECT set_config(name, CASE name
+SELECT pg_catalog.set_config(name, CASE name
            WHEN 'lock_timeout' THEN '{lock_timeout}'
            WHEN 'client_connection_check_interval' THEN '1s'
            WHEN 'tcp_keepalives_idle' THEN '6'

@@ -68,20 +68,20 @@ impl Found {
 /// Looks for the ledger and compares it with the set. `applied` are the versions in our own history.
 pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]) -> Result<Found, Error> {
     const LOOK_UP: &str = "
-        SELECT format('%I.%I', n.nspname, c.relname),
-               has_table_privilege(c.oid, 'SELECT'),
-               has_table_privilege(c.oid, 'INSERT'),
-               (SELECT count(*) = 2 FROM pg_catalog.pg_attribute a
+        SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
+               pg_catalog.has_table_privilege(c.oid, 'SELECT'),
+               pg_catalog.has_table_privilege(c.oid, 'INSERT'),
+               (SELECT pg_catalog.count(*) = 2 FROM pg_catalog.pg_attribute a
                 WHERE a.attrelid = c.oid AND NOT a.attisdropped
-                  AND (a.attname = 'version' AND a.atttypid IN ('text'::regtype, 'varchar'::regtype)
-                       OR a.attname = 'applied_at' AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype))),
+                  AND (a.attname = 'version' AND a.atttypid IN ('text'::regtype::oid, 'varchar'::regtype::oid)
+                       OR a.attname = 'applied_at' AND a.atttypid IN ('timestamptz'::regtype::oid, 'timestamp'::regtype::oid))),
                p.at IS NOT NULL
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        LEFT JOIN unnest(current_schemas(false)) WITH ORDINALITY AS p (name, at) ON p.name = n.nspname
+        LEFT JOIN pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS p (name, at) ON p.name = n.nspname
         WHERE c.relname = $1
           AND c.relkind IN ('r', 'p', 'v')
-          AND (p.at IS NOT NULL OR n.nspname = 'public' AND has_schema_privilege(n.oid, 'USAGE'))
+          AND (p.at IS NOT NULL OR n.nspname = 'public' AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'))
         ORDER BY p.at NULLS LAST
         LIMIT 1";
     let Some(ledger) = set.ledger() else { return Ok(Found::Nothing) };
@@ -186,7 +186,7 @@ impl Recorded {
 
 /// A table of the first version in a database that nothing accounts for: what has built it is not known.
 pub(super) async fn unexplained(connection: &Connection, set: &Set) -> Result<Option<String>, Error> {
-    const FIRST: &str = "SELECT n FROM unnest($1::text[]) n WHERE to_regclass(quote_ident(n)) IS NOT NULL LIMIT 1";
+    const FIRST: &str = "SELECT n FROM pg_catalog.unnest($1::text[]) n WHERE pg_catalog.to_regclass(pg_catalog.quote_ident(n)) IS NOT NULL LIMIT 1";
     let Some(ledger) = set.ledger() else { return Ok(None) };
     Ok(connection.query_opt(FIRST, &[&ledger.first_tables()]).await?.map(|row| row.get(0)))
 }
@@ -200,7 +200,7 @@ pub(super) async fn elsewhere(connection: &Connection, set: &Set) -> Result<Opti
         WHERE c.relname = $1
           AND c.relkind IN ('r', 'p')
           AND c.relpersistence <> 't'
-          AND to_regclass(quote_ident($1)) IS NULL
+          AND pg_catalog.to_regclass(pg_catalog.quote_ident($1)) IS NULL
         ORDER BY n.nspname
         LIMIT 1";
     let Some(table) = set.alters().first() else { return Ok(None) };
@@ -249,7 +249,7 @@ pub(super) fn record(set: &Set, migration: &Migration, table: &str) -> String {
 pub(super) fn record_unless_there(set: &Set, migration: &Migration, table: &str) -> String {
     let entries = set.ledger().map(|ledger| ledger.entries(migration.version(), migration.name())).unwrap_or_default();
     format!(
-        "INSERT INTO {table} (version) SELECT e FROM unnest(ARRAY[{}]) e \
+        "INSERT INTO {table} (version) SELECT e FROM pg_catalog.unnest(ARRAY[{}]) e \
          WHERE NOT EXISTS (SELECT FROM {table} l WHERE l.version = e)",
         entries.iter().map(|entry| quoted(entry)).collect::<Vec<_>>().join(", ")
     )

@@ -2,11 +2,11 @@
 -- Names are found along the search path, as the older program found them.
 -- Looked up once each: inlined, the plan would hold every look-up several times.
 WITH expected AS MATERIALIZED (
-    SELECT e.n, e.kind, e.owner, e.name, e.of_type, e.present, to_regclass(quote_ident(nullif(e.owner, ''))) AS owner_oid
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[])
+    SELECT e.n, e.kind, e.owner, e.name, e.of_type, e.present, pg_catalog.to_regclass(pg_catalog.quote_ident(nullif(e.owner, ''))) AS owner_oid
+    FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::boolean[]))
         WITH ORDINALITY AS e (kind, owner, name, of_type, present, n)
     -- Where a whole table is missing, one line says so.
-    WHERE e.kind IN ('table', 'function') OR to_regclass(quote_ident(nullif(e.owner, ''))) IS NOT NULL
+    WHERE e.kind IN ('table', 'function') OR pg_catalog.to_regclass(pg_catalog.quote_ident(nullif(e.owner, ''))) IS NOT NULL
 ),
 found AS MATERIALIZED (
     SELECT
@@ -28,7 +28,7 @@ found AS MATERIALIZED (
                 SELECT t.oid FROM pg_catalog.pg_trigger t
                 WHERE t.tgrelid = e.owner_oid AND t.tgname = e.name AND NOT t.tgisinternal
             )
-            WHEN 'function' THEN to_regprocedure(e.name)::oid
+            WHEN 'function' THEN pg_catalog.to_regprocedure(e.name)::oid
         END AS oid
     FROM expected e
 ),
@@ -42,7 +42,7 @@ judged AS MATERIALIZED (
         CASE
             WHEN NOT f.present THEN CASE WHEN f.oid IS NOT NULL THEN 'is still there' END
             WHEN f.oid IS NULL AND f.kind = 'table' THEN coalesce(
-                (SELECT format('is in schema %s, which is not in the search path', n.nspname)
+                (SELECT pg_catalog.format('is in schema %s, which is not in the search path', n.nspname)
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE c.relname = f.name AND c.relkind IN ('r', 'p')
                  ORDER BY n.nspname
@@ -53,18 +53,18 @@ judged AS MATERIALIZED (
                 SELECT 'is not a table' FROM pg_catalog.pg_class c WHERE c.oid = f.oid AND c.relkind NOT IN ('r', 'p')
             )
             WHEN f.kind = 'column' THEN (
-                SELECT format('has type %s instead of %s', format_type(a.oid, NULL), f.of_type)
+                SELECT pg_catalog.format('has type %s instead of %s', pg_catalog.format_type(a.oid, NULL), f.of_type)
                 FROM pg_catalog.pg_type a, pg_catalog.pg_type w
                 WHERE a.oid = f.oid
-                  AND w.oid = to_regtype(nullif(f.of_type, ''))
+                  AND w.oid = pg_catalog.to_regtype(nullif(f.of_type, ''))::oid
                   AND a.oid <> w.oid
                   AND NOT (w.typcategory = 'S' AND a.typcategory IN ('S', 'E'))
                   AND NOT (f.of_type IN ('int', 'smallint') AND a.typcategory = 'N')
             )
             WHEN f.kind = 'constraint' THEN (
-                SELECT format('is %s instead of %s', pg_get_constraintdef(c.oid), f.of_type)
+                SELECT pg_catalog.format('is %s instead of %s', pg_catalog.pg_get_constraintdef(c.oid), f.of_type)
                 FROM pg_catalog.pg_constraint c
-                WHERE c.oid = f.oid AND pg_get_constraintdef(c.oid) <> nullif(f.of_type, '')
+                WHERE c.oid = f.oid AND pg_catalog.pg_get_constraintdef(c.oid) <> nullif(f.of_type, '')
             )
             WHEN f.kind = 'index' THEN (
                 -- Whoever builds one without a transaction holds its table in this mode; so does an autovacuum, without a user.
@@ -72,7 +72,7 @@ judged AS MATERIALIZED (
                     SELECT FROM pg_catalog.pg_locks l
                     JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NOT NULL
                     WHERE l.locktype = 'relation'
-                      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+                      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
                       AND l.relation = i.indrelid
                       AND l.mode = 'ShareUpdateExclusiveLock'
                       AND l.granted
@@ -84,9 +84,9 @@ judged AS MATERIALIZED (
                 SELECT 'is disabled' FROM pg_catalog.pg_trigger t WHERE t.oid = f.oid AND t.tgenabled IN ('D', 'R')
             )
             WHEN f.kind = 'function' THEN (
-                SELECT format('returns %s instead of %s', format_type(p.prorettype, NULL), f.of_type)
+                SELECT pg_catalog.format('returns %s instead of %s', pg_catalog.format_type(p.prorettype, NULL), f.of_type)
                 FROM pg_catalog.pg_proc p
-                WHERE p.oid = f.oid AND p.prorettype <> to_regtype(nullif(f.of_type, ''))
+                WHERE p.oid = f.oid AND p.prorettype <> pg_catalog.to_regtype(nullif(f.of_type, ''))::oid
             )
         END AS problem
     FROM found f

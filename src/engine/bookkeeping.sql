@@ -1,7 +1,7 @@
 -- What the tool remembers, made on the first run that has something to do. {history} is the set's history table.
 DO $$
 BEGIN
-    IF to_regnamespace('migrate') IS NULL THEN
+    IF pg_catalog.to_regnamespace('migrate') IS NULL THEN
         CREATE SCHEMA migrate;
         COMMENT ON SCHEMA migrate IS 'Bookkeeping of the program migrate: history, hook runs, progress.';
     END IF;
@@ -14,9 +14,9 @@ CREATE TABLE IF NOT EXISTS {history} (
     name         text NOT NULL,
     applied_on   text NOT NULL,
     checksum     text NOT NULL,
-    recorded_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    recorded_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     recorded_by  text NOT NULL DEFAULT session_user,
-    tool_version text DEFAULT current_setting('migrate.tool_version', true),
+    tool_version text DEFAULT pg_catalog.current_setting('migrate.tool_version', true),
     -- Applied by an older migrator; then recorded_at is when, by what that one's ledger says.
     adopted      boolean NOT NULL DEFAULT false
 );
@@ -25,7 +25,7 @@ DO $$
 BEGIN
     -- A table from before there was such a thing.
     IF NOT EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = '{history}'::regclass AND attname = 'adopted' AND NOT attisdropped
+        SELECT FROM pg_catalog.pg_attribute WHERE attrelid = '{history}'::regclass::oid AND attname = 'adopted' AND NOT attisdropped
     ) THEN
         ALTER TABLE {history} ADD COLUMN adopted boolean NOT NULL DEFAULT false;
     END IF;
@@ -38,12 +38,12 @@ CREATE TABLE IF NOT EXISTS migrate.hook_run (
     hook           text NOT NULL,
     before_version bigint NOT NULL,
     state          text NOT NULL,
-    started_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     finished_at    timestamptz,
     summary        text,
     details        jsonb,
     run_by         text NOT NULL DEFAULT session_user,
-    tool_version   text DEFAULT current_setting('migrate.tool_version', true),
+    tool_version   text DEFAULT pg_catalog.current_setting('migrate.tool_version', true),
     CONSTRAINT hook_run_state CHECK (state IN ('running', 'done', 'failed', 'interrupted', 'skipped'))
 );
 
@@ -52,7 +52,7 @@ CREATE TABLE IF NOT EXISTS migrate.hook_state (
     hook           text NOT NULL,
     before_version bigint NOT NULL,
     state          jsonb NOT NULL,
-    updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     PRIMARY KEY (set_name, hook, before_version)
 );
 
@@ -66,9 +66,9 @@ CREATE TABLE IF NOT EXISTS migrate.repeatable (
     -- Hooks behind it whose work has not been done to its end.
     owed            text[] NOT NULL DEFAULT '{}',
     applied_because text NOT NULL,
-    applied_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    applied_at      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     applied_by      text NOT NULL DEFAULT session_user,
-    tool_version    text DEFAULT current_setting('migrate.tool_version', true),
+    tool_version    text DEFAULT pg_catalog.current_setting('migrate.tool_version', true),
     PRIMARY KEY (set_name, name)
 );
 

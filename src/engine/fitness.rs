@@ -36,10 +36,10 @@ pub(super) async fn check_row_security(
 ) -> Result<(), Error> {
     const HIDES: &str = "
         SELECT c.oid::regclass::text AS table_name, r.rolname::text AS role
-        FROM unnest($1::text[]) AS t (name)
-        JOIN pg_catalog.pg_class c ON c.oid = to_regclass(quote_ident(t.name)) AND c.relrowsecurity
+        FROM pg_catalog.unnest($1::text[]) AS t (name)
+        JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident(t.name))::oid AND c.relrowsecurity
         JOIN pg_catalog.pg_roles r ON r.rolname = ANY ($2::text[]) AND NOT r.rolsuper AND NOT r.rolbypassrls
-        WHERE c.relforcerowsecurity OR NOT pg_has_role(r.oid, c.relowner, 'USAGE')
+        WHERE c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE')
         ORDER BY 1
         LIMIT 1";
     let roles: Vec<String> = acting.into_iter().chain([facts.role.clone()]).collect();

@@ -108,7 +108,8 @@ pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Er
 
 /// Opens the books to the owner of the tables, who may be the next one to run.
 pub(super) async fn share(connection: &Connection, role: &str) -> Result<(), Error> {
-    const OURS: &str = "SELECT pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = 'migrate'";
+    const OURS: &str =
+        "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = 'migrate'";
     if connection.query_one(OURS, &[]).await?.get(0) {
         let role = ident(role);
         let grant =
@@ -123,7 +124,10 @@ impl History {
     pub async fn read(connection: &Connection, set: &Set) -> Result<Self, Error> {
         let table = table(set);
         let present = connection
-            .query_one("SELECT to_regclass($1) IS NOT NULL, to_regclass('migrate.hook_run') IS NOT NULL", &[&table])
+            .query_one(
+                "SELECT pg_catalog.to_regclass($1) IS NOT NULL, pg_catalog.to_regclass('migrate.hook_run') IS NOT NULL",
+                &[&table],
+            )
             .await?;
         let mut history = Self {
             applied: Vec::new(),
@@ -134,7 +138,7 @@ impl History {
         if present.get(0) {
             // Tables of earlier builds of this program lack the last column.
             let sql = format!(
-                "SELECT version, name, checksum, {}, coalesce((to_jsonb(h) ->> 'adopted')::boolean, false)
+                "SELECT version, name, checksum, {}, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted')::boolean, false)
                  FROM {table} h
                  ORDER BY version",
                 plain("recorded_at")
@@ -253,7 +257,7 @@ impl History {
             file: migration.file(),
             current,
             restore: format!(
-                "INSERT INTO {} (version, name, applied_on, checksum) VALUES ({}, '{}', now(), '{}');",
+                "INSERT INTO {} (version, name, applied_on, checksum) VALUES ({}, '{}', pg_catalog.now(), '{}');",
                 table(set),
                 migration.version(),
                 migration.name(),
@@ -268,8 +272,8 @@ impl History {
 pub(super) async fn adopt(connection: &Connection, set: &Set, versions: &[Adopted]) -> Result<(), Error> {
     let sql = format!(
         "INSERT INTO {} (version, name, applied_on, checksum, recorded_at, adopted)
-         SELECT a.version, a.name, to_json(a.at) #>> '{{}}', a.checksum, a.at, true
-         FROM unnest($1::bigint[], $2::text[], $3::text[], $4::timestamptz[]) AS a (version, name, checksum, at)",
+         SELECT a.version, a.name, pg_catalog.to_json(a.at) #>> '{{}}', a.checksum, a.at, true
+         FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::timestamptz[])) AS a (version, name, checksum, at)",
         table(set)
     );
     let numbers: Vec<_> = versions.iter().map(|adopted| adopted.version).collect();
@@ -306,7 +310,7 @@ pub(super) async fn hook_ended(
 ) -> Result<(), Error> {
     const END: &str = "
         UPDATE migrate.hook_run
-        SET state = $2, finished_at = clock_timestamp(), summary = $3, details = $4
+        SET state = $2, finished_at = pg_catalog.clock_timestamp(), summary = $3, details = $4
         WHERE id = $1";
     let details = serde_json::Value::Object(outcome.details.clone());
     connection.shielded().execute(END, &[&run, &state.as_str(), &outcome.summary, &details]).await?;

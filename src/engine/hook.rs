@@ -295,7 +295,7 @@ impl HookContext {
     ///
     /// What the server says, or [`db::Error::Conversion`] if it was saved as something else.
     pub async fn load_state<T: DeserializeOwned>(&self, connection: &Connection) -> Result<Option<T>, db::Error> {
-        const PRESENT: &str = "SELECT to_regclass('migrate.hook_state') IS NOT NULL";
+        const PRESENT: &str = "SELECT pg_catalog.to_regclass('migrate.hook_state') IS NOT NULL";
         const LOAD: &str =
             "SELECT state FROM migrate.hook_state WHERE set_name = $1 AND hook = $2 AND before_version = $3";
         if !connection.query_one(PRESENT, &[]).await?.get::<_, bool>(0) {

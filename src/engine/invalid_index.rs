@@ -50,21 +50,21 @@ impl fmt::Display for Found {
 /// Looks up what bears the name of an index, in the schema of its table, where PostgreSQL will put it.
 pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) -> Result<Found, Error> {
     const LOOK_UP: &str = "
-        SELECT format('%I.%I', n.nspname, c.relname),
+        SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
                c.relkind IN ('i', 'I') AND i.indrelid = t.oid,
                coalesce(i.indisvalid AND i.indisready, false),
                CASE c.relkind
-                   WHEN 'i' THEN CASE WHEN i.indrelid <> t.oid THEN format('index of %s', i.indrelid::regclass) END
+                   WHEN 'i' THEN CASE WHEN i.indrelid <> t.oid THEN pg_catalog.format('index of %s', i.indrelid::regclass) END
                    WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
                    WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table'
                    WHEN 'c' THEN 'composite type' ELSE 'relation of another kind'
                END,
-               format('%I.%I', n.nspname, t.relname)
+               pg_catalog.format('%I.%I', n.nspname, t.relname)
         FROM pg_catalog.pg_class t
         JOIN pg_catalog.pg_class c ON c.relnamespace = t.relnamespace AND c.relname = $1::text
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
-        WHERE t.oid = to_regclass(concat_ws('.', quote_ident($2::text), quote_ident($3::text)))";
+        WHERE t.oid = pg_catalog.to_regclass(pg_catalog.concat_ws('.', pg_catalog.quote_ident($2::text), pg_catalog.quote_ident($3::text)))::oid";
     let row = connection.query_opt(LOOK_UP, &[&index.name, &index.schema, &index.table]).await?;
     Ok(match row {
         None => Found::Nothing,
@@ -153,8 +153,8 @@ async fn is_being_built(connection: &Connection, table: &str) -> Result<bool, Er
             SELECT FROM pg_catalog.pg_locks l
             JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NOT NULL
             WHERE l.locktype = 'relation'
-              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-              AND l.relation = to_regclass($1)
+              AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+              AND l.relation = pg_catalog.to_regclass($1)::oid
               AND l.mode = 'ShareUpdateExclusiveLock'
               AND l.granted
         )";
@@ -164,12 +164,12 @@ async fn is_being_built(connection: &Connection, table: &str) -> Result<bool, Er
 /// Who has used the table for the longest time.
 async fn in_the_way(connection: &Connection, table: &str) -> Result<Option<Holder>, Error> {
     const HOLDER: &str = "
-        SELECT l.pid, a.application_name, host(a.client_addr), coalesce(a.xact_start, a.backend_start)
+        SELECT l.pid, a.application_name, pg_catalog.host(a.client_addr), coalesce(a.xact_start, a.backend_start)
         FROM pg_catalog.pg_locks l
         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'relation'
-          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-          AND l.relation = to_regclass($1)
+          AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+          AND l.relation = pg_catalog.to_regclass($1)::oid
           AND l.granted
           AND l.pid <> pg_catalog.pg_backend_pid()
         ORDER BY l.mode = 'ShareUpdateExclusiveLock' DESC, a.xact_start NULLS LAST

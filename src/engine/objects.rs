@@ -37,9 +37,9 @@ async fn list(connection: &Connection, set: &Set, only: Option<&[String]>, made_
         SELECT coalesce(
             (SELECT n.nspname
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.oid = to_regclass(quote_ident($1))),
-            current_schema()), current_setting('search_path')";
-    const SET_PATH: &str = "SELECT set_config('search_path', $1, false)";
+             WHERE c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($1))::oid),
+            pg_catalog.current_schema()), pg_catalog.current_setting('search_path')";
+    const SET_PATH: &str = "SELECT pg_catalog.set_config('search_path', $1, false)";
     // A set that says nothing of its tables lives where new ones would go.
     let first = set.alters().first().copied().unwrap_or("-");
     let row = connection.query_one(SCHEMA, &[&first]).await?;

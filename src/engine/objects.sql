@@ -2,7 +2,7 @@
 -- constraints, indexes, triggers, functions, and their comments. The search path is that schema alone.
 -- $2: only these objects, or NULL. $3: only what this transaction has made or made anew.
 WITH here AS (
-    SELECT n.oid, quote_ident(n.nspname) AS name FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text
+    SELECT n.oid, pg_catalog.quote_ident(n.nspname) AS name FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text
 ),
 relations AS (
     SELECT
@@ -18,11 +18,11 @@ relations AS (
 ),
 objects AS (
     SELECT
-        format('%s %s',
+        pg_catalog.format('%s %s',
             CASE r.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' ELSE 'table' END,
             r.relname) AS object,
-        CASE WHEN r.relkind IN ('v', 'm') THEN pg_get_viewdef(r.oid) ELSE
-            concat_ws(', ',
+        CASE WHEN r.relkind IN ('v', 'm') THEN pg_catalog.pg_get_viewdef(r.oid) ELSE
+            pg_catalog.concat_ws(', ',
                 CASE r.relpersistence WHEN 'u' THEN 'unlogged' WHEN 't' THEN 'temporary' ELSE 'permanent' END,
                 CASE r.relkind WHEN 'p' THEN 'partitioned' END,
                 CASE WHEN r.relrowsecurity THEN 'row level security' END)
@@ -32,12 +32,12 @@ objects AS (
     FROM relations r
     UNION ALL
     SELECT
-        format('column %s.%s', r.relname, a.attname),
-        concat_ws(' ',
-            format_type(a.atttypid, a.atttypmod),
+        pg_catalog.format('column %s.%s', r.relname, a.attname),
+        pg_catalog.concat_ws(' ',
+            pg_catalog.format_type(a.atttypid, a.atttypmod),
             CASE WHEN a.attnotnull THEN 'NOT NULL' END,
             CASE WHEN a.attidentity <> '' THEN 'IDENTITY' WHEN a.attgenerated <> '' THEN 'GENERATED' END,
-            'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid)),
+            'DEFAULT ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid)),
         pg_catalog.col_description(r.oid, a.attnum),
         a.xmin
     FROM relations r
@@ -46,8 +46,8 @@ objects AS (
     WHERE r.relkind IN ('r', 'p')
     UNION ALL
     SELECT
-        format('constraint %s on %s', c.conname, r.relname),
-        pg_get_constraintdef(c.oid) || CASE WHEN c.convalidated THEN '' ELSE ' UNCHECKED' END,
+        pg_catalog.format('constraint %s on %s', c.conname, r.relname),
+        pg_catalog.pg_get_constraintdef(c.oid) || CASE WHEN c.convalidated THEN '' ELSE ' UNCHECKED' END,
         pg_catalog.obj_description(c.oid, 'pg_constraint'),
         c.xmin
     FROM relations r
@@ -56,9 +56,9 @@ objects AS (
     WHERE c.contype IN ('c', 'f', 'p', 'u', 'x')
     UNION ALL
     SELECT
-        format('index %s on %s', x.relname, r.relname),
-        regexp_replace(
-            replace(pg_get_indexdef(i.indexrelid), format(' ON %s.', (SELECT h.name FROM here h)), ' ON '),
+        pg_catalog.format('index %s on %s', x.relname, r.relname),
+        pg_catalog.regexp_replace(
+            pg_catalog.replace(pg_catalog.pg_get_indexdef(i.indexrelid), pg_catalog.format(' ON %s.', (SELECT h.name FROM here h)), ' ON '),
             ' WITH \([^)]*\)', '')
             || CASE WHEN i.indisvalid AND i.indisready THEN '' ELSE ' INVALID' END,
         pg_catalog.obj_description(i.indexrelid, 'pg_class'),
@@ -68,8 +68,8 @@ objects AS (
     JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid
     UNION ALL
     SELECT
-        format('trigger %s on %s', t.tgname, r.relname),
-        replace(pg_get_triggerdef(t.oid), format(' %s.', (SELECT h.name FROM here h)), ' ')
+        pg_catalog.format('trigger %s on %s', t.tgname, r.relname),
+        pg_catalog.replace(pg_catalog.pg_get_triggerdef(t.oid), pg_catalog.format(' %s.', (SELECT h.name FROM here h)), ' ')
             || CASE WHEN t.tgenabled IN ('O', 'A') THEN '' ELSE ' DISABLED' END,
         pg_catalog.obj_description(t.oid, 'pg_trigger'),
         t.xmin
@@ -77,20 +77,20 @@ objects AS (
     JOIN pg_catalog.pg_trigger t ON t.tgrelid = r.oid AND NOT t.tgisinternal
     UNION ALL
     SELECT
-        format('function %s', p.oid::regprocedure),
-        format('returns %s, %s%s, %s',
-            pg_get_function_result(p.oid),
+        pg_catalog.format('function %s', p.oid::regprocedure),
+        pg_catalog.format('returns %s, %s%s, %s',
+            pg_catalog.pg_get_function_result(p.oid),
             CASE WHEN p.prosecdef THEN 'as its owner' ELSE 'as its caller' END,
             -- Only too much of a right is a fault.
-            CASE WHEN p.prosecdef AND has_function_privilege('public', p.oid, 'EXECUTE') THEN ', for everybody' ELSE '' END,
-            left(encode(sha256(convert_to(
-                concat_ws(' ',
-                    p.provolatile, p.proisstrict, p.proparallel, pg_get_function_arguments(p.oid),
+            CASE WHEN p.prosecdef AND pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE') THEN ', for everybody' ELSE '' END,
+            pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(
+                pg_catalog.concat_ws(' ',
+                    p.provolatile, p.proisstrict, p.proparallel, pg_catalog.pg_get_function_arguments(p.oid),
                     -- A function that cannot look the schema up names it.
-                    replace(p.prosrc, (SELECT h.name FROM here h) || '.task_usage', 'task_usage'),
-                    array_to_string(ARRAY(
+                    pg_catalog.replace(p.prosrc, (SELECT h.name FROM here h) || '.task_usage', 'task_usage'),
+                    pg_catalog.array_to_string(ARRAY(
                         SELECT CASE WHEN setting LIKE 'search\_path=%' THEN 'search_path' ELSE setting END
-                        FROM unnest(p.proconfig) AS setting
+                        FROM pg_catalog.unnest(p.proconfig) AS setting
                         ORDER BY 1
                     ), ' ')),
                 'UTF8')), 'hex'), 16)),
@@ -102,11 +102,11 @@ objects AS (
       -- What belongs to an extension is the extension's.
       AND NOT EXISTS (
           SELECT FROM pg_catalog.pg_depend e
-          WHERE e.classid = 'pg_catalog.pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'
+          WHERE e.classid = 'pg_catalog.pg_proc'::regclass::oid AND e.objid = p.oid AND e.deptype = 'e'
       )
 )
-SELECT o.object, regexp_replace(o.definition || coalesce(' -- ' || o.comment, ''), '\s+', ' ', 'g')
+SELECT o.object, pg_catalog.regexp_replace(o.definition || coalesce(' -- ' || o.comment, ''), '\s+', ' ', 'g')
 FROM objects o
 WHERE ($2::text[] IS NULL OR o.object = ANY ($2))
-  AND (NOT $3::boolean OR o.made_by = pg_current_xact_id_if_assigned()::xid)
+  AND (NOT $3::boolean OR o.made_by = pg_catalog.pg_current_xact_id_if_assigned()::xid)
 ORDER BY o.object COLLATE "C"

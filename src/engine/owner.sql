@@ -4,28 +4,28 @@ WITH anchor AS (
     SELECT c.relowner AS owner, n.nspname AS schema
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = to_regclass(quote_ident($1))
+    WHERE c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($1))::oid
 ),
 objects AS (
-    SELECT n.at, format('table %s', c.oid::regclass) AS object, c.relowner AS owner
-    FROM unnest($2::text[]) WITH ORDINALITY AS n (name, at)
-    JOIN pg_catalog.pg_class c ON c.oid = to_regclass(quote_ident(n.name))
+    SELECT n.at, pg_catalog.format('table %s', c.oid::regclass) AS object, c.relowner AS owner
+    FROM pg_catalog.unnest($2::text[]) WITH ORDINALITY AS n (name, at)
+    JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident(n.name))::oid
     UNION ALL
-    SELECT 1000 + n.at, format('function %s', p.oid::regprocedure), p.proowner
-    FROM unnest($3::text[]) WITH ORDINALITY AS n (signature, at)
-    JOIN pg_catalog.pg_proc p ON p.oid = to_regprocedure(n.signature)
+    SELECT 1000 + n.at, pg_catalog.format('function %s', p.oid::regprocedure), p.proowner
+    FROM pg_catalog.unnest($3::text[]) WITH ORDINALITY AS n (signature, at)
+    JOIN pg_catalog.pg_proc p ON p.oid = pg_catalog.to_regprocedure(n.signature)::oid
 )
 SELECT
     pg_catalog.pg_get_userbyid(a.owner)::text,
-    a.owner = current_user::regrole,
+    a.owner = current_user::regrole::oid,
     -- To inherit a role's rights is one thing, to become it is another, and it is the session's role that must be able to.
-    pg_has_role(current_user, a.owner, 'USAGE'),
-    pg_has_role(
+    pg_catalog.pg_has_role(current_user, a.owner, 'USAGE'),
+    pg_catalog.pg_has_role(
         session_user, a.owner,
-        CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END),
+        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END),
     session_user::text,
     a.schema::text,
-    has_schema_privilege(a.owner, a.schema, 'CREATE'),
+    pg_catalog.has_schema_privilege(a.owner, a.schema, 'CREATE'),
     (SELECT ARRAY[o.object, pg_catalog.pg_get_userbyid(o.owner)::text]
-     FROM objects o WHERE NOT pg_has_role(a.owner, o.owner, 'USAGE') ORDER BY o.at LIMIT 1)
+     FROM objects o WHERE NOT pg_catalog.pg_has_role(a.owner, o.owner, 'USAGE') ORDER BY o.at LIMIT 1)
 FROM anchor a

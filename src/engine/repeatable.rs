@@ -213,7 +213,7 @@ impl Standing {
 
 /// Looks how a repeatable file stands.
 pub(super) async fn look(connection: &Connection, set: &Set, repeatable: &Repeatable) -> Result<Standing, db::Error> {
-    const PRESENT: &str = "SELECT to_regclass('migrate.repeatable') IS NOT NULL AS present";
+    const PRESENT: &str = "SELECT pg_catalog.to_regclass('migrate.repeatable') IS NOT NULL AS present";
     const RECORD: &str = "
         SELECT revision, checksum, made, owed FROM migrate.repeatable WHERE set_name = $1 AND name = $2";
     let mut standing = Standing::not_yet();
@@ -380,7 +380,7 @@ pub(super) async fn owe(connection: &Connection, set: &Set, plan: &Plan) -> Resu
 /// Strikes a hook's work off what is owed.
 pub(super) async fn no_longer_owed(connection: &Connection, set: &Set, hook: &str) -> Result<(), db::Error> {
     const PAID: &str = "
-        UPDATE migrate.repeatable SET owed = array_remove(owed, $2) WHERE set_name = $1 AND $2 = ANY (owed)";
+        UPDATE migrate.repeatable SET owed = pg_catalog.array_remove(owed, $2) WHERE set_name = $1 AND $2 = ANY (owed)";
     connection.execute(PAID, &[&set.name(), &hook]).await?;
     Ok(())
 }

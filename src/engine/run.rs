@@ -331,7 +331,7 @@ impl Migrator {
             adopt::Found::Ledger(recorded) => recorded.check(connection, &self.set, &history.versions()).await?,
             // A database that somebody else has built must not get our first migrations on top.
             adopt::Found::Foreign(table) if history.applied.is_empty() => {
-                let database = connection.query_one("SELECT current_database()::text", &[]).await?.get(0);
+                let database = connection.query_one("SELECT pg_catalog.current_database()::text", &[]).await?.get(0);
                 return Err(Error::ForeignLedger { database, ledger: table.clone() });
             }
             adopt::Found::Foreign(_) | adopt::Found::Unreadable(_) | adopt::Found::Nothing => {}

@@ -191,13 +191,13 @@ impl Migrator {
     /// Invalid indexes on the tables that this set alters which no version accounts for.
     async fn stray_invalid_indexes(&self, connection: &Connection, known: &[Problem]) -> Result<Vec<Problem>, Error> {
         const STRAY: &str = "
-            SELECT format('index %s on %s', c.relname, t.relname),
-                   format(
+            SELECT pg_catalog.format('index %s on %s', c.relname, t.relname),
+                   pg_catalog.format(
                        CASE WHEN c.relname ~ '_cc(new|old)[0-9]*$'
                             THEN 'DROP INDEX CONCURRENTLY %I.%I;' ELSE 'REINDEX INDEX CONCURRENTLY %I.%I;' END,
                        n.nspname, c.relname)
-            FROM unnest($1::text[]) AS a (name)
-            JOIN pg_catalog.pg_class t ON t.oid = to_regclass(quote_ident(a.name))
+            FROM pg_catalog.unnest($1::text[]) AS a (name)
+            JOIN pg_catalog.pg_class t ON t.oid = pg_catalog.to_regclass(pg_catalog.quote_ident(a.name))::oid
             JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
             JOIN pg_catalog.pg_index i ON i.indrelid = t.oid AND NOT i.indisvalid
             JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
@@ -207,7 +207,7 @@ impl Migrator {
                 SELECT FROM pg_catalog.pg_locks l
                 JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NOT NULL
                 WHERE l.locktype = 'relation'
-                  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+                  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
                   AND l.relation = i.indrelid
                   AND l.mode = 'ShareUpdateExclusiveLock'
                   AND l.granted

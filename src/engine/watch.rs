@@ -19,7 +19,7 @@ const EVERY_WHILE_QUEUED: Duration = Duration::from_millis(100);
 
 /// Sessions that session `$1` waits for, and whether each of them waits for advisory lock `$2` in turn.
 const BLOCKERS: &str = "
-    SELECT b.pid, a.application_name, host(a.client_addr), coalesce(a.xact_start, a.backend_start),
+    SELECT b.pid, a.application_name, pg_catalog.host(a.client_addr), coalesce(a.xact_start, a.backend_start),
            EXISTS (
                SELECT FROM pg_catalog.pg_locks l
                WHERE l.pid = b.pid
@@ -28,7 +28,7 @@ const BLOCKERS: &str = "
                  AND l.objsubid = 1
                  AND (l.classid::bigint << 32) | l.objid::bigint = $2
            )
-    FROM unnest(pg_catalog.pg_blocking_pids($1)) b (pid)
+    FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) b (pid)
     LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
     WHERE b.pid <> 0";
 

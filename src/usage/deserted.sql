@@ -1,13 +1,13 @@
 -- Rebuilds the hours in [$1, $2) that have buckets and no usage: their buckets go. From each hour one step to the next
 -- one that has a bucket.
 WITH RECURSIVE stored AS (
-    SELECT task_usage_hour_bucket(min(h.bucket_hour)) AS hour
+    SELECT task_usage_hour_bucket(pg_catalog.min(h.bucket_hour)) AS hour
     FROM task_usage_hourly h
     WHERE h.bucket_hour >= $1::timestamptz
       AND h.bucket_hour < $2::timestamptz
     UNION ALL
     SELECT (
-        SELECT task_usage_hour_bucket(min(h.bucket_hour))
+        SELECT task_usage_hour_bucket(pg_catalog.min(h.bucket_hour))
         FROM task_usage_hourly h
         WHERE h.bucket_hour >= s.hour + interval '1 hour'
           AND h.bucket_hour < $2
@@ -15,7 +15,7 @@ WITH RECURSIVE stored AS (
     FROM stored s
     WHERE s.hour IS NOT NULL
 )
-SELECT task_usage_hourly_rebuild(coalesce(array_agg(s.hour), '{}')) AS buckets
+SELECT task_usage_hourly_rebuild(coalesce(pg_catalog.array_agg(s.hour), '{}')) AS buckets
 FROM stored s
 WHERE s.hour IS NOT NULL
   AND NOT EXISTS (

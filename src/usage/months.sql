@@ -2,16 +2,16 @@
 -- the next row behind it, so that a row from 1970 or 2100 costs three lookups and no empty months. The session's time
 -- zone is UTC.
 WITH RECURSIVE month AS (
-    SELECT date_trunc('month', least(
-        (SELECT min({changed}) FROM task_usage u),
-        (SELECT min(u.created_at) FROM task_usage u WHERE {legacy}),
-        (SELECT min(b.bucket_hour) FROM {buckets} b WHERE b.bucket_hour >= '0001-01-01' AND b.bucket_hour < '9999-01-01')
+    SELECT pg_catalog.date_trunc('month', least(
+        (SELECT pg_catalog.min({changed}) FROM task_usage u),
+        (SELECT pg_catalog.min(u.created_at) FROM task_usage u WHERE {legacy}),
+        (SELECT pg_catalog.min(b.bucket_hour) FROM {buckets} b WHERE b.bucket_hour >= '0001-01-01' AND b.bucket_hour < '9999-01-01')
     )) AS starts
     UNION ALL
-    SELECT date_trunc('month', least(
-        (SELECT min({changed}) FROM task_usage u WHERE {changed} >= m.starts + interval '1 month'),
-        (SELECT min(u.created_at) FROM task_usage u WHERE {legacy} AND u.created_at >= m.starts + interval '1 month'),
-        (SELECT min(b.bucket_hour) FROM {buckets} b
+    SELECT pg_catalog.date_trunc('month', least(
+        (SELECT pg_catalog.min({changed}) FROM task_usage u WHERE {changed} >= m.starts + interval '1 month'),
+        (SELECT pg_catalog.min(u.created_at) FROM task_usage u WHERE {legacy} AND u.created_at >= m.starts + interval '1 month'),
+        (SELECT pg_catalog.min(b.bucket_hour) FROM {buckets} b
          WHERE b.bucket_hour >= m.starts + interval '1 month' AND b.bucket_hour < '9999-01-01')
     ))
     FROM month m

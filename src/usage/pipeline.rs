@@ -36,11 +36,11 @@ impl Pipeline {
     /// What the server says.
     pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
         const THERE: &str = "
-            SELECT to_regclass('task_usage') IS NOT NULL
-                   AND to_regclass('task_usage_hourly') IS NOT NULL
-                   AND to_regclass('task_usage_hourly_dirty') IS NOT NULL
-                   AND to_regclass('task_usage_hourly_rollup_state') IS NOT NULL
-                   AND to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL AS there";
+            SELECT pg_catalog.to_regclass('task_usage') IS NOT NULL
+                   AND pg_catalog.to_regclass('task_usage_hourly') IS NOT NULL
+                   AND pg_catalog.to_regclass('task_usage_hourly_dirty') IS NOT NULL
+                   AND pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL
+                   AND pg_catalog.to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL AS there";
         if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
             return Ok(None);
         }
@@ -84,8 +84,8 @@ impl Pipeline {
 /// Whether a walk over everything has been begun, or is to be, and has not come to its end.
 async fn is_owed(connection: &Connection) -> Result<bool, Error> {
     const KEPT: &str = "
-        SELECT coalesce(has_table_privilege(to_regclass('migrate.repeatable'), 'SELECT')
-                        AND has_schema_privilege(to_regnamespace('migrate')::oid, 'USAGE'), false) AS kept";
+        SELECT coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass('migrate.repeatable'), 'SELECT')
+                        AND pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace('migrate')::oid, 'USAGE'), false) AS kept";
     const OWED: &str = "SELECT EXISTS (SELECT FROM migrate.repeatable r WHERE $1 = ANY (r.owed)) AS owed";
     if !connection.query_one(KEPT, &[]).await?.get::<_, bool>("kept") {
         return Ok(false);
@@ -96,11 +96,11 @@ async fn is_owed(connection: &Connection) -> Result<bool, Error> {
 /// Whether usage and buckets have columns for cost, which version 213 brings.
 pub(super) async fn has_cost(connection: &Connection) -> Result<bool, Error> {
     const COLUMNS: &str = "
-        SELECT count(*) = 6 AS costed
+        SELECT pg_catalog.count(*) = 6 AS costed
         FROM pg_catalog.pg_attribute a
         WHERE NOT a.attisdropped
-          AND (a.attrelid = to_regclass('task_usage') AND a.attname = 'cost_usd_ticks'
-               OR a.attrelid = to_regclass('task_usage_hourly')
+          AND (a.attrelid = pg_catalog.to_regclass('task_usage')::oid AND a.attname = 'cost_usd_ticks'
+               OR a.attrelid = pg_catalog.to_regclass('task_usage_hourly')::oid
                   AND a.attname IN ('cost_usd_ticks', 'uncosted_input_tokens', 'uncosted_output_tokens',
                                     'uncosted_cache_read_tokens', 'uncosted_cache_write_tokens'))";
     Ok(connection.query_one(COLUMNS, &[]).await?.get("costed"))

@@ -20,24 +20,24 @@ reported (table_name, event, bit) AS (
         ('agent', 'UPDATE', 16)
 )
 SELECT
-    format(
+    pg_catalog.format(
         CASE WHEN p.oid IS NULL THEN 'function %s does not exist' ELSE 'function %s is another program''s' END,
         f.signature) AS what
 FROM functions f
-LEFT JOIN pg_catalog.pg_proc p ON p.oid = to_regprocedure(f.signature)
+LEFT JOIN pg_catalog.pg_proc p ON p.oid = pg_catalog.to_regprocedure(f.signature)::oid
 WHERE p.oid IS NULL
    OR p.prosrc !~ f.works_with
 UNION ALL
 SELECT 'table task_usage_hourly_invalidation does not exist'
-WHERE to_regclass('task_usage_hourly_invalidation') IS NULL
+WHERE pg_catalog.to_regclass('task_usage_hourly_invalidation') IS NULL
 UNION ALL
-SELECT format('no trigger of this program reports %s on %s', r.event, r.table_name)
+SELECT pg_catalog.format('no trigger of this program reports %s on %s', r.event, r.table_name)
 FROM reported r
 WHERE NOT EXISTS (
     SELECT
     FROM pg_catalog.pg_trigger t
     JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
-    WHERE t.tgrelid = to_regclass(r.table_name)
+    WHERE t.tgrelid = pg_catalog.to_regclass(r.table_name)::oid
       AND t.tgtype & r.bit > 0
       -- Not BEFORE: the write may still come to nothing.
       AND t.tgtype & 2 = 0

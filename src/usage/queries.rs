@@ -121,7 +121,7 @@ pub async fn upsert(connection: &Connection, usage: &TaskUsage) -> Result<(), Er
             task_id, provider, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, updated_at
             --cost , cost_usd_ticks
         )
-        VALUES ($1, $2, $3, $4, $5, $6, $7, now()
+        VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.now()
             --cost , $8
         )
         ON CONFLICT (task_id, provider, model) DO UPDATE SET
@@ -130,7 +130,7 @@ pub async fn upsert(connection: &Connection, usage: &TaskUsage) -> Result<(), Er
             cache_read_tokens  = excluded.cache_read_tokens,
             cache_write_tokens = excluded.cache_write_tokens,
             --cost cost_usd_ticks = excluded.cost_usd_ticks,
-            updated_at         = now()";
+            updated_at         = pg_catalog.now()";
     let TaskUsage { task_id, provider, model, tokens, cost_usd_ticks } = usage;
     let Tokens { input, output, cache_read, cache_write } = tokens;
     let mut params: Vec<&(dyn ToSql + Sync)> = vec![task_id, provider, model, input, output, cache_read, cache_write];
@@ -191,18 +191,18 @@ const USAGE: &str = "(
 
 /// Sums over rows `u` of tasks `t`.
 const SUMS: &str = "
-    coalesce(sum(u.input_tokens), 0)::bigint AS input_tokens,
-    coalesce(sum(u.output_tokens), 0)::bigint AS output_tokens,
-    coalesce(sum(u.cache_read_tokens), 0)::bigint AS cache_read_tokens,
-    coalesce(sum(u.cache_write_tokens), 0)::bigint AS cache_write_tokens,
-    coalesce(sum(u.cost_usd_ticks), 0)::bigint AS cost_usd_ticks,
-    coalesce(sum(u.input_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_input_tokens,
-    coalesce(sum(u.output_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_output_tokens,
-    coalesce(sum(u.cache_read_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
+    coalesce(pg_catalog.sum(u.input_tokens), 0)::bigint AS input_tokens,
+    coalesce(pg_catalog.sum(u.output_tokens), 0)::bigint AS output_tokens,
+    coalesce(pg_catalog.sum(u.cache_read_tokens), 0)::bigint AS cache_read_tokens,
+    coalesce(pg_catalog.sum(u.cache_write_tokens), 0)::bigint AS cache_write_tokens,
+    coalesce(pg_catalog.sum(u.cost_usd_ticks), 0)::bigint AS cost_usd_ticks,
+    coalesce(pg_catalog.sum(u.input_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_input_tokens,
+    coalesce(pg_catalog.sum(u.output_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_output_tokens,
+    coalesce(pg_catalog.sum(u.cache_read_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
         AS uncosted_cache_read_tokens,
-    coalesce(sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
+    coalesce(pg_catalog.sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
         AS uncosted_cache_write_tokens,
-    count(DISTINCT u.task_id) AS tasks";
+    pg_catalog.count(DISTINCT u.task_id) AS tasks";
 
 /// The rows that count for workspace $1 since the start of the UTC day of $2.
 const OF_WORKSPACE: &str = "
@@ -210,7 +210,7 @@ const OF_WORKSPACE: &str = "
     JOIN agent a ON a.id = t.agent_id
     WHERE a.workspace_id = $1
       AND t.runtime_id IS NOT NULL
-      AND u.created_at >= date_trunc('day', $2::timestamptz, 'UTC')";
+      AND u.created_at >= pg_catalog.date_trunc('day', $2::timestamptz, 'UTC')";
 
 /// A workspace's usage by day and model, from the start of the UTC day of `since`; the newest day first.
 ///
@@ -257,7 +257,7 @@ pub async fn by_model(
         "SELECT {SUMS}, u.model
          FROM {USAGE} u {OF_WORKSPACE}
          GROUP BY u.model
-         ORDER BY sum(u.input_tokens + u.output_tokens) DESC, u.model"
+         ORDER BY pg_catalog.sum(u.input_tokens + u.output_tokens) DESC, u.model"
     );
     let rows = connection.query(&sql, &[&workspace, &since]).await?;
     let read = |row: &Row| ModelUsage {

@@ -123,17 +123,17 @@ impl Scheduling {
     ///
     /// What the server says. What this role may not see counts as not there.
     pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
-        const THERE: &str = "SELECT to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
+        const THERE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
         // What the URL gives as a name, or a pooler adds, comes behind ours. Everybody may see a session's name, but only
         // some its address and since when it is there.
         const WATCHES: &str = "
-            SELECT pid, application_name, host(client_addr), backend_start
+            SELECT pid, application_name, pg_catalog.host(client_addr), backend_start
             FROM pg_catalog.pg_stat_activity
-            WHERE datname = current_database() AND starts_with(application_name, $1) AND pid <> pg_catalog.pg_backend_pid()
+            WHERE datname = pg_catalog.current_database() AND pg_catalog.starts_with(application_name, $1) AND pid <> pg_catalog.pg_backend_pid()
             ORDER BY backend_start";
         const LATELY: &str = "
-            SELECT coalesce(bool_or(last_run_finished_at > now() - interval '15 minutes'
-                                    AND last_run_finished_at < now() + interval '15 minutes'), false)
+            SELECT coalesce(pg_catalog.bool_or(last_run_finished_at > pg_catalog.now() - interval '15 minutes'
+                                    AND last_run_finished_at < pg_catalog.now() + interval '15 minutes'), false)
             FROM task_usage_hourly_rollup_state";
         if !connection.query_one(THERE, &[]).await?.get::<_, bool>(0) {
             return Ok(None);
@@ -154,14 +154,14 @@ async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>, bool)
     const CRON: &str = "
         WITH its AS (
             SELECT c.relname,
-                   has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT') AS readable
+                   pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable
             FROM pg_catalog.pg_namespace n
             JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname IN ('job', 'job_run_details')
             WHERE n.nspname = 'cron'
         )
         SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron') AS here,
                -- Settings that a role may not see are not listed.
-               (SELECT nullif(nullif(s.setting, ''), current_database())
+               (SELECT nullif(nullif(s.setting, ''), pg_catalog.current_database())
                 FROM pg_catalog.pg_settings s
                 WHERE s.name = 'cron.database_name') AS home,
                coalesce((SELECT readable FROM its WHERE relname = 'job'), false) AS jobs,
@@ -170,11 +170,11 @@ async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>, bool)
     const JOBS: &str = "
         SELECT j.jobid, j.jobname::text, j.schedule, j.active, {last_run}
         FROM cron.job j
-        WHERE j.database = current_database()
+        WHERE j.database = pg_catalog.current_database()
           AND (j.jobname = 'rollup_task_usage_hourly' OR j.command ~* '\\mrollup_task_usage_hourly\\s*\\(')
         ORDER BY j.active DESC, j.jobid";
     const LAST_RUN: &str = "
-        (SELECT concat_ws(', ', d.status, to_char(coalesce(d.end_time, d.start_time), 'YYYY-MM-DD HH24:MI:SS'),
+        (SELECT pg_catalog.concat_ws(', ', d.status, pg_catalog.to_char(coalesce(d.end_time, d.start_time), 'YYYY-MM-DD HH24:MI:SS'),
                           CASE WHEN d.status = 'failed' THEN d.return_message END)
          FROM cron.job_run_details d WHERE d.jobid = j.jobid ORDER BY d.runid DESC LIMIT 1)";
     let row = connection.query_one(CRON, &[]).await?;
@@ -211,7 +211,7 @@ impl Standing {
     ///
     /// What the server says; [`TickError::NoPipeline`] and [`TickError::NoState`] if there is no rollup.
     pub async fn read(connection: &Connection) -> Result<Self, TickError> {
-        const OWN_QUEUE: &str = "SELECT to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
+        const OWN_QUEUE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
         let Some(scheduling) = Scheduling::read(connection).await? else { return Err(TickError::NoPipeline) };
         let Some(pipeline) = Pipeline::read(connection).await? else { return Err(TickError::NoPipeline) };
         let own_queue: bool = connection.query_one(OWN_QUEUE, &[]).await?.get(0);

@@ -7,16 +7,16 @@ WITH queued AS (
     WHERE '{queue}' <> 'task_usage_hourly_dirty'
 ),
 oldest_writer AS (
-    SELECT coalesce(l.pid, 0) AS pid, a.application_name, host(a.client_addr) AS client, a.xact_start
+    SELECT coalesce(l.pid, 0) AS pid, a.application_name, pg_catalog.host(a.client_addr) AS client, a.xact_start
     FROM pg_catalog.pg_locks l
     LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
     WHERE l.locktype = 'relation'
-      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
-      AND l.relation = to_regclass('task_usage')
+      AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+      AND l.relation = pg_catalog.to_regclass('task_usage')::oid
       AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
       AND l.granted
       AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
-      AND (a.xact_start < now() - interval '5 minutes'
+      AND (a.xact_start < pg_catalog.now() - interval '5 minutes'
            OR l.pid IS NULL
            OR (a.xact_start IS NULL AND (a.state IS NULL OR a.state = 'disabled') AND a.pid IS NOT NULL))
     ORDER BY a.xact_start NULLS FIRST
@@ -24,10 +24,10 @@ oldest_writer AS (
 )
 SELECT
     s.watermark_at::text,
-    CASE WHEN isfinite(s.watermark_at) THEN extract(epoch FROM clock_timestamp() - s.watermark_at)::float8
-         WHEN s.watermark_at < now() THEN 1e12 ELSE -1e12 END,
-    (SELECT count(*) FROM queued),
-    (SELECT CASE WHEN q.oldest >= '0001-01-01 UTC' AND q.oldest < '9999-01-01 UTC' THEN q.oldest END FROM (SELECT min(enqueued_at) FROM queued) q (oldest)),
+    CASE WHEN pg_catalog.isfinite(s.watermark_at) THEN extract(epoch FROM pg_catalog.clock_timestamp() - s.watermark_at)::float8
+         WHEN s.watermark_at < pg_catalog.now() THEN 1e12 ELSE -1e12 END,
+    (SELECT pg_catalog.count(*) FROM queued),
+    (SELECT CASE WHEN q.oldest >= '0001-01-01 UTC' AND q.oldest < '9999-01-01 UTC' THEN q.oldest END FROM (SELECT pg_catalog.min(enqueued_at) FROM queued) q (oldest)),
     CASE WHEN s.last_run_started_at >= '0001-01-01 UTC' AND s.last_run_started_at < '9999-01-01 UTC' THEN s.last_run_started_at END,
     CASE WHEN s.last_run_finished_at >= '0001-01-01 UTC' AND s.last_run_finished_at < '9999-01-01 UTC' THEN s.last_run_finished_at END,
     s.last_run_rows,

@@ -69,7 +69,7 @@ async fn columns(connection: &Connection) -> Result<Option<Columns>, Error> {
             SELECT FROM pg_catalog.pg_attribute
             WHERE attrelid = c.oid AND attname = 'updated_at' AND NOT attisdropped
         )
-        FROM (SELECT to_regclass('task_usage') AS oid) c
+        FROM (SELECT pg_catalog.to_regclass('task_usage') AS oid) c
         WHERE c.oid IS NOT NULL";
     let row = connection.query_opt(COLUMNS, &[]).await?;
     Ok(row.map(|row| Columns { updated_at: row.get(0) }))
@@ -83,10 +83,10 @@ impl Survey {
     /// [`SurveyError`].
     pub async fn read(connection: &Connection) -> Result<Self, SurveyError> {
         const PIPELINE: &str = "
-            SELECT to_regclass('task_usage_hourly_rollup_state') IS NOT NULL,
-                   to_regclass('task_usage_hourly') IS NOT NULL
-                   AND to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL
-                   AND to_regprocedure('task_usage_hourly_horizon()') IS NOT NULL";
+            SELECT pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL,
+                   pg_catalog.to_regclass('task_usage_hourly') IS NOT NULL
+                   AND pg_catalog.to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL
+                   AND pg_catalog.to_regprocedure('task_usage_hourly_horizon()') IS NOT NULL";
         let Some(columns) = columns(connection).await? else { return Ok(Self::NoUsage) };
         refuse_impossible_times(connection, columns).await?;
 
@@ -144,7 +144,7 @@ impl Month {
 
 /// The months that hold usage, or buckets if those are asked for, ascending.
 pub(super) async fn months(connection: &Connection, with_buckets: bool) -> Result<Vec<Month>, Error> {
-    const THERE: &str = "SELECT to_regclass('task_usage_hourly') IS NOT NULL AS there";
+    const THERE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly') IS NOT NULL AS there";
     let Some(columns) = columns(connection).await? else { return Ok(Vec::new()) };
     let buckets = with_buckets && connection.query_one(THERE, &[]).await?.get::<_, bool>("there");
     let buckets = if buckets { "task_usage_hourly" } else { "(SELECT NULL::timestamptz AS bucket_hour)" };
@@ -156,7 +156,7 @@ pub(super) async fn months(connection: &Connection, with_buckets: bool) -> Resul
 pub(super) async fn rows(connection: &Connection) -> Result<i64, Error> {
     const ENOUGH: i64 = 1_000_000;
     let row = connection
-        .query_one("SELECT count(*) FROM (SELECT FROM task_usage LIMIT $1::bigint + 1) r", &[&ENOUGH])
+        .query_one("SELECT pg_catalog.count(*) FROM (SELECT FROM task_usage LIMIT $1::bigint + 1) r", &[&ENOUGH])
         .await?;
     let counted: i64 = row.get(0);
     if counted <= ENOUGH {

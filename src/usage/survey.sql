@@ -3,23 +3,23 @@
 WITH ends AS (
     SELECT
         least(
-            (SELECT min({changed}) FROM task_usage u),
-            (SELECT min(u.created_at) FROM task_usage u WHERE {legacy})
+            (SELECT pg_catalog.min({changed}) FROM task_usage u),
+            (SELECT pg_catalog.min(u.created_at) FROM task_usage u WHERE {legacy})
         ) AS earliest,
         greatest(
-            (SELECT max({changed}) FROM task_usage u),
-            (SELECT max(u.created_at) FROM task_usage u WHERE {legacy})
+            (SELECT pg_catalog.max({changed}) FROM task_usage u),
+            (SELECT pg_catalog.max(u.created_at) FROM task_usage u WHERE {legacy})
         ) AS latest
 ),
 extent AS (
     SELECT
         e.earliest,
-        CASE WHEN e.latest < now() THEN e.latest WHEN e.latest IS NOT NULL THEN now() END AS latest
+        CASE WHEN e.latest < pg_catalog.now() THEN e.latest WHEN e.latest IS NOT NULL THEN pg_catalog.now() END AS latest
     FROM ends e
 ),
 state AS (
     -- A watermark ahead of the clock says nothing of what is rolled up; nor does one that is no time at all.
-    SELECT CASE WHEN w.at > now() OR NOT isfinite(w.at) THEN 'epoch' ELSE w.at END AS watermark_at
+    SELECT CASE WHEN w.at > pg_catalog.now() OR NOT pg_catalog.isfinite(w.at) THEN 'epoch' ELSE w.at END AS watermark_at
     FROM (SELECT {watermark}) AS w (at)
 )
 SELECT

@@ -91,12 +91,12 @@ pub async fn tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, 
 
 async fn try_tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, TickError> {
     const THERE: &str = "
-        SELECT to_regprocedure('rollup_task_usage_hourly()') IS NOT NULL
-               AND to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
+        SELECT pg_catalog.to_regprocedure('rollup_task_usage_hourly()') IS NOT NULL
+               AND pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
     const STATE: &str = "
         SELECT watermark_at::text,
-               CASE WHEN isfinite(watermark_at) THEN extract(epoch FROM clock_timestamp() - watermark_at)::float8
-                    WHEN watermark_at < now() THEN 1e12 ELSE -1e12 END
+               CASE WHEN pg_catalog.isfinite(watermark_at) THEN extract(epoch FROM pg_catalog.clock_timestamp() - watermark_at)::float8
+                    WHEN watermark_at < pg_catalog.now() THEN 1e12 ELSE -1e12 END
         FROM task_usage_hourly_rollup_state
         WHERE id = 1";
     if !connection.query_one(THERE, &[]).await?.get::<_, bool>(0) {
@@ -131,7 +131,7 @@ async fn try_tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, 
 async fn record(connection: &Connection, message: &str) -> Result<(), db::Error> {
     const RECORD: &str = "
         UPDATE task_usage_hourly_rollup_state
-        SET last_run_started_at = now(), last_run_finished_at = clock_timestamp(), last_run_rows = 0, last_error = $1
+        SET last_run_started_at = pg_catalog.now(), last_run_finished_at = pg_catalog.clock_timestamp(), last_run_rows = 0, last_error = $1
         WHERE id = 1";
     let transaction = connection.begin().await?;
     transaction.limit_lock_wait(RECORDING_PATIENCE).await?;

@@ -15,24 +15,24 @@ WITH known (table_name, columns) AS (
             'id', 'watermark_at', 'last_run_started_at', 'last_run_finished_at', 'last_run_rows', 'last_error'])
 ),
 unknown AS (
-    SELECT format('table %s has column %s', k.table_name, a.attname) AS what
+    SELECT pg_catalog.format('table %s has column %s', k.table_name, a.attname) AS what
     FROM known k
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = to_regclass(k.table_name) AND a.attnum > 0 AND NOT a.attisdropped
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = pg_catalog.to_regclass(k.table_name)::oid AND a.attnum > 0 AND NOT a.attisdropped
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
     WHERE a.attname <> ALL (k.columns)
       AND (k.table_name <> 'task_usage' OR t.typcategory = 'N')
     UNION ALL
-    SELECT format('there is a function %s', p.oid::regprocedure)
+    SELECT pg_catalog.format('there is a function %s', p.oid::regprocedure)
     FROM pg_catalog.pg_proc p
-    JOIN pg_catalog.pg_class c ON c.oid = to_regclass('task_usage_hourly')
+    JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass('task_usage_hourly')::oid
     -- What some other role puts beside it says nothing.
     WHERE p.pronamespace = c.relnamespace
       AND p.proowner = c.relowner
       AND p.proname IN ('rollup_task_usage_hourly', 'rollup_task_usage_hourly_window')
       AND p.oid <> ALL (ARRAY[
-          coalesce(to_regprocedure('rollup_task_usage_hourly()')::oid, 0),
-          coalesce(to_regprocedure('rollup_task_usage_hourly_window(timestamptz, timestamptz)')::oid, 0)])
+          coalesce(pg_catalog.to_regprocedure('rollup_task_usage_hourly()')::oid, 0),
+          coalesce(pg_catalog.to_regprocedure('rollup_task_usage_hourly_window(timestamptz, timestamptz)')::oid, 0)])
 )
-SELECT string_agg(u.what, ', ' ORDER BY u.what)
+SELECT pg_catalog.string_agg(u.what, ', ' ORDER BY u.what)
 FROM unknown u
-HAVING count(*) > 0
+HAVING pg_catalog.count(*) > 0

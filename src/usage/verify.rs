@@ -157,7 +157,8 @@ async fn compare_days(
 /// The moment before which nothing can be written any more that a comparison from now on would not see. None if a
 /// transaction whose start is hidden is writing usage.
 async fn horizon(session: &Connection) -> Result<Option<String>, db::Error> {
-    const HORIZON: &str = "SELECT CASE WHEN isfinite(h) THEN h::text END AS horizon FROM task_usage_hourly_horizon() h";
+    const HORIZON: &str =
+        "SELECT CASE WHEN pg_catalog.isfinite(h) THEN h::text END AS horizon FROM task_usage_hourly_horizon() h";
     Ok(session.query_one(HORIZON, &[]).await?.get("horizon"))
 }
 
@@ -170,9 +171,9 @@ async fn bring_back(
 ) -> Result<f64, CompareError> {
     const BRING_BACK: &str = "
         UPDATE task_usage_hourly_rollup_state
-        SET watermark_at = CASE WHEN watermark_at > now() THEN $1::text::timestamptz ELSE watermark_at END
+        SET watermark_at = CASE WHEN watermark_at > pg_catalog.now() THEN $1::text::timestamptz ELSE watermark_at END
         WHERE id = 1
-        RETURNING extract(epoch FROM now() - watermark_at)::float8 AS lag";
+        RETURNING extract(epoch FROM pg_catalog.now() - watermark_at)::float8 AS lag";
     let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
     let Some(row) = transaction.query_opt(BRING_BACK, &[&began]).await? else { return Err(CompareError::NoState) };
     transaction.commit().await?;
@@ -239,9 +240,9 @@ async fn state(connection: &Connection) -> Result<Row, CompareError> {
     const STATE: &str = "
         SELECT
             watermark_at::text AS watermark,
-            CASE WHEN isfinite(watermark_at) THEN extract(epoch FROM now() - watermark_at)::float8
-                 WHEN watermark_at < now() THEN 1e12 ELSE -1e12 END AS lag,
-            pg_current_snapshot()::text AS snapshot
+            CASE WHEN pg_catalog.isfinite(watermark_at) THEN extract(epoch FROM pg_catalog.now() - watermark_at)::float8
+                 WHEN watermark_at < pg_catalog.now() THEN 1e12 ELSE -1e12 END AS lag,
+            pg_catalog.pg_current_snapshot()::text AS snapshot
         FROM task_usage_hourly_rollup_state
         WHERE id = 1";
     connection.query_opt(STATE, &[]).await?.ok_or(CompareError::NoState)
@@ -325,14 +326,16 @@ struct WaitingHours {
 impl WaitingHours {
     /// Makes it what can be seen in the open transaction, which has this snapshot.
     async fn bring_up_to_date(&mut self, connection: &Connection, snapshot: String) -> Result<(), db::Error> {
-        const OWN_QUEUE: &str = "SELECT to_regclass('task_usage_hourly_invalidation') IS NOT NULL AS there";
-        const QUEUE: &str = "SELECT ROW(count(*), min(enqueued_at), max(enqueued_at))::text FROM";
+        const OWN_QUEUE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_invalidation') IS NOT NULL AS there";
+        const QUEUE: &str =
+            "SELECT ROW(pg_catalog.count(*), pg_catalog.min(enqueued_at), pg_catalog.max(enqueued_at))::text FROM";
         if self.snapshot.as_ref() == Some(&snapshot) {
             return Ok(());
         }
         let own: bool = connection.query_one(OWN_QUEUE, &[]).await?.get("there");
         let own_queue = if own { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
-        let sql = format!("SELECT concat(({QUEUE} task_usage_hourly_dirty), ({QUEUE} {own_queue})) AS queues");
+        let sql =
+            format!("SELECT pg_catalog.concat(({QUEUE} task_usage_hourly_dirty), ({QUEUE} {own_queue})) AS queues");
         let queues: String = connection.query_one(&sql, &[]).await?.get("queues");
         self.snapshot = Some(snapshot);
         if self.queues.as_ref() == Some(&queues) {
@@ -405,12 +408,13 @@ async fn rebuild(
         INSERT INTO task_usage_hourly_dirty AS d (
             bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model, enqueued_at
         )
-        SELECT k.*, now() - interval '1 second'
-        FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[]) k
+        SELECT k.*, pg_catalog.now() - interval '1 second'
+        FROM ROWS FROM (pg_catalog.unnest($1::timestamptz[]), pg_catalog.unnest($2::uuid[]), pg_catalog.unnest($3::uuid[]), pg_catalog.unnest($4::uuid[]), pg_catalog.unnest($5::uuid[]), pg_catalog.unnest($6::text[]), pg_catalog.unnest($7::text[])) k
         ORDER BY 1, 2, 3, 4, 5, 6, 7
         ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET
             enqueued_at = least(d.enqueued_at, excluded.enqueued_at)";
-    const DRAIN: &str = "SELECT rollup_task_usage_hourly_window(now() - interval '1 microsecond', now())";
+    const DRAIN: &str =
+        "SELECT rollup_task_usage_hourly_window(pg_catalog.now() - interval '1 microsecond', pg_catalog.now())";
     let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
     if own_functions {
         let hours: Vec<OffsetDateTime> = seen.hours.iter().copied().collect();

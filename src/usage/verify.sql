@@ -10,27 +10,27 @@
 -- Every table is reached by index from the step before, whatever the statistics say: OFFSET 0 sees to it.
 WITH raw AS (
     SELECT
-        date_trunc('hour', u.created_at, 'UTC') AS bucket_hour,
+        pg_catalog.date_trunc('hour', u.created_at, 'UTC') AS bucket_hour,
         o.workspace_id,
         o.runtime_id,
         o.agent_id,
         o.project_id,
         u.provider,
         u.model,
-        sum(u.input_tokens)::bigint       AS input_tokens,
-        sum(u.output_tokens)::bigint      AS output_tokens,
-        sum(u.cache_read_tokens)::bigint  AS cache_read_tokens,
-        sum(u.cache_write_tokens)::bigint AS cache_write_tokens,
-        count(DISTINCT u.task_id)         AS task_count,
-        count(*)                          AS event_count,
-        --cost coalesce(sum(u.cost_usd_ticks), 0)::bigint AS cost_usd_ticks,
-        --cost coalesce(sum(u.input_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_input_tokens,
-        --cost coalesce(sum(u.output_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_output_tokens,
-        --cost coalesce(sum(u.cache_read_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
+        pg_catalog.sum(u.input_tokens)::bigint       AS input_tokens,
+        pg_catalog.sum(u.output_tokens)::bigint      AS output_tokens,
+        pg_catalog.sum(u.cache_read_tokens)::bigint  AS cache_read_tokens,
+        pg_catalog.sum(u.cache_write_tokens)::bigint AS cache_write_tokens,
+        pg_catalog.count(DISTINCT u.task_id)         AS task_count,
+        pg_catalog.count(*)                          AS event_count,
+        --cost coalesce(pg_catalog.sum(u.cost_usd_ticks), 0)::bigint AS cost_usd_ticks,
+        --cost coalesce(pg_catalog.sum(u.input_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_input_tokens,
+        --cost coalesce(pg_catalog.sum(u.output_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_output_tokens,
+        --cost coalesce(pg_catalog.sum(u.cache_read_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
         --cost     AS uncosted_cache_read_tokens,
-        --cost coalesce(sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
+        --cost coalesce(pg_catalog.sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
         --cost     AS uncosted_cache_write_tokens,
-        bool_or(coalesce(u.updated_at, u.created_at) >= $4::text::timestamptz) AS is_new
+        pg_catalog.bool_or(coalesce(u.updated_at, u.created_at) >= $4::text::timestamptz) AS is_new
     FROM task_usage u
     CROSS JOIN LATERAL (
         SELECT a.workspace_id, t.runtime_id, t.agent_id, i.project_id
@@ -55,7 +55,7 @@ stored AS (
 )
 SELECT
     NULL AS kind,
-    (SELECT count(*) FROM raw) AS buckets,
+    (SELECT pg_catalog.count(*) FROM raw) AS buckets,
     NULL::timestamptz AS bucket_hour, NULL::uuid AS workspace_id, NULL::uuid AS runtime_id, NULL::uuid AS agent_id,
     NULL::uuid AS project_id, NULL::bytea AS provider, NULL::bytea AS model,
     NULL::bigint AS raw_input_tokens, NULL::bigint AS raw_output_tokens,
@@ -81,8 +81,8 @@ SELECT
     coalesce(r.agent_id, s.agent_id),
     coalesce(r.project_id, s.project_id),
     -- A database without an encoding may hold any byte in a name, and could not send it as text.
-    convert_to(coalesce(r.provider, s.provider), e.encoding),
-    convert_to(coalesce(r.model, s.model), e.encoding),
+    pg_catalog.convert_to(coalesce(r.provider, s.provider), e.encoding),
+    pg_catalog.convert_to(coalesce(r.model, s.model), e.encoding),
     coalesce(r.input_tokens, 0), coalesce(r.output_tokens, 0), coalesce(r.cache_read_tokens, 0),
     coalesce(r.cache_write_tokens, 0), coalesce(r.task_count, 0), coalesce(r.event_count, 0),
     coalesce(s.input_tokens, 0), coalesce(s.output_tokens, 0), coalesce(s.cache_read_tokens, 0),
@@ -104,7 +104,7 @@ FULL JOIN stored s
       = coalesce(r.project_id, '00000000-0000-0000-0000-000000000000')
     AND s.provider = r.provider
     AND s.model = r.model
-CROSS JOIN (SELECT CASE getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII'::name ELSE 'UTF8' END) AS e (encoding)
+CROSS JOIN (SELECT CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII'::name ELSE 'UTF8' END) AS e (encoding)
 WHERE (r.bucket_hour, r.input_tokens, r.output_tokens, r.cache_read_tokens, r.cache_write_tokens,
        --cost r.cost_usd_ticks, r.uncosted_input_tokens, r.uncosted_output_tokens, r.uncosted_cache_read_tokens,
        --cost r.uncosted_cache_write_tokens,

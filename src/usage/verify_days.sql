@@ -1,21 +1,21 @@
 -- The UTC days of [$1, $2) that hold usage or buckets, each found by one step in two indexes from the one before.
 -- The session's time zone is UTC.
 WITH RECURSIVE day AS (
-    SELECT date_trunc('day', least(
-        (SELECT min(u.created_at) FROM task_usage u WHERE u.created_at >= $1::timestamptz),
-        (SELECT min(h.bucket_hour) FROM task_usage_hourly h WHERE h.bucket_hour >= $1)
+    SELECT pg_catalog.date_trunc('day', least(
+        (SELECT pg_catalog.min(u.created_at) FROM task_usage u WHERE u.created_at >= $1::timestamptz),
+        (SELECT pg_catalog.min(h.bucket_hour) FROM task_usage_hourly h WHERE h.bucket_hour >= $1)
     )) AS starts
     UNION ALL
-    SELECT date_trunc('day', least(
-        (SELECT min(u.created_at) FROM task_usage u WHERE u.created_at >= d.starts + interval '1 day'),
-        (SELECT min(h.bucket_hour) FROM task_usage_hourly h WHERE h.bucket_hour >= d.starts + interval '1 day')
+    SELECT pg_catalog.date_trunc('day', least(
+        (SELECT pg_catalog.min(u.created_at) FROM task_usage u WHERE u.created_at >= d.starts + interval '1 day'),
+        (SELECT pg_catalog.min(h.bucket_hour) FROM task_usage_hourly h WHERE h.bucket_hour >= d.starts + interval '1 day')
     ))
     FROM day d
-    WHERE isfinite(d.starts)
+    WHERE pg_catalog.isfinite(d.starts)
       AND d.starts < $2::timestamptz
 )
 SELECT greatest(d.starts, $1), least(d.starts + interval '1 day', $2)
 FROM day d
-WHERE isfinite(d.starts)
+WHERE pg_catalog.isfinite(d.starts)
   AND d.starts < $2
 ORDER BY d.starts

@@ -12,6 +12,6 @@ WITH waiting_tasks AS (
 )
 SELECT q.bucket_hour FROM task_usage_hourly_invalidation q WHERE q.bucket_hour IS NOT NULL
 UNION
-SELECT date_trunc('hour', u.created_at, 'UTC')
+SELECT pg_catalog.date_trunc('hour', u.created_at, 'UTC')
 FROM waiting_tasks w
 CROSS JOIN LATERAL (SELECT u.created_at FROM task_usage u WHERE u.task_id = w.task_id OFFSET 0) u

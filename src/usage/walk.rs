@@ -246,7 +246,8 @@ fn needs_no_walk(extent: &Extent, options: WalkOptions) -> bool {
 
 /// The months that hold usage and are asked for.
 async fn months(connection: &Connection, options: WalkOptions) -> Result<Vec<Month>, db::Error> {
-    const FIRST: &str = "SELECT date_trunc('month', now(), 'UTC') - make_interval(months => $1)";
+    const FIRST: &str =
+        "SELECT pg_catalog.date_trunc('month', pg_catalog.now(), 'UTC') - pg_catalog.make_interval(months => $1)";
     let mut months = survey::months(connection, options.scope != WalkScope::Missing).await?;
     if let WalkScope::LastMonths(back) = options.scope {
         let first: OffsetDateTime = connection.query_one(FIRST, &[&i32::from(back)]).await?.get(0);
@@ -285,7 +286,7 @@ async fn walk_months(
 
     // One look at the whole table, which may use several processes, is cheaper than counting with each month. It is
     // taken while nobody has to wait for us, and while a failure still finds the progress kept.
-    let count = connection.query_one("SELECT count(*) FROM task_usage", &[]);
+    let count = connection.query_one("SELECT pg_catalog.count(*) FROM task_usage", &[]);
     let rows = with_heartbeat(count, || host.progress(done, total, resume.buckets)).await?.get::<_, i64>(0);
     let rows = rows.unsigned_abs();
 
@@ -388,7 +389,7 @@ async fn horizon(transaction: &Transaction<'_>) -> Result<Option<String>, db::Er
     // The function warns when it cannot see; here that is dealt with.
     transaction.batch("SET LOCAL client_min_messages TO error").await?;
     let row = transaction
-        .query_one("SELECT CASE WHEN isfinite(h) THEN h::text END FROM task_usage_hourly_horizon() h", &[])
+        .query_one("SELECT CASE WHEN pg_catalog.isfinite(h) THEN h::text END FROM task_usage_hourly_horizon() h", &[])
         .await?;
     transaction.batch("SET LOCAL client_min_messages TO DEFAULT").await?;
     Ok(row.get(0))
@@ -426,10 +427,10 @@ async fn last_pass(
     const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz)";
     const STAMP: &str = "
         UPDATE task_usage_hourly_rollup_state s
-        SET watermark_at = CASE WHEN s.watermark_at <= now() THEN greatest(s.watermark_at, p.passed) ELSE p.passed END
+        SET watermark_at = CASE WHEN s.watermark_at <= pg_catalog.now() THEN greatest(s.watermark_at, p.passed) ELSE p.passed END
         -- The clock may have been set back since the horizon was read; then it is as far behind the clock as it was.
         FROM (SELECT $1::text::timestamptz) h (horizon),
-             LATERAL (SELECT least(h.horizon, clock_timestamp() - (now() - h.horizon))) p (passed)
+             LATERAL (SELECT least(h.horizon, pg_catalog.clock_timestamp() - (pg_catalog.now() - h.horizon))) p (passed)
         WHERE s.id = 1
         RETURNING s.watermark_at::text";
     let row = transaction.as_role(role, transaction.query_one(WINDOW, &[&from, &horizon])).await?;
@@ -442,7 +443,7 @@ async fn oldest_writer(connection: &Connection) -> Result<Option<i32>, db::Error
         SELECT l.pid
         FROM pg_catalog.pg_locks l
         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-        WHERE l.relation = 'task_usage'::regclass
+        WHERE l.relation = 'task_usage'::regclass::oid
           AND l.mode = 'RowExclusiveLock'
           AND l.pid <> pg_catalog.pg_backend_pid()
         ORDER BY a.xact_start NULLS FIRST

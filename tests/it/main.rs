@@ -23,6 +23,7 @@ mod locks;
 mod lost_output;
 mod messages;
 mod output;
+mod qualified;
 mod repair;
 mod replicas;
 mod rights;
