@@ -114,12 +114,12 @@ impl Repair for CodexCache {
 
     async fn check(&self, connection: &Connection, arguments: &CodexCacheArguments) -> Result<(), RepairError> {
         const THERE: &str = "
-            SELECT to_regclass('task_usage') IS NOT NULL,
+            SELECT pg_catalog.to_regclass('task_usage') IS NOT NULL,
                    EXISTS (SELECT FROM pg_catalog.pg_attribute
-                           WHERE attrelid = to_regclass('task_usage') AND attname = 'updated_at' AND NOT attisdropped)";
+                           WHERE attrelid = pg_catalog.to_regclass('task_usage')::oid AND attname = 'updated_at' AND NOT attisdropped)";
         const IN_THE_PAST: &str = "
-            SELECT $1::timestamptz < c.now, to_json(date_trunc('second', c.now)) #>> '{}'
-            FROM (SELECT clock_timestamp() AS now) c";
+            SELECT $1::timestamptz < c.now, pg_catalog.to_json(pg_catalog.date_trunc('second', c.now)) #>> '{}'::text[]
+            FROM (SELECT pg_catalog.clock_timestamp() AS now) c";
         let row = connection.query_one(THERE, &[]).await?;
         if !row.get::<_, bool>(0) {
             return Err(RepairError::refused_with_hint(

@@ -189,7 +189,7 @@ pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError
 /// Makes the tables, if they are not there.
 pub(super) async fn prepare(connection: &Connection, role: Option<&str>) -> Result<(), db::Error> {
     const OURS: &str = "
-        SELECT bool_and(pg_has_role(c.relowner, 'USAGE') AND pg_has_role(n.nspowner, 'USAGE'))
+        SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(c.relowner, 'USAGE') AND pg_catalog.pg_has_role(n.nspowner, 'USAGE'))
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE c.oid IN ('migrate.repair_run'::regclass, 'migrate.repair_change'::regclass)";
@@ -359,7 +359,7 @@ pub(super) struct Opening<'a> {
 pub(super) async fn open(connection: &Connection, opening: &Opening<'_>) -> Result<i64, db::Error> {
     const OPEN: &str = "
         INSERT INTO migrate.repair_run (id, repair, arguments, undoes, hashed, run_from, tool_version)
-        SELECT coalesce(max(r.id), 0) + 1, $1, $2, $3, $6, concat_ws(', ', $4::text, host(inet_client_addr())), $5
+        SELECT coalesce(pg_catalog.max(r.id), 0) + 1, $1, $2, $3, $6, pg_catalog.concat_ws(', ', $4::text, pg_catalog.host(pg_catalog.inet_client_addr())), $5
         FROM migrate.repair_run r
         RETURNING id";
     let Opening { repair, arguments, undoes, hashed } = opening;
@@ -398,7 +398,7 @@ pub(super) async fn close(
         UPDATE migrate.repair_run
         SET state = $2,
             totals = coalesce($3, totals),
-            finished_at = CASE WHEN $2 IN ('done', 'undone', 'closed') THEN clock_timestamp() END
+            finished_at = CASE WHEN $2 IN ('done', 'undone', 'closed') THEN pg_catalog.clock_timestamp() END
         WHERE id = $1";
     connection.shielded().execute(CLOSE, &[&run, &state.as_str(), &totals]).await?;
     Ok(())
@@ -438,7 +438,7 @@ pub(super) async fn undone(connection: &Connection, run: i64) -> Result<(), db::
         )
         UPDATE migrate.repair_run r
         SET state = CASE WHEN c.depth % 2 = 0 THEN 'undone' ELSE 'done' END,
-            finished_at = coalesce(r.finished_at, clock_timestamp())
+            finished_at = coalesce(r.finished_at, pg_catalog.clock_timestamp())
         FROM chain c
         WHERE r.id = c.id";
     connection.execute(UNDONE, &[&run]).await?;
@@ -457,7 +457,7 @@ pub(super) struct Sums {
 /// The first row that a run is not done with.
 pub(super) async fn first_open(connection: &Connection, run: i64) -> Result<Option<i64>, db::Error> {
     const FIRST: &str = "
-        SELECT min(c.n) FROM migrate.repair_change c
+        SELECT pg_catalog.min(c.n) FROM migrate.repair_change c
         WHERE c.run_id = $1 AND c.applied_at IS NULL AND c.left_because IS NULL";
     Ok(connection.query_one(FIRST, &[&run]).await?.get(0))
 }
@@ -471,8 +471,7 @@ pub(super) async fn nobody_is_at_work(connection: &Connection) -> Result<(), db:
 }
 
 /// Rows that the run `r` had changed when it was last closed.
-pub(super) const CHANGED: &str =
-    "CASE WHEN pg_catalog.jsonb_typeof(r.totals -> 'rows') = 'number' THEN (r.totals ->> 'rows')::numeric ELSE 0 END";
+pub(super) const CHANGED: &str = "CASE WHEN pg_catalog.jsonb_typeof(r.totals -> 'rows'::text) = 'number' THEN (r.totals ->> 'rows'::text)::numeric ELSE 0 END";
 
 /// Whether a run's journal does not hold all that it has found, or not all that it has changed.
 pub(super) async fn is_forgotten(connection: &Connection, run: i64) -> Result<bool, db::Error> {
@@ -495,7 +494,7 @@ pub(super) async fn began(connection: &Connection, run: i64) -> Result<String, d
 /// Which columns of its rows a run has hashed; none if an earlier build has written its journal.
 pub(super) async fn hashed(connection: &Connection, run: i64) -> Result<Option<Value>, db::Error> {
     const HASHED: &str =
-        "SELECT pg_catalog.to_jsonb(r) -> 'hashed' AS hashed FROM migrate.repair_run r WHERE r.id = $1";
+        "SELECT pg_catalog.to_jsonb(r) -> 'hashed'::text AS hashed FROM migrate.repair_run r WHERE r.id = $1";
     Ok(connection.query_one(HASHED, &[&run]).await?.try_get("hashed")?)
 }
 
@@ -503,7 +502,7 @@ pub(super) async fn hashed(connection: &Connection, run: i64) -> Result<Option<V
 pub(super) async fn to_be_rolled_up(transaction: &Connection, run: i64) -> Result<(), db::Error> {
     const WIDEN: &str = "
         UPDATE migrate.repair_run
-        SET rollup_from = least(rollup_from, now()), rollup_to = greatest(rollup_to, now())
+        SET rollup_from = least(rollup_from, pg_catalog.now()), rollup_to = greatest(rollup_to, pg_catalog.now())
         WHERE id = $1";
     transaction.execute(WIDEN, &[&run]).await?;
     Ok(())

@@ -1,7 +1,7 @@
 -- What repairs remember, made by the first one that writes.
 DO $$
 BEGIN
-    IF to_regnamespace('migrate') IS NULL THEN
+    IF pg_catalog.to_regnamespace('migrate') IS NULL THEN
         CREATE SCHEMA migrate;
         COMMENT ON SCHEMA migrate IS 'Bookkeeping of the program migrate: history, hook runs, progress, repairs.';
     END IF;
@@ -11,11 +11,11 @@ $$;
 -- Comments are their owner's to make, who need not be the one that repairs now.
 DO $$
 BEGIN
-    IF to_regclass('migrate.repair_run') IS NULL THEN
+    IF pg_catalog.to_regclass('migrate.repair_run') IS NULL THEN
         CREATE TABLE migrate.repair_run (
             -- Without gaps: one repair at a time.
             id           bigint PRIMARY KEY,
-            started_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
+            started_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
             repair       text NOT NULL,
             -- What selects the rows. A run that is not finished is continued by the same ones.
             arguments    jsonb NOT NULL,
@@ -49,7 +49,7 @@ $$;
 
 DO $$
 BEGIN
-    IF to_regclass('migrate.repair_change') IS NULL THEN
+    IF pg_catalog.to_regclass('migrate.repair_change') IS NULL THEN
         -- No foreign key: it would be checked row by row. Room is left on each page for the update that comes with the
         -- correction, which then stays on it and touches no index.
         CREATE TABLE migrate.repair_change (

@@ -68,13 +68,13 @@ impl Replicas {
     async fn furthest_behind(&mut self, connection: &Connection) -> Result<Option<(String, Duration)>, RepairError> {
         // Backups stream, too, and replay nothing.
         const REPLICAS: &str = "
-            SELECT coalesce(nullif(application_name, ''), host(client_addr), 'pid ' || pid),
+            SELECT coalesce(nullif(application_name, ''), pg_catalog.host(client_addr), 'pid ' || pid::text),
                    (replay_lsn - '0/0')::bigint,
                    coalesce(extract(epoch FROM replay_lag), 0)::float8,
                    state IS NULL
             FROM pg_catalog.pg_stat_replication
             WHERE state IS NULL OR state IN ('streaming', 'catchup') AND replay_lsn IS NOT NULL";
-        const POSITION: &str = "SELECT (pg_current_wal_lsn() - '0/0')::bigint";
+        const POSITION: &str = "SELECT (pg_catalog.pg_current_wal_lsn() - '0/0')::bigint";
         let now = Instant::now();
         let position: i64 = connection.query_one(POSITION, &[]).await?.get(0);
         if self.noted.back().is_none_or(|(_, noted)| *noted < position) {

@@ -47,7 +47,7 @@ pub(super) enum Detail {
 /// How the whole table is looked at. All the rows there are to repair are sorted and joined, for which the four megabytes
 /// of stock settings are little; and by hash, whatever the statistics say about how few they are.
 pub(super) const LOOK: &str = "
-    SELECT set_config('work_mem', '64MB', true) WHERE pg_size_bytes(current_setting('work_mem')) < 64 * 1024 * 1024;
+    SELECT pg_catalog.set_config('work_mem', '64MB', true) WHERE pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) < 64 * 1024 * 1024;
     SET LOCAL enable_nestloop TO off;
     SET LOCAL row_security TO off;
     SET LOCAL extra_float_digits TO 1;
@@ -165,7 +165,7 @@ impl Change {
                     pg_catalog.jsonb_build_object({before}) AS after,
                     {shared},
                     u.{amount} AS amount_before,
-                    (c.before ->> '{amount}')::{amount_type} AS amount_after,
+                    (c.before ->> '{amount}'::text)::{amount_type} AS amount_after,
                     false AS counted,
                     {others} AS others,
                     false AS still
@@ -209,7 +209,7 @@ impl Change {
                 ",
                  journalled AS (
                      INSERT INTO migrate.repair_change (run_id, n, key, before, after, others)
-                     SELECT {run}, row_number() OVER (ORDER BY c.at, c.key), c.key, c.before, c.after, c.others
+                     SELECT {run}, pg_catalog.row_number() OVER (ORDER BY c.at, c.key), c.key, c.before, c.after, c.others
                      FROM candidates c
                  )"
             )
@@ -220,16 +220,16 @@ impl Change {
         };
         format!(
             "WITH candidates AS MATERIALIZED ({source}){journal}
-             SELECT {line}, count(*), coalesce(sum(c.amount_before), 0)::text,
-                    coalesce(sum(c.amount_after), 0)::text, count(*) FILTER (WHERE c.counted),
-                    to_json(min(c.at)) #>> '{{}}', to_json(max(c.at)) #>> '{{}}',
-                    CASE WHEN {total} THEN left(encode(sha256(convert_to(concat_ws(
-                        '/', $1::text, count(*),
-                        sum(hashtextextended(c.key, jsonb_hash_extended(c.before, 0))),
-                        sum(c.amount_after)
+             SELECT {line}, pg_catalog.count(*), coalesce(pg_catalog.sum(c.amount_before), 0)::text,
+                    coalesce(pg_catalog.sum(c.amount_after), 0)::text, pg_catalog.count(*) FILTER (WHERE c.counted),
+                    pg_catalog.to_json(pg_catalog.min(c.at)) #>> '{{}}', pg_catalog.to_json(pg_catalog.max(c.at)) #>> '{{}}',
+                    CASE WHEN {total} THEN pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(
+                        '/', $1::text, pg_catalog.count(*),
+                        pg_catalog.sum(pg_catalog.hashtextextended(c.key, pg_catalog.jsonb_hash_extended(c.before, 0))),
+                        pg_catalog.sum(c.amount_after)
                     ), 'UTF8')), 'hex'), 12) END,
-                    count(*) FILTER (WHERE c.still),
-                    min(c.key) FILTER (WHERE c.still), max(c.key) FILTER (WHERE c.still)
+                    pg_catalog.count(*) FILTER (WHERE c.still),
+                    pg_catalog.min(c.key) FILTER (WHERE c.still), pg_catalog.max(c.key) FILTER (WHERE c.still)
              FROM candidates c
              GROUP BY GROUPING SETS ({sets})
              ORDER BY {order}",
@@ -241,7 +241,7 @@ impl Change {
 
     /// The numbers of the next batch of run `$1` behind row `$2`, of at most `$3` rows.
     pub fn next() -> String {
-        format!("SELECT coalesce(array_agg(b.n ORDER BY b.n), '{{}}') FROM ({NEXT}) b")
+        format!("SELECT coalesce(pg_catalog.array_agg(b.n ORDER BY b.n), '{{}}') FROM ({NEXT}) b")
     }
 
     /// Locks those of rows `$2` of run `$1` that nobody else has locked: their numbers.
@@ -256,7 +256,7 @@ impl Change {
                      SELECT FROM {table} u WHERE u.{key} = b.key::{key_type} FOR NO KEY UPDATE SKIP LOCKED
                  ) l
              )
-             SELECT coalesce(array_agg(l.n ORDER BY l.n), '{{}}') FROM locked l",
+             SELECT coalesce(pg_catalog.array_agg(l.n ORDER BY l.n), '{{}}') FROM locked l",
             these = these("$2"),
             key = key.name,
             key_type = key.sql_type,
@@ -284,8 +284,8 @@ impl Change {
         let mut sets = String::new();
         let mut as_meant = String::from("true");
         for Column { name, sql_type } in &self.writes {
-            let _ = write!(sets, "{name} = (b.after ->> '{name}')::{sql_type}, ");
-            let _ = write!(as_meant, " AND u.{name} IS NOT DISTINCT FROM (b.after ->> '{name}')::{sql_type}");
+            let _ = write!(sets, "{name} = (b.after ->> '{name}'::text)::{sql_type}, ");
+            let _ = write!(as_meant, " AND u.{name} IS NOT DISTINCT FROM (b.after ->> '{name}'::text)::{sql_type}");
         }
         for name in &self.stamps {
             let _ = write!(sets, "{name} = pg_catalog.now(), ");
@@ -309,13 +309,13 @@ impl Change {
                  WHERE u.{key} = b.key::{key_type} AND {checked} = b.before AND ({eligible}){others} AND {on_time}
                  RETURNING b.n, u.{at} AS at, {as_meant} AS as_meant
              )
-             SELECT coalesce((SELECT array_agg(b.n ORDER BY b.n) FROM batch b), '{{}}'),
-                    coalesce((SELECT array_agg(a.n ORDER BY a.n) FROM applied a), '{{}}'),
-                    (SELECT CASE WHEN isfinite(min(a.at)) AND isfinite(max(a.at))
-                                 THEN least(count(*), 1 + extract(epoch FROM max(a.at) - min(a.at))::bigint / 3600)
-                                 ELSE count(*) END
+             SELECT coalesce((SELECT pg_catalog.array_agg(b.n ORDER BY b.n) FROM batch b), '{{}}'),
+                    coalesce((SELECT pg_catalog.array_agg(a.n ORDER BY a.n) FROM applied a), '{{}}'),
+                    (SELECT CASE WHEN pg_catalog.isfinite(pg_catalog.min(a.at)) AND pg_catalog.isfinite(pg_catalog.max(a.at))
+                                 THEN least(pg_catalog.count(*), 1 + extract(epoch FROM pg_catalog.max(a.at) - pg_catalog.min(a.at))::bigint / 3600)
+                                 ELSE pg_catalog.count(*) END
                      FROM applied a),
-                    coalesce((SELECT bool_and(a.as_meant) FROM applied a), true),
+                    coalesce((SELECT pg_catalog.bool_and(a.as_meant) FROM applied a), true),
                     {on_time}",
             at = self.rows.at,
             key = key.name,
@@ -330,7 +330,7 @@ impl Change {
     pub fn gone(&self) -> String {
         let Rows { table, key, .. } = &self.rows;
         format!(
-            "SELECT coalesce(array_agg(c.n ORDER BY c.n), '{{}}')
+            "SELECT coalesce(pg_catalog.array_agg(c.n ORDER BY c.n), '{{}}')
              FROM migrate.repair_change c
              WHERE {these}
                AND NOT EXISTS (SELECT FROM {table} u WHERE u.{key} = c.key::{key_type} OFFSET 0)",
@@ -345,15 +345,15 @@ impl Change {
     pub fn keep_all(&self) -> String {
         format!(
             "UPDATE migrate.repair_change c
-             SET applied_at = now(), after = after || {}
+             SET applied_at = pg_catalog.now(), after = after || {}
              WHERE c.run_id = $1 AND c.n > $2 AND c.n <= $3 AND c.applied_at IS NULL AND c.left_because IS NULL",
             self.stamped_now()
         )
     }
 
     fn stamped_now(&self) -> String {
-        let stamps: Vec<String> = self.stamps.iter().map(|name| format!("'{name}', now()")).collect();
-        format!("jsonb_build_object({})", stamps.join(", "))
+        let stamps: Vec<String> = self.stamps.iter().map(|name| format!("'{name}', pg_catalog.now()")).collect();
+        format!("pg_catalog.jsonb_build_object({})", stamps.join(", "))
     }
 
     /// Keeps in the journal of run `$1` that rows `$2` were changed, rows `$3` left because they had changed, and rows
@@ -367,7 +367,7 @@ impl Change {
                  UPDATE migrate.repair_change c SET left_because = 'changed' WHERE {changed}
              )
              UPDATE migrate.repair_change c
-             SET applied_at = now(), after = after || {stamps}
+             SET applied_at = pg_catalog.now(), after = after || {stamps}
              WHERE {applied}",
             gone = these("$4"),
             changed = these("$3"),
@@ -386,13 +386,13 @@ impl Change {
             .filter(|_| self.leaves)
             .map_or("false".to_owned(), |counts| self.of_journal(counts.condition));
         format!(
-            "SELECT count(*) FILTER (WHERE c.applied_at IS NOT NULL),
-                    coalesce(sum((c.before ->> '{amount}')::{amount_type}) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
-                    coalesce(sum((c.after ->> '{amount}')::{amount_type}) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
-                    count(*) FILTER (WHERE c.applied_at IS NOT NULL AND {counted}),
-                    count(*) FILTER (WHERE c.left_because = 'changed'),
-                    count(*) FILTER (WHERE c.left_because = 'gone'),
-                    count(*) FILTER (WHERE c.applied_at IS NULL AND c.left_because IS NULL)
+            "SELECT pg_catalog.count(*) FILTER (WHERE c.applied_at IS NOT NULL),
+                    coalesce(pg_catalog.sum((c.before ->> '{amount}'::text)::{amount_type}) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
+                    coalesce(pg_catalog.sum((c.after ->> '{amount}'::text)::{amount_type}) FILTER (WHERE c.applied_at IS NOT NULL), 0)::text,
+                    pg_catalog.count(*) FILTER (WHERE c.applied_at IS NOT NULL AND {counted}),
+                    pg_catalog.count(*) FILTER (WHERE c.left_because = 'changed'),
+                    pg_catalog.count(*) FILTER (WHERE c.left_because = 'gone'),
+                    pg_catalog.count(*) FILTER (WHERE c.applied_at IS NULL AND c.left_because IS NULL)
              FROM migrate.repair_change c
              WHERE c.run_id = $1"
         )
@@ -410,9 +410,9 @@ impl Change {
         let mut columns: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
         columns.extend(stamped(rows));
         format!(
-            "SELECT count(*) FILTER (WHERE u.{key} IS NOT NULL AND NOT ({as_left})
-                                       AND {now} <> jsonb_build_object({before})),
-                    count(*) FILTER (WHERE u.{key} IS NULL)
+            "SELECT pg_catalog.count(*) FILTER (WHERE u.{key} IS NOT NULL AND NOT ({as_left})
+                                       AND {now} <> pg_catalog.jsonb_build_object({before})),
+                    pg_catalog.count(*) FILTER (WHERE u.{key} IS NULL)
              FROM migrate.repair_change c
              LEFT JOIN {table} u ON u.{key} = c.key::{key_type}
              WHERE c.run_id = $1 AND c.applied_at IS NOT NULL",
@@ -429,7 +429,7 @@ impl Change {
     pub fn holder(&self) -> String {
         let Rows { table, key, .. } = &self.rows;
         format!(
-            "SELECT l.pid, a.application_name, host(a.client_addr), coalesce(a.xact_start, a.backend_start)
+            "SELECT l.pid, a.application_name, pg_catalog.host(a.client_addr), coalesce(a.xact_start, a.backend_start)
              FROM migrate.repair_change c
              JOIN {table} u ON u.{key} = c.key::{key_type}
              JOIN pg_catalog.pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = u.xmax AND l.granted
@@ -446,11 +446,11 @@ impl Change {
     /// The oldest transaction that has a write lock on the table and began before `$1`.
     pub fn straggler(&self) -> String {
         format!(
-            "SELECT l.pid, a.application_name, host(a.client_addr), a.xact_start
+            "SELECT l.pid, a.application_name, pg_catalog.host(a.client_addr), a.xact_start
              FROM pg_catalog.pg_locks l
              JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
              WHERE l.locktype = 'relation'
-               AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+               AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
                AND l.relation = '{}'::regclass
                AND l.mode = 'RowExclusiveLock'
                AND l.pid <> pg_catalog.pg_backend_pid()
@@ -470,7 +470,7 @@ impl Change {
                  bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model, enqueued_at
              )
              SELECT DISTINCT task_usage_hour_bucket(u.created_at), a.workspace_id, t.runtime_id, t.agent_id, i.project_id,
-                    u.provider, u.model, now()
+                    u.provider, u.model, pg_catalog.now()
              FROM migrate.repair_change c
              JOIN {table} u ON u.{key} = c.key::{key_type}
              JOIN agent_task_queue t ON t.id = u.task_id AND t.runtime_id IS NOT NULL
@@ -498,7 +498,7 @@ impl Change {
 
     fn of_journal(&self, expression: &str) -> String {
         self.checked.iter().fold(expression.to_owned(), |text, Column { name, sql_type }| {
-            text.replace(&format!("{{{name}}}"), &format!("(c.before ->> '{name}')::{sql_type}"))
+            text.replace(&format!("{{{name}}}"), &format!("(c.before ->> '{name}'::text)::{sql_type}"))
         })
     }
 }
@@ -510,10 +510,10 @@ fn found(eligible: &str, rows: &Rows, known_as: Option<&str>, run: Option<i64>) 
         // Somebody may have set its time anew, and nothing else: it still says what it was corrected to.
         let mut same = Vec::new();
         for (Column { name, sql_type }, _) in &rows.corrects {
-            same.push(format!("u.{name} IS NOT DISTINCT FROM (c.after ->> '{name}')::{sql_type}"));
+            same.push(format!("u.{name} IS NOT DISTINCT FROM (c.after ->> '{name}'::text)::{sql_type}"));
         }
         for Column { name, sql_type } in &rows.rests_on {
-            same.push(format!("u.{name} IS NOT DISTINCT FROM (c.before ->> '{name}')::{sql_type}"));
+            same.push(format!("u.{name} IS NOT DISTINCT FROM (c.before ->> '{name}'::text)::{sql_type}"));
         }
         let _ = write!(
             found,
@@ -555,13 +555,13 @@ fn of_row(expression: &str, columns: &[Column]) -> String {
 /// What the journal has of a row from before its change, in those columns.
 fn given_back(columns: &[Column]) -> String {
     let pairs: Vec<String> =
-        columns.iter().map(|Column { name, .. }| format!("'{name}', c.before -> '{name}'")).collect();
+        columns.iter().map(|Column { name, .. }| format!("'{name}', c.before -> '{name}'::text")).collect();
     pairs.join(", ")
 }
 
 fn record(columns: &[Column], alias: &str) -> String {
     let pairs: Vec<String> = columns.iter().map(|Column { name, .. }| format!("'{name}', {alias}.{name}")).collect();
-    format!("jsonb_build_object({})", pairs.join(", "))
+    format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
 }
 
 /// Some rows of run `$1`, by their numbers. Looked up one by one: a planner without statistics might read the run's whole
@@ -570,7 +570,7 @@ fn these(numbers: &str) -> String {
     format!(
         "c.ctid = ANY (ARRAY(
                    SELECT t.at
-                   FROM unnest({numbers}::bigint[]) AS x (n)
+                   FROM pg_catalog.unnest({numbers}::bigint[]) AS x (n)
                    CROSS JOIN LATERAL (
                        SELECT j.ctid AS at FROM migrate.repair_change j WHERE j.run_id = $1 AND j.n = x.n OFFSET 0
                    ) t

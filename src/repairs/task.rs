@@ -156,10 +156,10 @@ pub(super) async fn owner(connection: &Connection, table: &str) -> Result<Option
         SELECT r.rolname::text
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
-        WHERE c.oid = to_regclass($1)
+        WHERE c.oid = pg_catalog.to_regclass($1)::oid
           AND r.rolname <> current_user
-          AND pg_has_role(session_user, r.oid,
-                          CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
+          AND pg_catalog.pg_has_role(session_user, r.oid,
+                          CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
     Ok(connection.query_opt(OWNER, &[&table]).await?.map(|row| row.get(0)))
 }
 

@@ -16,9 +16,6 @@ use crate::harness::{server_url, session};
 /// What is looked at.
 const FOLDERS: [&str; 3] = ["src", "hooks", "migrations/platform"];
 
-/// What is not looked at yet.
-const EXCEPT: [&str; 1] = ["src/repairs"];
-
 /// Names of types and syntax that PostgreSQL has a function of the same name for.
 const SYNTAX: [&str; 13] = [
     "bit",
@@ -84,9 +81,6 @@ fn files() -> Vec<PathBuf> {
     fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
             let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if EXCEPT.iter().any(|except| entry.ends_with(except)) {
-                continue;
-            }
             if entry.is_dir() {
                 walk(&entry, files);
             } else if (name.ends_with(".sql") && !name.starts_with('V')) || name.ends_with(".rs") {
@@ -168,8 +162,8 @@ fn strings(source: &str) -> Vec<(usize, String)> {
             let length = rest[from..].find(&quote).expect("a raw string ends");
             strings.push((at + from, rest[from..from + length].to_owned()));
             from + length + quote.len()
-        } else if rest.starts_with('"') {
-            let (text, length) = plain_string(&rest[1..]);
+        } else if let Some(rest) = rest.strip_prefix('"') {
+            let (text, length) = plain_string(rest);
             strings.push((at + 1, text));
             length + 2
         } else if rest.starts_with("'\"'") {
