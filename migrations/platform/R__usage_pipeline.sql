@@ -827,7 +827,7 @@ BEGIN
     IF pg_catalog.pg_trigger_depth() > 1
        OR EXISTS (
            SELECT FROM pg_catalog.pg_proc p
-           WHERE p.oid = pg_catalog.to_regprocedure('rollup_task_usage_hourly_window(timestamptz, timestamptz)')
+           WHERE p.oid = pg_catalog.to_regprocedure('rollup_task_usage_hourly_window(timestamptz, timestamptz)')::oid
              AND pg_catalog.strpos(p.prosrc, 'task_usage_hourly_take_reports') > 0
        )
        OR NOT EXISTS (SELECT FROM task_usage_hourly_invalidation)

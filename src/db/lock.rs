@@ -342,7 +342,7 @@ impl RunLock {
 /// Leaves a mark on the server process that answers for `session`.
 async fn mark(session: &Connection) -> Result<String, Error> {
     let row = session
-        .query_one("SELECT pg_catalog.set_config('migrate.session', pg_catalog.pg_backend_pid() || '/' || pg_catalog.clock_timestamp(), false)", &[])
+        .query_one("SELECT pg_catalog.set_config('migrate.session', pg_catalog.concat(pg_catalog.pg_backend_pid(), '/', pg_catalog.clock_timestamp()), false)", &[])
         .await?;
     Ok(row.get(0))
 }

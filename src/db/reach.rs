@@ -150,7 +150,7 @@ impl Identity {
     /// To be asked of every session when it is opened; the row is read by [`Self::from_texts`].
     pub const ASK: &str = "
         SELECT pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'),
-               pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port()";
+               pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port()::text";
 
     pub fn from_texts(started: Option<&str>, address: Option<&str>) -> Self {
         Self { started: started.unwrap_or_default().to_owned(), address: address.map(str::to_owned) }

@@ -70,7 +70,7 @@ impl ServerFacts {
             LEFT JOIN pg_catalog.pg_class t
                 ON t.relkind = 'r'
                AND t.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')
-               AND (t.relname ~ '^history_'
+               AND (t.relname ~ '^history_'::text
                     OR t.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))";
         let row = connection.query_one(FACTS, &[]).await?;
         Ok(Self {

@@ -2,7 +2,7 @@
 -- Names are found along the search path, as the older program found them.
 -- Looked up once each: inlined, the plan would hold every look-up several times.
 WITH expected AS MATERIALIZED (
-    SELECT e.n, e.kind, e.owner, e.name, e.of_type, e.present, pg_catalog.to_regclass(pg_catalog.quote_ident(nullif(e.owner, ''))) AS owner_oid
+    SELECT e.n, e.kind, e.owner, e.name, e.of_type, e.present, pg_catalog.to_regclass(pg_catalog.quote_ident(nullif(e.owner, '')))::oid AS owner_oid
     FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::text[]), pg_catalog.unnest($5::boolean[]))
         WITH ORDINALITY AS e (kind, owner, name, of_type, present, n)
     -- Where a whole table is missing, one line says so.
@@ -12,7 +12,7 @@ found AS MATERIALIZED (
     SELECT
         e.*,
         CASE e.kind
-            WHEN 'table' THEN e.owner_oid::oid
+            WHEN 'table' THEN e.owner_oid
             WHEN 'column' THEN (
                 SELECT a.atttypid FROM pg_catalog.pg_attribute a
                 WHERE a.attrelid = e.owner_oid AND a.attname = e.name AND a.attnum > 0 AND NOT a.attisdropped
@@ -105,7 +105,7 @@ SELECT
         )
         WHEN j.oid IS NULL THEN NULL
         WHEN j.kind = 'index' THEN j.oid::regclass::text
-        WHEN j.kind = 'trigger' THEN j.owner_oid::text
+        WHEN j.kind = 'trigger' THEN j.owner_oid::regclass::text
     END
 FROM judged j
 WHERE j.problem IS NOT NULL

@@ -3,9 +3,9 @@
 WITH RECURSIVE removed (n, class, object, part) AS (
     SELECT r.n, a.class, a.object, a.part
     FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) WITH ORDINALITY AS r (kind, table_name, name, n)
-    CROSS JOIN LATERAL (SELECT pg_catalog.to_regclass(pg_catalog.quote_ident(r.table_name)) AS relation) t
+    CROSS JOIN LATERAL (SELECT pg_catalog.to_regclass(pg_catalog.quote_ident(r.table_name))::oid AS relation) t
     CROSS JOIN LATERAL (
-        SELECT 'pg_catalog.pg_class'::regclass::oid, t.relation::oid, 0
+        SELECT 'pg_catalog.pg_class'::regclass::oid, t.relation, 0
         WHERE r.kind = 'table' AND t.relation IS NOT NULL
         UNION ALL
         SELECT 'pg_catalog.pg_class'::regclass::oid, a.attrelid, a.attnum::int

@@ -138,7 +138,7 @@ impl History {
         if present.get(0) {
             // Tables of earlier builds of this program lack the last column.
             let sql = format!(
-                "SELECT version, name, checksum, {}, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted')::boolean, false)
+                "SELECT version, name, checksum, {}, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false)
                  FROM {table} h
                  ORDER BY version",
                 plain("recorded_at")
@@ -272,7 +272,7 @@ impl History {
 pub(super) async fn adopt(connection: &Connection, set: &Set, versions: &[Adopted]) -> Result<(), Error> {
     let sql = format!(
         "INSERT INTO {} (version, name, applied_on, checksum, recorded_at, adopted)
-         SELECT a.version, a.name, pg_catalog.to_json(a.at) #>> '{{}}', a.checksum, a.at, true
+         SELECT a.version, a.name, pg_catalog.to_json(a.at) #>> '{{}}'::text[], a.checksum, a.at, true
          FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::timestamptz[])) AS a (version, name, checksum, at)",
         table(set)
     );

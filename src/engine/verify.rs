@@ -193,7 +193,7 @@ impl Migrator {
         const STRAY: &str = "
             SELECT pg_catalog.format('index %s on %s', c.relname, t.relname),
                    pg_catalog.format(
-                       CASE WHEN c.relname ~ '_cc(new|old)[0-9]*$'
+                       CASE WHEN c.relname ~ '_cc(new|old)[0-9]*$'::text
                             THEN 'DROP INDEX CONCURRENTLY %I.%I;' ELSE 'REINDEX INDEX CONCURRENTLY %I.%I;' END,
                        n.nspname, c.relname)
             FROM pg_catalog.unnest($1::text[]) AS a (name)

@@ -38,9 +38,9 @@ WHERE NOT EXISTS (
     FROM pg_catalog.pg_trigger t
     JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
     WHERE t.tgrelid = pg_catalog.to_regclass(r.table_name)::oid
-      AND t.tgtype & r.bit > 0
+      AND t.tgtype::int & r.bit > 0
       -- Not BEFORE: the write may still come to nothing.
-      AND t.tgtype & 2 = 0
+      AND t.tgtype::int & 2 = 0
       AND t.tgenabled IN ('O', 'A')
       AND p.prosrc ~ 'task_usage_hourly_invalidation'
 )

@@ -69,7 +69,7 @@ async fn columns(connection: &Connection) -> Result<Option<Columns>, Error> {
             SELECT FROM pg_catalog.pg_attribute
             WHERE attrelid = c.oid AND attname = 'updated_at' AND NOT attisdropped
         )
-        FROM (SELECT pg_catalog.to_regclass('task_usage') AS oid) c
+        FROM (SELECT pg_catalog.to_regclass('task_usage')::oid AS oid) c
         WHERE c.oid IS NOT NULL";
     let row = connection.query_opt(COLUMNS, &[]).await?;
     Ok(row.map(|row| Columns { updated_at: row.get(0) }))

@@ -403,7 +403,7 @@ async fn rebuild(
     seen: &Seen,
     host: &dyn CompareHost,
 ) -> Result<(), CompareError> {
-    const REBUILD: &str = "SELECT task_usage_hourly_rebuild($1)";
+    const REBUILD: &str = "SELECT task_usage_hourly_rebuild($1::timestamptz[])";
     const ENQUEUE: &str = "
         INSERT INTO task_usage_hourly_dirty AS d (
             bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model, enqueued_at

@@ -406,7 +406,7 @@ async fn wait_for_visibility(connection: &Connection, since: Instant) -> Result<
 /// One month: the hours of all usage that last changed in it. Where everything is computed again, the buckets of that
 /// month's hours that hold no usage at all go too; no window would come by there.
 async fn slice(connection: &Connection, scope: WalkScope, month: &Month) -> Result<u64, db::Error> {
-    const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1, $2)";
+    const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1::timestamptz, $2::timestamptz)";
     const DESERTED: &str = include_str!("deserted.sql");
     let span: [&(dyn ToSql + Sync); 2] = [&month.starts, &month.ends];
     let mut buckets: i64 = connection.query_one(WINDOW, &span).await?.get(0);
