@@ -6,7 +6,9 @@ use tokio_postgres::error::SqlState;
 use super::exit;
 use super::repair::command_of;
 use crate::db::{self, ServerReport};
-use crate::engine::{AdoptionError, Boundary, Error, HistoryError, HookError, Lacks, Obstacle, Problem};
+use crate::engine::{
+    AdoptionError, Boundary, Error, HistoryError, HookError, Lacks, Obstacle, OutOfStep, Problem, Version,
+};
 use crate::repairs::RepairError;
 use crate::usage::{CompareError, SurveyError, TickError, WalkError, grouped};
 
@@ -214,6 +216,8 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Ownership { .. }
         | Error::Dependent { .. }
         | Error::NotRemade { .. }
+        | Error::TargetBehind { .. }
+        | Error::OutOfStep(_)
         | Error::Adoption(_)
         | Error::Refused { .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
@@ -278,6 +282,11 @@ fn statement_hint(error: &db::Error) -> Option<&'static str> {
         }
         _ if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
             "end the transactions that hold the table (see pg_stat_activity), or give a longer --lock-wait"
+        }
+        _ if db::ALREADY_THERE.iter().any(|state| error.is(state)) => {
+            "something of that name is there. If a backup was restored in part, or over a newer database, the history is \
+             behind it: restore it whole, the schema migrate with the others, into an empty database (createdb, pg_restore), \
+             and run migrate up there. If it is none of this program's, rename it or drop it, then run migrate up again"
         }
         _ => return None,
     })
@@ -345,6 +354,8 @@ fn hint(error: &Error) -> Option<String> {
             "nothing was written; drop it, or remove its dependency, first".to_owned()
         }
         Error::Adoption(error) => adoption_hint(error),
+        Error::OutOfStep(found) => out_of_step_hint(found),
+        Error::TargetBehind { target, .. } => target_behind_hint(*target),
         Error::Lock(_) | Error::Hook { source: HookError::Lock(_), .. } => {
             "wait for it to end, or give a longer --lock-wait".to_owned()
         }
@@ -411,6 +422,44 @@ fn obstacle_hint(obstacle: &Obstacle) -> String {
     }
 }
 
+fn target_behind_hint(target: Version) -> String {
+    format!(
+        "nothing was written; to go back to version {target}, restore a backup of that time, whole and into an empty database; \
+         to leave the database as it is, give no --target, or one that is not below it"
+    )
+}
+
+/// A backup that is not restored whole leaves history and objects of different times.
+const RESTORE_WHOLE: &str = "restore one backup whole, the schema migrate with the others, into an empty database (createdb, \
+    then pg_restore without --clean), and run migrate up there";
+
+fn out_of_step_hint(found: &OutOfStep) -> String {
+    match found {
+        OutOfStep::Behind { record: Some(record), .. } if record.in_older_ledger => format!(
+            "nothing was written; if an older migrator was killed between making this and recording it, run: {} then migrate \
+             up again, which checks it. If a backup was restored over a newer database, {RESTORE_WHOLE}",
+            record.statement
+        ),
+        OutOfStep::Behind { record: Some(record), .. } => format!(
+            "nothing was written; everything is there as V{} to V{} leave it. If only the history was lost, or came back from \
+             an older backup, put it right with: {} then run migrate up, and migrate verify. If the tables came back from \
+             a backup, too, {RESTORE_WHOLE}",
+            record.first, record.last, record.statement
+        ),
+        OutOfStep::Behind { there, record: None, .. } => {
+            let stray = there.first().map(|(object, _)| object.as_str()).unwrap_or_default();
+            format!(
+                "nothing was written; was a backup restored over a newer database? What the backup does not know stays, also \
+                 with pg_restore --clean: {RESTORE_WHOLE}. If {stray} is none of this program's, rename it first"
+            )
+        }
+        OutOfStep::Ahead { .. } => format!(
+            "nothing was written; was only the schema migrate restored, or an older backup beside a newer history? Then \
+             {RESTORE_WHOLE}"
+        ),
+    }
+}
+
 fn adoption_hint(error: &AdoptionError) -> String {
     match error {
         AdoptionError::Incomplete { .. } => {
@@ -427,7 +476,7 @@ fn adoption_hint(error: &AdoptionError) -> String {
         AdoptionError::Elsewhere { schema, .. } => search_path_hint(schema),
         AdoptionError::Restored { .. } => {
             "nothing was written; was a backup restored over an upgraded database? Then restore it once more into an empty \
-             one (dropdb, createdb, pg_restore), and run migrate up there"
+             one (createdb, pg_restore), and run migrate up there"
                 .to_owned()
         }
         AdoptionError::Unexplained { .. } => {

@@ -15,6 +15,8 @@ mod waits;
 
 use std::time::Duration;
 
+use tokio_postgres::error::SqlState;
+
 pub use config::Database;
 pub use connect::{Connector, Notice};
 pub use error::{Error, ServerReport};
@@ -24,6 +26,15 @@ pub use lock::{
 };
 pub use server::{ServerFacts, ident};
 pub use session::{Connection, Transaction};
+
+/// What a server says where a statement would make something whose name is taken.
+pub(crate) const ALREADY_THERE: [SqlState; 5] = [
+    SqlState::DUPLICATE_TABLE,
+    SqlState::DUPLICATE_OBJECT,
+    SqlState::DUPLICATE_COLUMN,
+    SqlState::DUPLICATE_FUNCTION,
+    SqlState::DUPLICATE_SCHEMA,
+];
 
 /// SQL for a time that this program reads: NULL where it is in no calendar. A database can hold `infinity` and years before
 /// 1 and after 9999, which the types of the driver cannot.

@@ -214,9 +214,7 @@ fn gives_way(error: &db::Error) -> bool {
 
 /// Something of that name exists.
 fn already_there(error: &db::Error) -> bool {
-    [SqlState::DUPLICATE_TABLE, SqlState::DUPLICATE_OBJECT, SqlState::DUPLICATE_FUNCTION, SqlState::DUPLICATE_COLUMN]
-        .iter()
-        .any(|state| error.is(state))
+    db::ALREADY_THERE.iter().any(|state| error.is(state))
 }
 
 /// The line of a file that the server points at.

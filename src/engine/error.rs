@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::Version;
 use super::history::Applied;
 use super::hook::{Boundary, HookError};
+use super::out_of_step::OutOfStep;
 use super::repeatable::Change;
 use super::set::SetError;
 use crate::db::{self, LockTimeout};
@@ -247,6 +248,17 @@ pub enum Error {
     /// An older migrator's database does not check out.
     #[error(transparent)]
     Adoption(#[from] AdoptionError),
+    /// History and objects are of different times.
+    #[error("{0}")]
+    OutOfStep(Box<OutOfStep>),
+    /// A target that the database is past already.
+    #[error("versions only go forward: the database is at {current}, and --target {target} is below that")]
+    TargetBehind {
+        /// What was asked for.
+        target: Version,
+        /// Where the database is.
+        current: Version,
+    },
     /// A target beyond the last version.
     #[error("there is no version {target}: the latest is {latest}")]
     NoSuchTarget {

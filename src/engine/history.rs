@@ -6,7 +6,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::adopt::{self, Adopted};
-use super::{HistoryError, Outcome, Set, Version, repeatable};
+use super::{HistoryError, Migration, Outcome, Set, Version, repeatable};
 use crate::db::{Connection, Error, ident, in_calendar};
 
 /// A version recorded as applied.
@@ -80,6 +80,8 @@ impl HookState {
 /// The history of one set in one database, as read.
 pub(super) struct History {
     pub applied: Vec<Applied>,
+    /// Whether there is a table for it.
+    pub is_kept: bool,
     pub ledger: adopt::Found,
     /// How the set's repeatable files stand, in their order.
     pub repeatables: Vec<repeatable::Standing>,
@@ -131,6 +133,7 @@ impl History {
             .await?;
         let mut history = Self {
             applied: Vec::new(),
+            is_kept: present.get(0),
             ledger: adopt::Found::Nothing,
             repeatables: Vec::new(),
             hook_runs: BTreeMap::new(),
@@ -256,16 +259,21 @@ impl History {
             version: migration.version(),
             file: migration.file(),
             current,
-            restore: format!(
-                "INSERT INTO {} (version, name, applied_on, checksum) VALUES ({}, '{}', pg_catalog.now(), '{}');",
-                table(set),
-                migration.version(),
-                migration.name(),
-                migration.checksum()
-            ),
+            restore: insert(set, &[migration]) + ";",
         }));
         problems
     }
+}
+
+/// The statement that records migrations as applied.
+pub(super) fn insert(set: &Set, migrations: &[&Migration]) -> String {
+    let rows: Vec<_> = migrations
+        .iter()
+        .map(|migration| {
+            format!("({}, '{}', now(), '{}')", migration.version(), migration.name(), migration.checksum())
+        })
+        .collect();
+    format!("INSERT INTO {} (version, name, applied_on, checksum) VALUES {}", table(set), rows.join(", "))
 }
 
 /// Writes down what an older migrator had applied, all of it or nothing.

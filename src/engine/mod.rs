@@ -15,6 +15,7 @@ mod invalid_index;
 mod ledger;
 mod migration;
 mod objects;
+mod out_of_step;
 mod owner;
 mod plan;
 mod preview;
@@ -35,6 +36,7 @@ pub use hook::{Boundary, Forecast, Hook, HookContext, HookError, Outcome, Progre
 pub use ledger::{Ledger, Object};
 pub use migration::{ConcurrentIndex, Migration, Mode};
 pub use objects::{Description, Objects, objects};
+pub use out_of_step::{OutOfStep, Record};
 pub use plan::{LeftAlone, Plan, Step};
 pub use preview::{Preview, PreviewStep};
 pub use repeatable::{Change, Repeatable, Why};

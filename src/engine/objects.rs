@@ -3,7 +3,7 @@
 //! A set may come with a [`Description`]: for each version, the objects that it makes, changes and removes, each with its
 //! definition. It is generated from a fresh database (`script/objects`), and a test keeps it up to date.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::set::SetError;
 use super::{Set, Version};
@@ -112,6 +112,17 @@ impl Description {
         for object in before.keys().filter(|object| !after.contains_key(*object)) {
             changes.insert(object.clone(), None);
         }
+    }
+
+    /// The objects that any of these versions makes, changes or removes.
+    pub(super) fn touched_by(&self, versions: &[Version]) -> BTreeSet<&str> {
+        let touched = self.0.iter().filter(|(version, _)| versions.contains(version));
+        touched.flat_map(|(_, objects)| objects.keys().map(String::as_str)).collect()
+    }
+
+    /// Whether this version makes, changes or removes anything.
+    pub(super) fn changes(&self, version: Version) -> bool {
+        self.0.get(&version).is_some_and(|objects| !objects.is_empty())
     }
 
     /// What these versions leave together: for each object the version that touched it last, and its definition, or none

@@ -92,10 +92,14 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchTarget`] and [`Error::NoSuchHook`] for options that name something else than the set has.
+    /// [`Error::NoSuchTarget`] and [`Error::NoSuchHook`] for options that name something else than the set has,
+    /// [`Error::TargetBehind`] for a version that the database is past.
     pub(super) fn new(set: &Set, history: &History, options: &UpOptions) -> Result<Self, Error> {
         options.check(set)?;
         let current = history.current();
+        if let Some(target) = options.target.filter(|target| *target < current) {
+            return Err(Error::TargetBehind { target, current });
+        }
         let limit = options.target.unwrap_or(Version::MAX);
         let mut steps = Vec::new();
         let recorded = history.ledger.ledger();

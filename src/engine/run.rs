@@ -9,6 +9,7 @@ use super::adopt;
 use super::event::{Event, Observer, SharedObserver};
 use super::history::{self, HookState};
 use super::hook::{Hook, HookContext, HookError, Outcome, Place};
+use super::out_of_step::OutOfStep;
 use super::session::With;
 use super::{AdoptionError, Boundary, Error, Plan, Set, StatusReport, Step, Version, fitness, owner, repeatable};
 use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
@@ -122,7 +123,7 @@ impl Migrator {
         let plan = match plan {
             // What was looked at one after the other may be what another run has changed in between: it is looked at again
             // when nobody can, and refused then.
-            Err(Error::Adoption(_) | Error::Dependent { .. }) => None,
+            Err(Error::Adoption(_) | Error::Dependent { .. } | Error::OutOfStep(_)) => None,
             plan => Some(plan?),
         };
         if let Some(plan) = &plan {
@@ -287,8 +288,10 @@ impl Migrator {
             history.nobody_is_running();
         }
         self.refuse_unexplained(&connection, &history).await?;
+        let mut report = history.status(&self.set);
+        report.out_of_step = self.out_of_step(&connection, &history).await?;
         connection.close().await;
-        Ok(history.status(&self.set))
+        Ok(report)
     }
 
     /// Plans, and makes sure that this server and role can carry the plan out.
@@ -344,9 +347,14 @@ impl Migrator {
 
     /// Tables without a history are not an empty database.
     async fn refuse_unexplained(&self, connection: &Connection, history: &history::History) -> Result<(), Error> {
-        match adopt::unexplained(connection, &self.set).await? {
-            Some(object) if history.current() == 0 => Err(AdoptionError::Unexplained { object }.into()),
-            _ => Ok(()),
+        if history.current() > 0 {
+            return Ok(());
+        }
+        let Some(object) = adopt::unexplained(connection, &self.set).await? else { return Ok(()) };
+        // An empty one that we have kept: perhaps nothing is missing but its rows.
+        match self.out_of_step(connection, history).await? {
+            Some(found @ OutOfStep::Behind { record: Some(_), .. }) => Err(Error::OutOfStep(Box::new(found))),
+            _ => Err(AdoptionError::Unexplained { object }.into()),
         }
     }
 
@@ -355,6 +363,7 @@ impl Migrator {
         self.judge(connection, &history).await?;
         history.check(&self.set)?;
         let plan = Plan::new(&self.set, &history, options)?;
+        self.refuse_out_of_step(connection, &history).await?;
         let dependents = adopt::dependents(connection, &self.set, &plan.versions()).await?;
         if let Some(adopt::Dependent { version, object, name, remedy }) = dependents.into_iter().next() {
             return Err(Error::Dependent { version, object, dependent: name, remedy });

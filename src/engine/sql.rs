@@ -156,6 +156,18 @@ pub(super) fn statements(script: &str) -> impl Iterator<Item = Statement<'_>> {
     .map(|(start, end)| Statement { text: &script[start..end], start })
 }
 
+/// Whether a script says `IF NOT EXISTS` of this name.
+pub(super) fn says_if_not_exists(script: &str, name: &str) -> bool {
+    statements(script).any(|statement| {
+        let tokens: Vec<_> = statement.tokens().collect();
+        tokens.windows(3).enumerate().any(|(at, words)| {
+            let said = words[0].is("IF") && words[1].is("NOT") && words[2].is("EXISTS");
+            // The name may be qualified.
+            said && tokens[at + 3..].iter().step_by(2).take(2).any(|token| token.name().as_deref() == Some(name))
+        })
+    })
+}
+
 /// How far a statement has come.
 #[derive(Default)]
 struct Place {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::history::{History, HookRun};
+use super::out_of_step::OutOfStep;
 use super::{Set, Version, Why};
 
 /// The standing of one version.
@@ -131,6 +132,8 @@ pub struct StatusReport {
     pub versions: Vec<StatusEntry>,
     /// Every repeatable file.
     pub repeatables: Vec<RepeatableEntry>,
+    /// How history and objects disagree, if they do; a run would be refused.
+    pub out_of_step: Option<OutOfStep>,
 }
 
 impl StatusReport {
@@ -144,7 +147,7 @@ impl StatusReport {
     /// Whether history and files contradict each other, so that a run would be refused.
     #[must_use]
     pub fn is_drift(&self) -> bool {
-        self.versions.iter().any(|entry| entry.status.is_drift())
+        self.out_of_step.is_some() || self.versions.iter().any(|entry| entry.status.is_drift())
     }
 }
 
@@ -169,7 +172,7 @@ impl History {
                 hooks: hooks.collect(),
             }
         });
-        StatusReport { versions: self.versions_with_status(set), repeatables: repeatables.collect() }
+        StatusReport { versions: self.versions_with_status(set), repeatables: repeatables.collect(), out_of_step: None }
     }
 
     fn versions_with_status(&self, set: &Set) -> Vec<StatusEntry> {

@@ -7,7 +7,8 @@ use super::migration::Mode;
 use super::objects::{Objects, objects, without_comment};
 use super::repeatable::{self, Standing};
 use super::{
-    AdoptionError, Error, HistoryError, LeftAlone, Migrator, Problem, Repeatable, Version, Why, adopt, invalid_index,
+    AdoptionError, Error, HistoryError, LeftAlone, Migrator, OutOfStep, Problem, Repeatable, Version, Why, adopt,
+    invalid_index,
 };
 use crate::db::Connection;
 
@@ -49,14 +50,21 @@ impl Migrator {
         let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
         self.look_at_server(&connection).await?;
         let history = self.history(&connection).await?;
-        let judged = self.judge(&connection, &history).await;
+        let mut judged = self.judge(&connection, &history).await;
+        if judged.is_ok() {
+            judged = self.refuse_out_of_step(&connection, &history).await;
+        }
         connection.close().await;
         let mut problems: Vec<_> = history.problems(&self.set).iter().map(|problem| self.of_history(problem)).collect();
         match judged {
             // These are told one by one: below, and by the comparison of the schema.
             Ok(()) | Err(Error::Adoption(AdoptionError::Restored { .. } | AdoptionError::Problems { .. })) => {}
-            Err(error @ (Error::Adoption(_) | Error::ForeignLedger { .. })) => {
-                problems.push(Problem::new(0, String::new(), "version", error.to_string()));
+            Err(error @ (Error::Adoption(_) | Error::ForeignLedger { .. } | Error::OutOfStep(_))) => {
+                let remedy = match &error {
+                    Error::OutOfStep(found) => found.statement(),
+                    _ => None,
+                };
+                problems.push(Problem { remedy, ..Problem::new(0, String::new(), "version", error.to_string()) });
             }
             Err(error) => return Err(error),
         }
@@ -147,6 +155,12 @@ impl Migrator {
                 remedy: remedy(object, what),
                 ..Problem::new(*version, self.file(*version), object, what.to_owned())
             });
+        }
+        if let Some(OutOfStep::Behind { there, .. }) = self.out_of_step(&connection, &history).await? {
+            problems.extend(there.into_iter().map(|(object, file)| {
+                let what = "is there, and the version that makes it is not recorded".to_owned();
+                Problem::new(history.current(), file, &object, what)
+            }));
         }
         let recorded: Vec<_> = applied.iter().chain(&adopted).copied().collect();
         let (older, demanded) = adopt::problems(&connection, &self.set, recorded).await?;

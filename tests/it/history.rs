@@ -129,18 +129,20 @@ async fn status_of_an_untouched_database_writes_nothing() {
 #[tokio::test]
 async fn a_migration_that_fails_is_rolled_back_together_with_its_record() {
     let database = TestDatabase::at_version(84, 0, 0).await;
-    // V101 makes three tables; the last one is in the way.
-    database.batch("CREATE TABLE task_usage_hourly_dirty ()").await;
+    // V101 makes three tables and ends with an index, whose name is taken.
+    database.batch("CREATE INDEX idx_task_usage_hourly_dirty_enqueued_at ON issue (id)").await;
     let failed = database.program().args(["up"]).run().expect(1);
     assert!(
         failed.stderr.contains("V101__task_usage_hourly_schema.sql failed and was rolled back"),
         "{}",
         failed.stderr
     );
-    assert!(failed.stderr.contains("\"task_usage_hourly_dirty\" already exists (SQLSTATE 42P07)"), "{}", failed.stderr);
+    let taken = "\"idx_task_usage_hourly_dirty_enqueued_at\" already exists (SQLSTATE 42P07)";
+    assert!(failed.stderr.contains(taken), "{}", failed.stderr);
+    assert!(failed.stderr.contains("next: something of that name is there"), "{}", failed.stderr);
     let half: bool = database.value("SELECT to_regclass('task_usage_hourly') IS NOT NULL").await;
     assert!(!half);
     assert_eq!(database.versions().await.last(), Some(&84));
-    database.batch("DROP TABLE task_usage_hourly_dirty").await;
+    database.batch("DROP INDEX idx_task_usage_hourly_dirty_enqueued_at").await;
     database.program().args(["up"]).run().expect(0);
 }

@@ -26,6 +26,7 @@ mod output;
 mod qualified;
 mod repair;
 mod replicas;
+mod restored;
 mod rights;
 mod rollup;
 mod rollup_commands;

@@ -414,6 +414,10 @@ pub(super) fn status(report: &StatusReport) {
     let adoptable = how_many(|status| matches!(status, Status::Adoptable { .. }));
     let drift = entries.iter().filter(|entry| entry.status.is_drift()).count();
     match (pending, adoptable) {
+        _ if report.out_of_step.is_some() => {
+            let found = report.out_of_step.as_ref().map(ToString::to_string).unwrap_or_default();
+            out(&format!("{RED}{found}{RESET}; migrate up will say what to do"));
+        }
         _ if drift > 0 => {
             let differ = if drift == 1 { "differs" } else { "differ" };
             out(&format!("{} {differ} from what this program has; migrate up will say how", count(drift, "version")));

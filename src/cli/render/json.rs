@@ -91,7 +91,11 @@ pub(super) fn status(report: &StatusReport) {
     }
     let pending = entries.iter().filter(|entry| entry.status.is_pending()).count()
         + report.repeatables.iter().filter(|entry| entry.is_pending()).count();
-    line(&json!({ "event": "status", "versions": entries.len(), "pending": pending }));
+    let mut status = json!({ "event": "status", "versions": entries.len(), "pending": pending });
+    if let Some(found) = &report.out_of_step {
+        status["out_of_step"] = json!(found.to_string());
+    }
+    line(&status);
 }
 
 pub(super) fn tick(tick: &Tick) {
