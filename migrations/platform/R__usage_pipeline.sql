@@ -76,6 +76,26 @@ COMMENT ON TABLE task_usage_hourly_invalidation IS
 CREATE INDEX IF NOT EXISTS idx_task_usage_hourly_invalidation_enqueued_at
     ON task_usage_hourly_invalidation (enqueued_at);
 
+--    Buckets that do not fit into task_usage_hourly: a sum of theirs is beyond what a bigint holds. They are kept out of it, and
+--    listed here until they fit, so that one of them stops nothing else.
+CREATE TABLE IF NOT EXISTS task_usage_hourly_too_large (
+    bucket_hour  timestamptz NOT NULL,
+    workspace_id uuid NOT NULL,
+    runtime_id   uuid NOT NULL,
+    agent_id     uuid NOT NULL,
+    project_id   uuid,
+    provider     text NOT NULL,
+    model        text NOT NULL,
+    -- The sums that do not fit, by the names of their columns.
+    sums         jsonb NOT NULL,
+    seen_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    CONSTRAINT uq_task_usage_hourly_too_large_key
+        UNIQUE NULLS NOT DISTINCT (bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model)
+);
+
+COMMENT ON TABLE task_usage_hourly_too_large IS
+    'Buckets that are not in task_usage_hourly because a sum is beyond what a bigint holds. Correct their usage; the next tick then writes them.';
+
 --    A table that is published must have an identity, or every delete from it fails, and with it every rollup. None of
 --    these has a primary key.
 DO $do$
@@ -86,7 +106,8 @@ BEGIN
         SELECT c.oid
         FROM pg_catalog.pg_class c
         WHERE c.oid IN ('task_usage_hourly'::regclass::oid, 'task_usage_hourly_dirty'::regclass::oid,
-                        'task_usage_hourly_invalidation'::regclass::oid)
+                        'task_usage_hourly_invalidation'::regclass::oid,
+                        'task_usage_hourly_too_large'::regclass::oid)
           AND c.relreplident = 'd'
           AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)
     LOOP
@@ -135,6 +156,20 @@ COMMENT ON FUNCTION task_usage_hourly_has_cost() IS
 --    the statistics know nothing: every table is reached by index, from the step before. OFFSET 0 keeps the planner
 --    from joining it in any other way. Tasks are looked up in the order of their key, because neighbours share pages;
 --    agents and issues once each. Parallel workers and a compiler would take longer to start than a tick does.
+--    Sums are numeric until they are known to fit. Where one does not, too_large has those that do not, and all are NULL.
+DO $do$
+BEGIN
+    -- An earlier form, which had one column less, would have to be dropped by hand.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_proc p
+        WHERE p.oid = pg_catalog.to_regprocedure('task_usage_hourly_computed(timestamptz[])')
+          AND 'too_large' <> ALL (p.proargnames)
+    ) THEN
+        DROP FUNCTION task_usage_hourly_computed(timestamptz[]);
+    END IF;
+END
+$do$;
+
 CREATE OR REPLACE FUNCTION task_usage_hourly_computed(p_hours timestamptz[])
 RETURNS TABLE (
     bucket_hour                 timestamptz,
@@ -154,7 +189,8 @@ RETURNS TABLE (
     uncosted_input_tokens       bigint,
     uncosted_output_tokens      bigint,
     uncosted_cache_read_tokens  bigint,
-    uncosted_cache_write_tokens bigint
+    uncosted_cache_write_tokens bigint,
+    too_large                   jsonb
 )
 LANGUAGE sql
 STABLE
@@ -217,30 +253,73 @@ AS $$
         SELECT i.id, i.project_id
         FROM (SELECT DISTINCT g.issue_id FROM by_issue g) d
         CROSS JOIN LATERAL (SELECT i.id, i.project_id FROM issue i WHERE i.id = d.issue_id OFFSET 0) i
+    ),
+    totals AS (
+        SELECT
+            g.bucket_hour, a.workspace_id, g.runtime_id, g.agent_id, i.project_id, g.provider, g.model,
+            pg_catalog.sum(g.input_tokens) AS input_tokens,
+            pg_catalog.sum(g.output_tokens) AS output_tokens,
+            pg_catalog.sum(g.cache_read_tokens) AS cache_read_tokens,
+            pg_catalog.sum(g.cache_write_tokens) AS cache_write_tokens,
+            pg_catalog.sum(g.event_count)::bigint AS event_count,
+            coalesce(pg_catalog.sum(g.cost_usd_ticks), 0) AS cost_usd_ticks,
+            coalesce(pg_catalog.sum(g.uncosted_input_tokens), 0) AS uncosted_input_tokens,
+            coalesce(pg_catalog.sum(g.uncosted_output_tokens), 0) AS uncosted_output_tokens,
+            coalesce(pg_catalog.sum(g.uncosted_cache_read_tokens), 0) AS uncosted_cache_read_tokens,
+            coalesce(pg_catalog.sum(g.uncosted_cache_write_tokens), 0) AS uncosted_cache_write_tokens
+        FROM by_issue g
+        JOIN owning_agents a ON a.id = g.agent_id
+        LEFT JOIN owning_issues i ON i.id = g.issue_id
+        GROUP BY g.bucket_hour, a.workspace_id, g.runtime_id, g.agent_id, i.project_id, g.provider, g.model
+    ),
+    judged AS (
+        SELECT
+            s.*,
+            greatest(s.input_tokens, s.output_tokens, s.cache_read_tokens, s.cache_write_tokens, s.cost_usd_ticks,
+                     s.uncosted_input_tokens, s.uncosted_output_tokens,
+                     s.uncosted_cache_read_tokens, s.uncosted_cache_write_tokens) <= 9223372036854775807::numeric
+            AND least(s.input_tokens, s.output_tokens, s.cache_read_tokens, s.cache_write_tokens, s.cost_usd_ticks,
+                      s.uncosted_input_tokens, s.uncosted_output_tokens,
+                      s.uncosted_cache_read_tokens, s.uncosted_cache_write_tokens) >= (-9223372036854775808)::numeric AS fits
+        FROM totals s
+        OFFSET 0
     )
     SELECT
-        g.bucket_hour,
-        a.workspace_id,
-        g.runtime_id,
-        g.agent_id,
-        i.project_id,
-        g.provider,
-        g.model,
-        pg_catalog.sum(g.input_tokens)::bigint,
-        pg_catalog.sum(g.output_tokens)::bigint,
-        pg_catalog.sum(g.cache_read_tokens)::bigint,
-        pg_catalog.sum(g.cache_write_tokens)::bigint,
-        pg_catalog.sum(g.event_count)::bigint,
-        pg_catalog.sum(g.event_count)::bigint,
-        coalesce(pg_catalog.sum(g.cost_usd_ticks), 0)::bigint,
-        coalesce(pg_catalog.sum(g.uncosted_input_tokens), 0)::bigint,
-        coalesce(pg_catalog.sum(g.uncosted_output_tokens), 0)::bigint,
-        coalesce(pg_catalog.sum(g.uncosted_cache_read_tokens), 0)::bigint,
-        coalesce(pg_catalog.sum(g.uncosted_cache_write_tokens), 0)::bigint
-    FROM by_issue g
-    JOIN owning_agents a ON a.id = g.agent_id
-    LEFT JOIN owning_issues i ON i.id = g.issue_id
-    GROUP BY g.bucket_hour, a.workspace_id, g.runtime_id, g.agent_id, i.project_id, g.provider, g.model
+        j.bucket_hour,
+        j.workspace_id,
+        j.runtime_id,
+        j.agent_id,
+        j.project_id,
+        j.provider,
+        j.model,
+        CASE WHEN j.fits THEN j.input_tokens::bigint END,
+        CASE WHEN j.fits THEN j.output_tokens::bigint END,
+        CASE WHEN j.fits THEN j.cache_read_tokens::bigint END,
+        CASE WHEN j.fits THEN j.cache_write_tokens::bigint END,
+        j.event_count,
+        j.event_count,
+        CASE WHEN j.fits THEN j.cost_usd_ticks::bigint END,
+        CASE WHEN j.fits THEN j.uncosted_input_tokens::bigint END,
+        CASE WHEN j.fits THEN j.uncosted_output_tokens::bigint END,
+        CASE WHEN j.fits THEN j.uncosted_cache_read_tokens::bigint END,
+        CASE WHEN j.fits THEN j.uncosted_cache_write_tokens::bigint END,
+        CASE WHEN NOT j.fits THEN (
+            SELECT pg_catalog.jsonb_object_agg(t.name, t.total)
+            FROM (VALUES
+                ('input_tokens', j.input_tokens),
+                ('output_tokens', j.output_tokens),
+                ('cache_read_tokens', j.cache_read_tokens),
+                ('cache_write_tokens', j.cache_write_tokens),
+                ('cost_usd_ticks', j.cost_usd_ticks),
+                ('uncosted_input_tokens', j.uncosted_input_tokens),
+                ('uncosted_output_tokens', j.uncosted_output_tokens),
+                ('uncosted_cache_read_tokens', j.uncosted_cache_read_tokens),
+                ('uncosted_cache_write_tokens', j.uncosted_cache_write_tokens)
+            ) AS t (name, total)
+            WHERE t.total > 9223372036854775807::numeric
+               OR t.total < (-9223372036854775808)::numeric
+        ) END
+    FROM judged j
 $$;
 
 COMMENT ON FUNCTION task_usage_hourly_computed(timestamptz[]) IS
@@ -292,7 +371,8 @@ COMMENT ON FUNCTION task_usage_hourly_horizon() IS
 
 -- 5. Some hours: the stored buckets become what the raw rows add up to. Buckets that are right already are not
 --    touched, so a tick writes, and readers and replicas see, only what changed. An uncosted count that is NULL stands for
---    the bucket's own tokens, and is left where that is so.
+--    the bucket's own tokens, and is left where that is so. A bucket that does not fit is not there: a wrong number would be
+--    worse than none.
 --    The lines behind --cost are part of the statement where there are columns for cost.
 CREATE OR REPLACE FUNCTION task_usage_hourly_rebuild(p_hours timestamptz[])
 RETURNS bigint
@@ -337,7 +417,8 @@ DECLARE
             --cost , r.cost_usd_ticks, r.uncosted_input_tokens, r.uncosted_output_tokens
             --cost , r.uncosted_cache_read_tokens, r.uncosted_cache_write_tokens
         FROM recomputed r
-        WHERE NOT EXISTS (
+        WHERE r.too_large IS NULL
+          AND NOT EXISTS (
             SELECT FROM stored s
             WHERE s.bucket_hour = r.bucket_hour
               AND s.workspace_id = r.workspace_id
@@ -383,7 +464,8 @@ DECLARE
             FROM stored s
             WHERE NOT EXISTS (
                 SELECT FROM recomputed r
-                WHERE r.bucket_hour = s.bucket_hour
+                WHERE r.too_large IS NULL
+                  AND r.bucket_hour = s.bucket_hour
                   AND r.workspace_id = s.workspace_id
                   AND r.runtime_id = s.runtime_id
                   AND r.agent_id = s.agent_id
@@ -394,14 +476,66 @@ DECLARE
             )
         ))
         RETURNING 1
+    ),
+    kept_out AS (
+        INSERT INTO task_usage_hourly_too_large AS k (
+            bucket_hour, workspace_id, runtime_id, agent_id, project_id, provider, model, sums
+        )
+        SELECT
+            r.bucket_hour, r.workspace_id, r.runtime_id, r.agent_id, r.project_id, r.provider, r.model, r.too_large
+        FROM recomputed r
+        WHERE r.too_large IS NOT NULL
+        ORDER BY 1, 2, 3, 4, 5, 6, 7
+        ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_too_large_key DO UPDATE SET
+            sums    = excluded.sums,
+            seen_at = excluded.seen_at
+        RETURNING 1
+    ),
+    let_in AS (
+        DELETE FROM task_usage_hourly_too_large k
+        WHERE k.bucket_hour = ANY ($1)
+          AND NOT EXISTS (
+              SELECT FROM recomputed r
+              WHERE r.too_large IS NOT NULL
+                AND r.bucket_hour = k.bucket_hour
+                AND r.workspace_id = k.workspace_id
+                AND r.runtime_id = k.runtime_id
+                AND r.agent_id = k.agent_id
+                AND coalesce(r.project_id, '00000000-0000-0000-0000-000000000000')
+                  = coalesce(k.project_id, '00000000-0000-0000-0000-000000000000')
+                AND r.provider = k.provider
+                AND r.model = k.model
+          )
     )
-    SELECT (SELECT pg_catalog.count(*) FROM written) + (SELECT pg_catalog.count(*) FROM deleted)
+    SELECT
+        (SELECT pg_catalog.count(*) FROM written) + (SELECT pg_catalog.count(*) FROM deleted),
+        (SELECT pg_catalog.count(*) FROM kept_out)
     $sql$;
+    c_named   CONSTANT bigint := 5;
     v_buckets bigint;
+    v_kept    bigint;
+    v_bucket  record;
 BEGIN
     EXECUTE CASE WHEN task_usage_hourly_has_cost() THEN pg_catalog.replace(c_rebuild, '--cost', '') ELSE c_rebuild END
-    INTO v_buckets
+    INTO v_buckets, v_kept
     USING p_hours;
+
+    IF v_kept > 0 THEN
+        FOR v_bucket IN
+            SELECT k.bucket_hour, k.workspace_id, k.provider, k.model, k.sums
+            FROM task_usage_hourly_too_large k
+            WHERE k.bucket_hour = ANY (p_hours)
+            ORDER BY k.bucket_hour, k.workspace_id, k.provider, k.model
+            LIMIT c_named
+        LOOP
+            RAISE WARNING 'a bucket is kept out of task_usage_hourly: the usage of workspace % in the hour %, % %, adds up to more than a bigint holds: %',
+                v_bucket.workspace_id, v_bucket.bucket_hour, v_bucket.provider, v_bucket.model, v_bucket.sums
+                USING HINT = 'Correct the rows of that hour in task_usage; the next tick then writes it. migrate rollup status names them.';
+        END LOOP;
+        IF v_kept > c_named THEN
+            RAISE WARNING '% more buckets are kept out of task_usage_hourly: see task_usage_hourly_too_large', v_kept - c_named;
+        END IF;
+    END IF;
 
     RETURN v_buckets;
 END
@@ -449,6 +583,9 @@ AS $$
         UNION ALL
         -- After a TRUNCATE, every hour.
         SELECT h.bucket_hour FROM task_usage_hourly h
+        WHERE EXISTS (SELECT FROM taken d WHERE d.bucket_hour = '-infinity')
+        UNION ALL
+        SELECT k.bucket_hour FROM task_usage_hourly_too_large k
         WHERE EXISTS (SELECT FROM taken d WHERE d.bucket_hour = '-infinity')
     )
     SELECT coalesce(pg_catalog.array_agg(DISTINCT task_usage_hour_bucket(c.created_at)), '{}')
@@ -781,13 +918,17 @@ SET jit TO off
 AS $$
 DECLARE
     c_enqueue CONSTANT text := $sql$
-    WITH recomputed AS MATERIALIZED (
+    WITH computed AS MATERIALIZED (
+        SELECT r.* FROM task_usage_hourly_computed($1) r
+    ),
+    recomputed AS MATERIALIZED (
         SELECT
             r.bucket_hour, r.workspace_id, r.runtime_id, r.agent_id, r.project_id, r.provider, r.model,
             r.input_tokens, r.output_tokens, r.cache_read_tokens, r.cache_write_tokens, r.task_count, r.event_count
             --cost , r.cost_usd_ticks, r.uncosted_input_tokens, r.uncosted_output_tokens
             --cost , r.uncosted_cache_read_tokens, r.uncosted_cache_write_tokens
-        FROM task_usage_hourly_computed($1) r
+        FROM computed r
+        WHERE r.too_large IS NULL
     ),
     stored AS MATERIALIZED (
         SELECT
@@ -817,6 +958,19 @@ DECLARE
         UNION ALL
         (TABLE stored EXCEPT TABLE recomputed)
     ) w
+    -- What does not fit would stop the other's window for everybody.
+    WHERE NOT EXISTS (
+        SELECT FROM computed c
+        WHERE c.too_large IS NOT NULL
+          AND c.bucket_hour = w.bucket_hour
+          AND c.workspace_id = w.workspace_id
+          AND c.runtime_id = w.runtime_id
+          AND c.agent_id = w.agent_id
+          AND coalesce(c.project_id, '00000000-0000-0000-0000-000000000000')
+            = coalesce(w.project_id, '00000000-0000-0000-0000-000000000000')
+          AND c.provider = w.provider
+          AND c.model = w.model
+    )
     ORDER BY 1, 2, 3, 4, 5, 6, 7
     ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET
         enqueued_at = excluded.enqueued_at

@@ -270,7 +270,7 @@ pub(super) fn insert(set: &Set, migrations: &[&Migration]) -> String {
     let rows: Vec<_> = migrations
         .iter()
         .map(|migration| {
-            format!("({}, '{}', now(), '{}')", migration.version(), migration.name(), migration.checksum())
+            format!("({}, '{}', pg_catalog.now(), '{}')", migration.version(), migration.name(), migration.checksum())
         })
         .collect();
     format!("INSERT INTO {} (version, name, applied_on, checksum) VALUES {}", table(set), rows.join(", "))

@@ -1,4 +1,4 @@
--- Rebuilds the hours in [$1, $2) that have buckets and no usage: their buckets go. From each hour one step to the next
+-- Rebuilds the hours in [$1, $2) that have buckets and no usage: their buckets go, also those that were kept out. From each hour one step to the next
 -- one that has a bucket.
 WITH RECURSIVE stored AS (
     SELECT task_usage_hour_bucket(pg_catalog.min(h.bucket_hour)) AS hour
@@ -16,7 +16,11 @@ WITH RECURSIVE stored AS (
     WHERE s.hour IS NOT NULL
 )
 SELECT task_usage_hourly_rebuild(coalesce(pg_catalog.array_agg(s.hour), '{}')) AS buckets
-FROM stored s
+FROM (
+    SELECT t.hour FROM stored t
+    UNION
+    SELECT k.bucket_hour FROM task_usage_hourly_too_large k WHERE k.bucket_hour >= $1 AND k.bucket_hour < $2
+) s
 WHERE s.hour IS NOT NULL
   AND NOT EXISTS (
       SELECT FROM task_usage u WHERE u.created_at >= s.hour AND u.created_at < s.hour + interval '1 hour' OFFSET 0

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::pipeline::Pipeline;
 use super::queries::{Cost, Tokens};
+use super::too_large::TooLarge;
 
 /// Behind by more than this many seconds, a rollup is not just waiting for its next tick. The guard of V103 says so too.
 const TOLERATED_LAG: f64 = 3600.0;
@@ -72,6 +73,8 @@ pub enum Kind {
     Extra,
     /// They do not agree.
     Different,
+    /// What the raw rows add up to does not fit into a bucket.
+    TooLarge,
 }
 
 /// When a bucket was seen to be wrong.
@@ -96,10 +99,13 @@ pub struct Difference {
     /// Which bucket.
     #[serde(flatten)]
     pub bucket: Bucket,
-    /// What the raw rows add up to.
+    /// What the raw rows add up to; held to the ends of what a bucket can hold.
     pub raw: Sums,
     /// What is stored.
     pub stored: Sums,
+    /// The sums that a bucket cannot hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub too_large: Option<TooLarge>,
 }
 
 /// What a comparison found.
@@ -118,6 +124,8 @@ pub struct Comparison {
     pub extra: u64,
     /// Different ones that are not waiting.
     pub different: u64,
+    /// Those that no bucket can hold.
+    pub too_large: u64,
     /// Those that wait for the next tick.
     pub waiting: u64,
     /// Those that were rebuilt.
@@ -132,7 +140,7 @@ impl Comparison {
     /// Buckets that are wrong and not just waiting.
     #[must_use]
     pub fn wrong(&self) -> u64 {
-        self.missing + self.extra + self.different
+        self.missing + self.extra + self.different + self.too_large
     }
 
     /// Why `migrate up` has to be run before the buckets can be relied on.
@@ -165,6 +173,7 @@ impl Comparison {
             Difference { kind: Kind::Missing, .. } => &mut self.missing,
             Difference { kind: Kind::Extra, .. } => &mut self.extra,
             Difference { kind: Kind::Different, .. } => &mut self.different,
+            Difference { kind: Kind::TooLarge, .. } => &mut self.too_large,
         } += 1;
     }
 
@@ -173,6 +182,7 @@ impl Comparison {
         self.missing += day.missing;
         self.extra += day.extra;
         self.different += day.different;
+        self.too_large += day.too_large;
         self.waiting += day.waiting;
         self.lag = day.lag;
     }

@@ -6,6 +6,7 @@ mod queries;
 mod standing;
 mod survey;
 mod tick;
+mod too_large;
 mod verify;
 mod walk;
 
@@ -18,6 +19,7 @@ pub use queries::{
 pub use standing::{Cron, CronJob, Scheduling, Standing, Way};
 pub use survey::{Survey, SurveyError};
 pub use tick::{Tick, TickError, WatchEvent, tick, watch};
+pub use too_large::{KeptOut, TooLarge};
 pub use verify::{CompareError, CompareHost, compare, fix};
 pub(crate) use walk::lock as lock_rollup;
 pub use walk::{Resume, WalkError, WalkHost, WalkOptions, WalkReport, WalkScope, forecast, walk};

@@ -47,12 +47,6 @@ pub struct Cost {
     pub uncosted: Tokens,
 }
 
-impl Cost {
-    fn from_row(row: &Row) -> Self {
-        Self { usd_ticks: row.get("cost_usd_ticks"), uncosted: Tokens::from_row(row, "uncosted_") }
-    }
-}
-
 /// What one task used of one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskUsage {
@@ -189,20 +183,48 @@ const USAGE: &str = "(
     ) r
 )";
 
-/// Sums over rows `u` of tasks `t`.
+/// Sums over rows `u` of tasks `t`, as text: they may be beyond what a bigint holds.
 const SUMS: &str = "
-    coalesce(pg_catalog.sum(u.input_tokens), 0)::bigint AS input_tokens,
-    coalesce(pg_catalog.sum(u.output_tokens), 0)::bigint AS output_tokens,
-    coalesce(pg_catalog.sum(u.cache_read_tokens), 0)::bigint AS cache_read_tokens,
-    coalesce(pg_catalog.sum(u.cache_write_tokens), 0)::bigint AS cache_write_tokens,
-    coalesce(pg_catalog.sum(u.cost_usd_ticks), 0)::bigint AS cost_usd_ticks,
-    coalesce(pg_catalog.sum(u.input_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_input_tokens,
-    coalesce(pg_catalog.sum(u.output_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_output_tokens,
-    coalesce(pg_catalog.sum(u.cache_read_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
+    coalesce(pg_catalog.sum(u.input_tokens), 0)::text AS input_tokens,
+    coalesce(pg_catalog.sum(u.output_tokens), 0)::text AS output_tokens,
+    coalesce(pg_catalog.sum(u.cache_read_tokens), 0)::text AS cache_read_tokens,
+    coalesce(pg_catalog.sum(u.cache_write_tokens), 0)::text AS cache_write_tokens,
+    coalesce(pg_catalog.sum(u.cost_usd_ticks), 0)::text AS cost_usd_ticks,
+    coalesce(pg_catalog.sum(u.input_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::text AS uncosted_input_tokens,
+    coalesce(pg_catalog.sum(u.output_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::text AS uncosted_output_tokens,
+    coalesce(pg_catalog.sum(u.cache_read_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::text
         AS uncosted_cache_read_tokens,
-    coalesce(pg_catalog.sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
+    coalesce(pg_catalog.sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::text
         AS uncosted_cache_write_tokens,
     pg_catalog.count(DISTINCT u.task_id) AS tasks";
+
+/// One of [`SUMS`]; `what` was added up.
+fn sum(row: &Row, column: &str, what: &str) -> Result<i64, Error> {
+    let text: &str = row.get(column);
+    text.parse().map_err(|_| Error::Conversion {
+        reason: format!(
+            "{what} adds up to {text} {column}, which is more than a bigint holds: some row of it must be wrong"
+        ),
+    })
+}
+
+impl Tokens {
+    fn summed(row: &Row, prefix: &str, what: &str) -> Result<Self, Error> {
+        let count = |kind: &str| sum(row, &format!("{prefix}{kind}_tokens"), what);
+        Ok(Self {
+            input: count("input")?,
+            output: count("output")?,
+            cache_read: count("cache_read")?,
+            cache_write: count("cache_write")?,
+        })
+    }
+}
+
+impl Cost {
+    fn summed(row: &Row, what: &str) -> Result<Self, Error> {
+        Ok(Self { usd_ticks: sum(row, "cost_usd_ticks", what)?, uncosted: Tokens::summed(row, "uncosted_", what)? })
+    }
+}
 
 /// The rows that count for workspace $1 since the start of the UTC day of $2.
 const OF_WORKSPACE: &str = "
@@ -232,11 +254,14 @@ pub async fn by_day_and_model(
     let rows = connection.query(&sql, &[&workspace, &since]).await?;
     let read = |row: &Row| {
         let model: String = row.get("model");
+        let day: Date =
+            row.get::<_, Option<_>>("day").ok_or_else(|| in_no_calendar(&format!("usage of model {model}")))?;
+        let what = format!("usage of model {model} on {day}");
         Ok(DayUsage {
-            day: row.get::<_, Option<_>>("day").ok_or_else(|| in_no_calendar(&format!("usage of model {model}")))?,
+            day,
             model,
-            tokens: Tokens::from_row(row, ""),
-            cost: Cost::from_row(row),
+            tokens: Tokens::summed(row, "", &what)?,
+            cost: Cost::summed(row, &what)?,
             tasks: row.get("tasks"),
         })
     };
@@ -257,16 +282,16 @@ pub async fn by_model(
         "SELECT {SUMS}, u.model
          FROM {USAGE} u {OF_WORKSPACE}
          GROUP BY u.model
-         ORDER BY pg_catalog.sum(u.input_tokens + u.output_tokens) DESC, u.model"
+         ORDER BY pg_catalog.sum(u.input_tokens) + pg_catalog.sum(u.output_tokens) DESC, u.model"
     );
     let rows = connection.query(&sql, &[&workspace, &since]).await?;
-    let read = |row: &Row| ModelUsage {
-        model: row.get("model"),
-        tokens: Tokens::from_row(row, ""),
-        cost: Cost::from_row(row),
-        tasks: row.get("tasks"),
+    let read = |row: &Row| {
+        let model: String = row.get("model");
+        let what = format!("usage of model {model}");
+        let (tokens, cost) = (Tokens::summed(row, "", &what)?, Cost::summed(row, &what)?);
+        Ok(ModelUsage { model, tokens, cost, tasks: row.get("tasks") })
     };
-    Ok(rows.iter().map(read).collect())
+    rows.iter().map(read).collect()
 }
 
 /// An issue's usage.
@@ -293,5 +318,7 @@ pub async fn of_issue(connection: &Connection, issue: Uuid) -> Result<IssueUsage
          WHERE t.issue_id = $1 AND t.runtime_id IS NOT NULL"
     );
     let row = connection.query_one(&sql, &[&issue]).await?;
-    Ok(IssueUsage { tokens: Tokens::from_row(&row, ""), cost: Cost::from_row(&row), tasks: row.get("tasks") })
+    let what = format!("usage of issue {issue}");
+    let (tokens, cost) = (Tokens::summed(&row, "", &what)?, Cost::summed(&row, &what)?);
+    Ok(IssueUsage { tokens, cost, tasks: row.get("tasks") })
 }

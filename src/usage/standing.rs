@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::pipeline::Pipeline;
 use super::tick::{TickError, WATCH_APPLICATION};
+use super::too_large::{self, KeptOut};
 use crate::db::{Connection, Error, Holder};
 
 /// How the rollup stands.
@@ -32,6 +33,10 @@ pub struct Standing {
     /// The oldest transaction that is writing usage, if that keeps the watermark back for longer than usual or, as a
     /// prepared one and, to some roles, that of another role, does not show since when. Pid 0 for a prepared one.
     pub held_back_by: Option<Holder>,
+    /// How many buckets are kept out because a sum of theirs is beyond what a bigint holds.
+    pub too_large: u64,
+    /// The latest of them.
+    pub kept_out: Vec<KeptOut>,
     /// Whose rollup is in force.
     pub pipeline: Pipeline,
     /// Who calls the tick.
@@ -218,6 +223,7 @@ impl Standing {
         let queue = if own_queue { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
         let sql = include_str!("standing.sql").replace("{queue}", queue);
         let Some(row) = connection.query_opt(&sql, &[]).await? else { return Err(TickError::NoState) };
+        let (too_large, kept_out) = too_large::kept_out(connection).await?;
         let held_back_by = row.get::<_, Option<i32>>(8).map(|pid| Holder {
             pid,
             application: row.get(9),
@@ -234,6 +240,8 @@ impl Standing {
             last_run_rows: row.get(6),
             last_error: row.get(7),
             held_back_by,
+            too_large,
+            kept_out,
             pipeline,
             scheduling,
         })

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::difference::{Bucket, Comparison, Difference, Kind, Pass, Scope, Sums};
 use super::pipeline::{self, Pipeline};
 use super::queries::{Cost, Tokens};
+use super::too_large::TooLarge;
 use super::walk::lock;
 use super::{Survey, SurveyError};
 use crate::db::{self, Connection, Connector, LockTimeout, Waiting, in_calendar};
@@ -143,7 +144,7 @@ async fn compare_days(
     host.progress(total, total, found.buckets);
     if let (Some(lock_wait), Some(began)) = (fix, began)
         && scope == Scope::default()
-        && found.wrong() == 0
+        && found.wrong() == found.too_large
         && found.is_ahead()
     {
         // Everything has been compared since then, and what is not right is reported.
@@ -283,7 +284,7 @@ impl Look<'_> {
         loop {
             let rows = transaction.query(&format!("FETCH {BATCH} FROM difference"), &[]).await?;
             for row in &rows {
-                let Some(mut difference) = read_difference(row, self.pass, self.has_cost) else {
+                let Some(mut difference) = read_difference(row, self.pass, self.has_cost)? else {
                     seen.counts.buckets += row.get::<_, i64>("buckets").unsigned_abs();
                     continue;
                 };
@@ -292,10 +293,11 @@ impl Look<'_> {
                         waiting.bring_up_to_date(&transaction, snapshot).await?;
                     }
                     let hour = start_of_hour(difference.bucket.bucket_hour);
-                    difference.waiting = waiting.contains(hour);
+                    let fits = difference.kind != Kind::TooLarge;
+                    difference.waiting = fits && waiting.contains(hour);
                     if !difference.waiting {
                         seen.hours.insert(hour);
-                        if keep_wrong {
+                        if keep_wrong && fits {
                             seen.wrong.push(difference.bucket.clone());
                         }
                     }
@@ -362,10 +364,12 @@ impl WaitingHours {
 }
 
 /// None for the row that counts the buckets.
-fn read_difference(row: &Row, pass: Pass, has_cost: bool) -> Option<Difference> {
-    let kind = match row.get::<_, Option<&str>>("kind")? {
+fn read_difference(row: &Row, pass: Pass, has_cost: bool) -> Result<Option<Difference>, db::Error> {
+    let Some(kind) = row.get::<_, Option<&str>>("kind") else { return Ok(None) };
+    let kind = match kind {
         "missing" => Kind::Missing,
         "extra" => Kind::Extra,
+        "too_large" => Kind::TooLarge,
         _ => Kind::Different,
     };
     let sums = |of: &str| Sums {
@@ -377,9 +381,10 @@ fn read_difference(row: &Row, pass: Pass, has_cost: bool) -> Option<Difference> 
         tasks: row.get(format!("{of}_tasks").as_str()),
         events: row.get(format!("{of}_events").as_str()),
     };
-    Some(Difference {
+    Ok(Some(Difference {
         kind,
-        waiting: row.get("is_new"),
+        // No tick will see to what does not fit.
+        waiting: row.get::<_, bool>("is_new") && kind != Kind::TooLarge,
         pass,
         bucket: Bucket {
             bucket_hour: row.get("bucket_hour"),
@@ -392,7 +397,8 @@ fn read_difference(row: &Row, pass: Pass, has_cost: bool) -> Option<Difference> 
         },
         raw: sums("raw"),
         stored: sums("stored"),
-    })
+        too_large: row.get::<_, Option<&str>>("too_large").map(TooLarge::parse).transpose()?,
+    }))
 }
 
 /// Rebuilds what is wrong. The functions of an older program are given the buckets by their queue, which a window drains.
@@ -419,7 +425,7 @@ async fn rebuild(
     if own_functions {
         let hours: Vec<OffsetDateTime> = seen.hours.iter().copied().collect();
         transaction.query_one(REBUILD, &[&hours]).await?;
-    } else {
+    } else if !seen.wrong.is_empty() {
         let buckets = || seen.wrong.iter();
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] = [
             &buckets().map(|bucket| bucket.bucket_hour).collect::<Vec<_>>(),

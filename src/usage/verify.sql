@@ -4,11 +4,14 @@
 -- $3 a workspace, or NULL for all · $4 the watermark. Rows changed after that wait for the next tick, also those that a
 -- clock has dated which was ahead.
 --
+-- Sums are numeric until they are known to fit into a bucket. What does not fit is held to the ends of bigint, and given in
+-- full in too_large.
+--
 -- The lines behind --cost are part of it where there are columns for cost. An uncosted count that is NULL stands for the
 -- bucket's own tokens.
 --
 -- Every table is reached by index from the step before, whatever the statistics say: OFFSET 0 sees to it.
-WITH raw AS (
+WITH summed AS (
     SELECT
         pg_catalog.date_trunc('hour', u.created_at, 'UTC') AS bucket_hour,
         o.workspace_id,
@@ -17,19 +20,17 @@ WITH raw AS (
         o.project_id,
         u.provider,
         u.model,
-        pg_catalog.sum(u.input_tokens)::bigint       AS input_tokens,
-        pg_catalog.sum(u.output_tokens)::bigint      AS output_tokens,
-        pg_catalog.sum(u.cache_read_tokens)::bigint  AS cache_read_tokens,
-        pg_catalog.sum(u.cache_write_tokens)::bigint AS cache_write_tokens,
-        pg_catalog.count(DISTINCT u.task_id)         AS task_count,
-        pg_catalog.count(*)                          AS event_count,
-        --cost coalesce(pg_catalog.sum(u.cost_usd_ticks), 0)::bigint AS cost_usd_ticks,
-        --cost coalesce(pg_catalog.sum(u.input_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_input_tokens,
-        --cost coalesce(pg_catalog.sum(u.output_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint AS uncosted_output_tokens,
-        --cost coalesce(pg_catalog.sum(u.cache_read_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
-        --cost     AS uncosted_cache_read_tokens,
-        --cost coalesce(pg_catalog.sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0)::bigint
-        --cost     AS uncosted_cache_write_tokens,
+        pg_catalog.sum(u.input_tokens) AS input_tokens,
+        pg_catalog.sum(u.output_tokens) AS output_tokens,
+        pg_catalog.sum(u.cache_read_tokens) AS cache_read_tokens,
+        pg_catalog.sum(u.cache_write_tokens) AS cache_write_tokens,
+        pg_catalog.count(DISTINCT u.task_id) AS task_count,
+        pg_catalog.count(*) AS event_count,
+        --cost coalesce(pg_catalog.sum(u.cost_usd_ticks), 0) AS cost_usd_ticks,
+        --cost coalesce(pg_catalog.sum(u.input_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0) AS uncosted_input_tokens,
+        --cost coalesce(pg_catalog.sum(u.output_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0) AS uncosted_output_tokens,
+        --cost coalesce(pg_catalog.sum(u.cache_read_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0) AS uncosted_cache_read_tokens,
+        --cost coalesce(pg_catalog.sum(u.cache_write_tokens) FILTER (WHERE u.cost_usd_ticks IS NULL), 0) AS uncosted_cache_write_tokens,
         pg_catalog.bool_or(coalesce(u.updated_at, u.created_at) >= $4::text::timestamptz) AS is_new
     FROM task_usage u
     CROSS JOIN LATERAL (
@@ -45,6 +46,52 @@ WITH raw AS (
     WHERE u.created_at >= $1::timestamptz
       AND u.created_at < $2::timestamptz
     GROUP BY 1, 2, 3, 4, 5, 6, 7
+),
+raw AS (
+    SELECT
+        s.bucket_hour, s.workspace_id, s.runtime_id, s.agent_id, s.project_id, s.provider, s.model,
+        s.task_count, s.event_count, s.is_new,
+        least(greatest(s.input_tokens, e.lowest), e.highest)::bigint AS input_tokens,
+        least(greatest(s.output_tokens, e.lowest), e.highest)::bigint AS output_tokens,
+        least(greatest(s.cache_read_tokens, e.lowest), e.highest)::bigint AS cache_read_tokens,
+        least(greatest(s.cache_write_tokens, e.lowest), e.highest)::bigint AS cache_write_tokens,
+        --cost least(greatest(s.cost_usd_ticks, e.lowest), e.highest)::bigint AS cost_usd_ticks,
+        --cost least(greatest(s.uncosted_input_tokens, e.lowest), e.highest)::bigint AS uncosted_input_tokens,
+        --cost least(greatest(s.uncosted_output_tokens, e.lowest), e.highest)::bigint AS uncosted_output_tokens,
+        --cost least(greatest(s.uncosted_cache_read_tokens, e.lowest), e.highest)::bigint AS uncosted_cache_read_tokens,
+        --cost least(greatest(s.uncosted_cache_write_tokens, e.lowest), e.highest)::bigint AS uncosted_cache_write_tokens,
+        CASE WHEN NOT s.fits THEN (
+            SELECT pg_catalog.jsonb_object_agg(t.name, t.total::text)
+            FROM (VALUES
+                --cost ('cost_usd_ticks', s.cost_usd_ticks),
+                --cost ('uncosted_input_tokens', s.uncosted_input_tokens),
+                --cost ('uncosted_output_tokens', s.uncosted_output_tokens),
+                --cost ('uncosted_cache_read_tokens', s.uncosted_cache_read_tokens),
+                --cost ('uncosted_cache_write_tokens', s.uncosted_cache_write_tokens),
+                ('input_tokens', s.input_tokens),
+                ('output_tokens', s.output_tokens),
+                ('cache_read_tokens', s.cache_read_tokens),
+                ('cache_write_tokens', s.cache_write_tokens)
+            ) AS t (name, total)
+            WHERE t.total NOT BETWEEN e.lowest AND e.highest
+        )::text END AS too_large
+    FROM (VALUES (-9223372036854775808::numeric, 9223372036854775807::numeric)) AS e (lowest, highest)
+    CROSS JOIN LATERAL (
+        SELECT
+            s.*,
+            greatest(
+                --cost s.cost_usd_ticks, s.uncosted_input_tokens, s.uncosted_output_tokens,
+                --cost s.uncosted_cache_read_tokens, s.uncosted_cache_write_tokens,
+                s.input_tokens, s.output_tokens, s.cache_read_tokens, s.cache_write_tokens
+            ) <= e.highest
+            AND least(
+                --cost s.cost_usd_ticks, s.uncosted_input_tokens, s.uncosted_output_tokens,
+                --cost s.uncosted_cache_read_tokens, s.uncosted_cache_write_tokens,
+                s.input_tokens, s.output_tokens, s.cache_read_tokens, s.cache_write_tokens
+            ) >= e.lowest AS fits
+        FROM summed s
+        OFFSET 0
+    ) s
 ),
 stored AS (
     SELECT h.*
@@ -70,10 +117,11 @@ SELECT
     --cost NULL::bigint AS stored_cost, NULL::bigint AS stored_uncosted_input_tokens,
     --cost NULL::bigint AS stored_uncosted_output_tokens, NULL::bigint AS stored_uncosted_cache_read_tokens,
     --cost NULL::bigint AS stored_uncosted_cache_write_tokens,
-    NULL::boolean AS is_new
+    NULL::boolean AS is_new,
+    NULL::text AS too_large
 UNION ALL
 SELECT
-    CASE WHEN s.bucket_hour IS NULL THEN 'missing' WHEN r.bucket_hour IS NULL THEN 'extra' ELSE 'different' END,
+    CASE WHEN r.too_large IS NOT NULL THEN 'too_large' WHEN s.bucket_hour IS NULL THEN 'missing' WHEN r.bucket_hour IS NULL THEN 'extra' ELSE 'different' END,
     0,
     coalesce(r.bucket_hour, s.bucket_hour),
     coalesce(r.workspace_id, s.workspace_id),
@@ -93,7 +141,8 @@ SELECT
     --cost coalesce(s.uncosted_output_tokens, s.output_tokens, 0)::bigint,
     --cost coalesce(s.uncosted_cache_read_tokens, s.cache_read_tokens, 0)::bigint,
     --cost coalesce(s.uncosted_cache_write_tokens, s.cache_write_tokens, 0)::bigint,
-    coalesce(r.is_new, false)
+    coalesce(r.is_new, false),
+    r.too_large
 FROM raw r
 FULL JOIN stored s
     ON  s.bucket_hour = r.bucket_hour
@@ -105,7 +154,8 @@ FULL JOIN stored s
     AND s.provider = r.provider
     AND s.model = r.model
 CROSS JOIN (SELECT CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII'::name ELSE 'UTF8' END) AS e (encoding)
-WHERE (r.bucket_hour, r.input_tokens, r.output_tokens, r.cache_read_tokens, r.cache_write_tokens,
+WHERE r.too_large IS NOT NULL
+   OR (r.bucket_hour, r.input_tokens, r.output_tokens, r.cache_read_tokens, r.cache_write_tokens,
        --cost r.cost_usd_ticks, r.uncosted_input_tokens, r.uncosted_output_tokens, r.uncosted_cache_read_tokens,
        --cost r.uncosted_cache_write_tokens,
        r.task_count, r.event_count)

@@ -31,6 +31,7 @@ mod rights;
 mod rollup;
 mod rollup_commands;
 mod tls;
+mod too_large;
 mod upgrade;
 mod upgrade_matrix;
 mod usage_queries;

@@ -8,7 +8,8 @@ use super::super::failure::Failure;
 use super::human::{self, BOLD, DIM, RED, RESET, YELLOW, aside, aside_in, count, out, short, utc};
 use crate::db::Database;
 use crate::usage::{
-    Bucket, Comparison, Cost, Cron, CronJob, Difference, Kind, Pass, Standing, Sums, Tick, Tokens, Way, grouped,
+    Bucket, Comparison, Cost, Cron, CronJob, Difference, KeptOut, Kind, Pass, Standing, Sums, Tick, Tokens, Way,
+    grouped,
 };
 
 pub(super) fn tick(tick: &Tick) {
@@ -83,6 +84,19 @@ pub(super) fn standing(standing: &Standing, ways: &[Way]) {
             (None, _) => "never".to_owned(),
         },
     );
+    if standing.too_large > 0 {
+        let them = counted(standing.too_large, "bucket");
+        line(
+            "kept out",
+            &format!("{RED}{them}{RESET}, too large; when their usage is corrected, the next tick writes them"),
+        );
+        for kept_out in &standing.kept_out {
+            line("", &said_of_kept_out(kept_out));
+        }
+        if let Some(KeptOut { bucket, sums, .. }) = standing.kept_out.first() {
+            line("", &sums.look(bucket.bucket_hour));
+        }
+    }
     line("last error", standing.last_error.as_deref().unwrap_or("none"));
     if let Some(holder) = &standing.held_back_by {
         let who = match holder.pid {
@@ -116,6 +130,12 @@ pub(super) fn standing(standing: &Standing, ways: &[Way]) {
     }
 }
 
+fn said_of_kept_out(kept_out: &KeptOut) -> String {
+    let KeptOut { bucket: Bucket { bucket_hour, workspace_id, provider, model, .. }, sums, .. } = kept_out;
+    let hour = utc(*bucket_hour);
+    format!("{} UTC  workspace {workspace_id}, {provider} {model}: {sums}", hour.strip_suffix(":00").unwrap_or(&hour))
+}
+
 fn said_of_job(job: &CronJob) -> String {
     let name = job.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
     let active = if job.active { "" } else { ", switched off" };
@@ -133,12 +153,13 @@ pub(super) fn nobody_schedules(ways: &[Way]) {
 
 /// A bucket that is not what it should be: where, by how much, and whose it is.
 pub(super) fn said_of_difference(difference: &Difference) -> String {
-    let Difference { kind, waiting, pass, bucket, raw, stored } = difference;
+    let Difference { kind, waiting, pass, bucket, raw, stored, too_large } = difference;
     let (kind, color) = match (kind, waiting) {
         (_, true) => ("waiting", DIM),
         (Kind::Missing, _) => ("missing", RED),
         (Kind::Extra, _) => ("extra", RED),
         (Kind::Different, _) => ("different", RED),
+        (Kind::TooLarge, _) => ("too large", RED),
     };
     let counters = |sums: &Sums| {
         let Tokens { input, output, cache_read, cache_write } = sums.tokens;
@@ -160,12 +181,17 @@ pub(super) fn said_of_difference(difference: &Difference) -> String {
         "uncosted cache read",
         "uncosted cache write",
     ];
-    let off: Vec<String> = names
+    let mut off: Vec<String> = names
         .iter()
         .zip(counters(stored).iter().zip(&counters(raw)))
         .filter(|(_, (stored, raw))| stored != raw)
         .map(|(name, (stored, raw))| format!("{name} {:+}", i128::from(*stored) - i128::from(*raw)))
         .collect();
+    let mut next = String::new();
+    if let Some(sums) = too_large {
+        off = vec![sums.to_string()];
+        next = format!("\n{:11}correct its usage; the next tick then writes it: {}", "", sums.look(bucket.bucket_hour));
+    }
     let still = if *pass == Pass::Left { "still " } else { "" };
     let Bucket { workspace_id, runtime_id, agent_id, provider, model, .. } = bucket;
     let hour = utc(bucket.bucket_hour);
@@ -174,7 +200,7 @@ pub(super) fn said_of_difference(difference: &Difference) -> String {
     format!(
         "{color}{still}{kind:<9}{RESET}  {hour} UTC  {provider} {model}: {}\n\
          {DIM}           workspace {workspace_id} agent {agent_id}\n\
-         {:11}runtime   {runtime_id} project {project}{RESET}",
+         {:11}runtime   {runtime_id} project {project}{RESET}{next}",
         off.join(", "),
         ""
     )
@@ -182,7 +208,7 @@ pub(super) fn said_of_difference(difference: &Difference) -> String {
 
 /// What a comparison found.
 pub(super) fn compared(found: &Comparison) {
-    let Comparison { days, buckets, missing, extra, different, waiting, fixed, lag, .. } = *found;
+    let Comparison { days, buckets, missing, extra, different, too_large, waiting, fixed, lag, .. } = *found;
     if let Some(what) = found.unknown() {
         out(&format!("{YELLOW}rollup:{RESET} {}", said_of_unknown(what)));
     }
@@ -196,12 +222,14 @@ pub(super) fn compared(found: &Comparison) {
     }
     if found.wrong() > 0 {
         out(&format!(
-            "{RED}the hourly rollup is wrong{RESET}: compared {compared}, {} missing, {} extra, {} different{}",
+            "{RED}the hourly rollup is wrong{RESET}: compared {compared}, {} missing, {} extra, {} different{}{}",
             grouped(missing),
             grouped(extra),
             grouped(different),
+            if too_large > 0 { format!(", {} too large", grouped(too_large)) } else { String::new() },
             match fixed {
                 _ if found.fault().is_some() || found.unknown().is_some() => "",
+                _ if too_large == found.wrong() => "; correct the usage of the buckets above",
                 0 => "; migrate verify rollup --fix rebuilds them",
                 _ => " even now; see migrate verify schema",
             }

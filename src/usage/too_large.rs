@@ -1,0 +1,117 @@
+//! Buckets that do not fit: a sum of theirs is beyond what a bigint holds. They are kept out of `task_usage_hourly`, where a
+//! wrong number would be worse than none, until somebody has corrected their usage.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::difference::Bucket;
+use crate::db::{Connection, Error, in_calendar};
+
+/// How many of them are shown.
+const SHOWN: i64 = 10;
+
+/// The sums that do not fit, in full, by the names of their columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct TooLarge(BTreeMap<String, String>);
+
+impl TooLarge {
+    /// Reads an object of texts.
+    pub(super) fn parse(text: &str) -> Result<Self, Error> {
+        let reason = |error| Error::Conversion { reason: format!("sums that are too large cannot be read: {error}") };
+        serde_json::from_str(text).map(Self).map_err(reason)
+    }
+
+    /// The command that shows the rows which make a bucket of this hour too large, the largest first.
+    #[must_use]
+    pub fn look(&self, hour: OffsetDateTime) -> String {
+        let cost = if self.0.contains_key("cost_usd_ticks") { ", cost_usd_ticks" } else { "" };
+        let counts = format!("input_tokens, output_tokens, cache_read_tokens, cache_write_tokens{cost}");
+        let sizes: Vec<_> = counts.split(", ").map(|column| format!("pg_catalog.abs({column}::numeric)")).collect();
+        let at = |time: OffsetDateTime| format!("{} {:02}:00Z", time.date(), time.hour());
+        format!(
+            "psql \"$DATABASE_URL\" -c \"SELECT id, task_id, provider, model, {counts} FROM task_usage WHERE created_at >= \
+             '{}' AND created_at < '{}' ORDER BY greatest({}) DESC LIMIT 10\"",
+            at(hour),
+            at(hour + time::Duration::HOUR),
+            sizes.join(", ")
+        )
+    }
+}
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sums: Vec<_> = self.0.iter().map(|(column, sum)| format!("{column} {sum}")).collect();
+        write!(f, "more than a bigint holds: {}", sums.join(", "))
+    }
+}
+
+/// A bucket that is kept out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeptOut {
+    /// Which.
+    #[serde(flatten)]
+    pub bucket: Bucket,
+    /// Why.
+    pub sums: TooLarge,
+    /// When the rollup last came by it.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub seen_at: Option<OffsetDateTime>,
+}
+
+/// How many buckets are kept out, and the latest of them.
+pub(super) async fn kept_out(connection: &Connection) -> Result<(u64, Vec<KeptOut>), Error> {
+    const THERE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_too_large') IS NOT NULL AS there";
+    if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
+        return Ok((0, Vec::new()));
+    }
+    let sql = format!(
+        "SELECT pg_catalog.count(*) OVER () AS all, {} AS hour, k.workspace_id, k.runtime_id, k.agent_id, k.project_id,
+                pg_catalog.convert_to(k.provider, e.encoding) AS provider, pg_catalog.convert_to(k.model, e.encoding) AS model, {} AS seen,
+                (SELECT pg_catalog.jsonb_object_agg(s.key, s.value) FROM pg_catalog.jsonb_each_text(k.sums) s)::text AS sums
+         FROM task_usage_hourly_too_large k
+         CROSS JOIN (SELECT CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII'::name ELSE 'UTF8' END) AS e (encoding)
+         ORDER BY k.bucket_hour DESC, k.workspace_id, k.provider, k.model
+         LIMIT $1",
+        in_calendar("k.bucket_hour"),
+        in_calendar("k.seen_at")
+    );
+    let rows = connection.query(&sql, &[&SHOWN]).await?;
+    let all = rows.first().map_or(0, |row| row.get::<_, i64>("all").unsigned_abs());
+    let mut shown = Vec::new();
+    for row in &rows {
+        let Some(bucket_hour) = row.get("hour") else { continue };
+        let bucket = Bucket {
+            bucket_hour,
+            workspace_id: row.get("workspace_id"),
+            runtime_id: row.get("runtime_id"),
+            agent_id: row.get("agent_id"),
+            project_id: row.get("project_id"),
+            provider: String::from_utf8_lossy(row.get("provider")).into_owned(),
+            model: String::from_utf8_lossy(row.get("model")).into_owned(),
+        };
+        shown.push(KeptOut { bucket, sums: TooLarge::parse(row.get("sums"))?, seen_at: row.get("seen") });
+    }
+    Ok((all, shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::TooLarge;
+
+    #[test]
+    fn the_command_names_the_hour_and_the_columns_that_there_are() {
+        let sums = TooLarge::parse(r#"{"input_tokens": "18446744073709551614"}"#).unwrap();
+        assert_eq!(sums.to_string(), "more than a bigint holds: input_tokens 18446744073709551614");
+        let look = sums.look(datetime!(2026-03-01 23:00 UTC));
+        assert!(look.contains("created_at >= '2026-03-01 23:00Z' AND created_at < '2026-03-02 00:00Z'"), "{look}");
+        assert!(!look.contains("cost"), "{look}");
+        let sums = TooLarge::parse(r#"{"cost_usd_ticks": "18446744073709551614"}"#).unwrap();
+        assert!(sums.look(datetime!(2026-03-01 23:00 UTC)).contains("cache_write_tokens, cost_usd_ticks FROM"));
+    }
+}
