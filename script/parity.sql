@@ -1,16 +1,16 @@
 -- Compares task_usage_hourly with the raw usage, bucket by bucket; fails if any differs. Where there are no columns for
--- cost yet, their names mean those of "absent".
+-- cost yet, their names mean those of "absent". A bucket that is kept out because no bigint holds its sums counts as missing.
 CREATE TEMP TABLE raw AS
 SELECT
     date_trunc('hour', u.created_at, 'UTC') AS bucket_hour, a.workspace_id, t.runtime_id, t.agent_id, i.project_id,
-    u.provider, u.model, sum(u.input_tokens)::bigint AS input_tokens, sum(u.output_tokens)::bigint AS output_tokens,
-    sum(u.cache_read_tokens)::bigint AS cache_read_tokens, sum(u.cache_write_tokens)::bigint AS cache_write_tokens,
+    u.provider, u.model, sum(u.input_tokens) AS input_tokens, sum(u.output_tokens) AS output_tokens,
+    sum(u.cache_read_tokens) AS cache_read_tokens, sum(u.cache_write_tokens) AS cache_write_tokens,
     count(DISTINCT u.task_id) AS task_count, count(*) AS event_count,
-    coalesce(sum(u.cost), 0)::bigint AS cost_usd_ticks,
-    coalesce(sum(u.input_tokens) FILTER (WHERE u.cost IS NULL), 0)::bigint AS uncosted_input,
-    coalesce(sum(u.output_tokens) FILTER (WHERE u.cost IS NULL), 0)::bigint AS uncosted_output,
-    coalesce(sum(u.cache_read_tokens) FILTER (WHERE u.cost IS NULL), 0)::bigint AS uncosted_cache_read,
-    coalesce(sum(u.cache_write_tokens) FILTER (WHERE u.cost IS NULL), 0)::bigint AS uncosted_cache_write
+    coalesce(sum(u.cost), 0) AS cost_usd_ticks,
+    coalesce(sum(u.input_tokens) FILTER (WHERE u.cost IS NULL), 0) AS uncosted_input,
+    coalesce(sum(u.output_tokens) FILTER (WHERE u.cost IS NULL), 0) AS uncosted_output,
+    coalesce(sum(u.cache_read_tokens) FILTER (WHERE u.cost IS NULL), 0) AS uncosted_cache_read,
+    coalesce(sum(u.cache_write_tokens) FILTER (WHERE u.cost IS NULL), 0) AS uncosted_cache_write
 FROM (SELECT NULL::bigint AS cost_usd_ticks) AS absent
 CROSS JOIN LATERAL (SELECT r.*, cost_usd_ticks AS cost FROM task_usage r) u
 JOIN agent_task_queue t ON t.id = u.task_id

@@ -91,7 +91,7 @@ async fn search(servers: &[Server], changes: Changes, first: u64, count: u64) ->
 type Changes = &'static [(&'static str, &'static str)];
 
 /// Faults to be found. The intervals are those that the sequences run with.
-const FAULTS: [(&str, Changes); 14] = [
+const FAULTS: [(&str, Changes); 16] = [
     ("a watermark ahead of the clock is believed (SPEC 11.17)", &[("v_ahead := v_from > now();", "v_ahead := false;")]),
     (
         "usage that is written behind the watermark is not reported",
@@ -169,6 +169,14 @@ const FAULTS: [(&str, Changes); 14] = [
     (
         "reports are not handed over to the platform's window",
         &[("IF pg_trigger_depth() > 1", "IF pg_trigger_depth() > 0")],
+    ),
+    (
+        "a bucket that does not fit is not listed",
+        &[("WHERE r.too_large IS NOT NULL\n        ORDER BY 1", "WHERE false\n        ORDER BY 1")],
+    ),
+    (
+        "a bucket that fits again stays listed",
+        &[("WHERE k.bucket_hour = ANY ($1)\n          AND NOT EXISTS", "WHERE false\n          AND NOT EXISTS")],
     ),
     (
         "a bucket left without usage stays",
