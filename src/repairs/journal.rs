@@ -178,8 +178,9 @@ pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError
         return Err(RepairError::refused_with_hint(
             format!("role {} may not keep the journal of repairs in the schema migrate", facts.role),
             format!(
-                "as the owner, run: GRANT CREATE ON DATABASE {database} TO {who}; if the schema is there already, GRANT ALL \
-                 ON SCHEMA migrate TO {who} and GRANT ALL ON ALL TABLES IN SCHEMA migrate TO {who}"
+                "as the owner, run: GRANT CREATE ON DATABASE {database} TO {who}; if the schema is there already, GRANT USAGE, \
+                 CREATE ON SCHEMA migrate TO {who} and GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA migrate TO \
+                 {who}"
             ),
         ));
     }
@@ -188,25 +189,14 @@ pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError
 
 /// Makes the tables, if they are not there.
 pub(super) async fn prepare(connection: &Connection, role: Option<&str>) -> Result<(), db::Error> {
-    const OURS: &str = "
-        SELECT pg_catalog.bool_and(pg_catalog.pg_has_role(c.relowner, 'USAGE') AND pg_catalog.pg_has_role(n.nspowner, 'USAGE'))
-        FROM pg_catalog.pg_class c
-        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid IN ('migrate.repair_run'::regclass, 'migrate.repair_change'::regclass)";
     let script = include_str!("journal.sql");
     // "already exists, skipping" is nothing to bother anybody with.
     connection.batch(&format!("SET client_min_messages TO warning; {script} RESET client_min_messages")).await?;
-    if let Some(role) = role
-        && connection.query_one(OURS, &[]).await?.get(0)
-    {
-        // Rows are corrected as the owner of their table, who reads the journal for it, and may be the next one to repair.
-        let role = ident(role);
-        let grant = format!(
-            "GRANT ALL ON SCHEMA migrate TO {role}; GRANT ALL ON migrate.repair_run, migrate.repair_change TO {role}"
-        );
-        connection.batch(&grant).await?;
+    // Rows are corrected as the owner of their table, who reads the journal for it, and may be the next one to repair.
+    match role {
+        Some(role) => db::share_books(connection, role).await,
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Which tables there are. A table that is missing counts as empty.

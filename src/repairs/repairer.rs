@@ -18,10 +18,11 @@ use super::rebuild::RebuildContext;
 use super::registry::{AnyRebuild, Entry};
 use super::repair::Rows;
 use super::statements::{Change, Detail};
-use super::task::{Task, look, may_change, owner, repair_task};
+use super::task::{BOOKS, Task, look, may_change, owner, repair_task};
 use super::{RepairError, Repairs};
 use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock};
 use crate::engine::{Forecast, Outcome};
+use crate::usage;
 
 /// The name of an undo in the books.
 pub const UNDO: &str = "undo";
@@ -253,7 +254,10 @@ impl Repairer {
     }
 
     async fn to_look(&self) -> Result<Connection, db::Error> {
-        self.connector.clone().read_only().connect("migrate: repair, dry run").await
+        let connection = self.connector.clone().read_only().connect("migrate: repair, dry run").await?;
+        db::refuse_mightier(&connection, &BOOKS, &[], db::Purpose::Look).await?;
+        usage::may_look(&connection).await?;
+        Ok(connection)
     }
 
     async fn look_at(&self, connection: &Connection, task: &Task<'_>) -> Result<Finding, RepairError> {

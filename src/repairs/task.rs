@@ -12,8 +12,11 @@ use super::past;
 use super::registry::AnyRepair;
 use super::repair::Rows;
 use super::statements::{Change, Detail, LOOK};
-use crate::db::{self, Connection, Holder};
-use crate::usage::Pipeline;
+use crate::db::{self, Connection, Holder, Purpose};
+use crate::usage::{CALLED, Pipeline, WRITTEN};
+
+/// The tables of the journal.
+pub(super) const BOOKS: [&str; 2] = ["migrate.repair_run", "migrate.repair_change"];
 
 /// What is to be done with which rows.
 pub(super) struct Task<'a> {
@@ -150,17 +153,12 @@ pub(super) async fn rollup_there(connection: &Connection) -> Result<RollupThere,
 }
 
 /// Whoever owns the table, if that is another role, and one that this session may become. Triggers on the table are then
-/// not run with the rights of somebody mightier.
+/// not run with the rights of somebody mightier; a superuser, who could not keep them from it, is refused.
 pub(super) async fn owner(connection: &Connection, table: &str) -> Result<Option<String>, RepairError> {
-    const OWNER: &str = "
-        SELECT r.rolname::text
-        FROM pg_catalog.pg_class c
-        JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
-        WHERE c.oid = pg_catalog.to_regclass($1)::oid
-          AND r.rolname <> current_user
-          AND pg_catalog.pg_has_role(session_user, r.oid,
-                          CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
-    Ok(connection.query_opt(OWNER, &[&table]).await?.map(|row| row.get(0)))
+    db::check_books(connection).await?;
+    let tables = [&[table], &WRITTEN[..], &BOOKS[..]].concat();
+    db::refuse_mightier(connection, &tables, &CALLED, Purpose::Write).await?;
+    Ok(db::acting_role(connection, table).await?)
 }
 
 /// What a window of the rollup, and the entry of a bucket into its queue, take.
