@@ -41,7 +41,7 @@ pub(super) fn explain(error: WalkError) -> HookError {
         }
         WalkError::HeldBack { .. } => "end that transaction (see pg_stat_activity), then run it again",
         WalkError::Hidden => {
-            "let this role see them: GRANT pg_read_all_stats TO <role>; if there are none, look at pg_prepared_xacts"
+            "let the owner of task_usage see them: GRANT pg_read_all_stats TO <owner>; if there are none, look at pg_prepared_xacts"
         }
         WalkError::Database(_) | WalkError::Survey(_) | WalkError::Lock(_) => "",
     };

@@ -210,6 +210,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::ReadOnly { .. }
         | Error::ForeignSchema { .. }
         | Error::RowSecurity { .. }
+        | Error::Overload { .. }
         | Error::Privilege { .. }
         | Error::NoSchema { .. }
         | Error::ForeignLedger { .. }
@@ -219,6 +220,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::TargetBehind { .. }
         | Error::OutOfStep(_)
         | Error::Adoption(_)
+        | Error::Database(db::Error::Mightier(_) | db::Error::AlteredBooks { .. })
         | Error::Refused { .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
         Error::Lock(_) | Error::Entangled { .. } | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,
@@ -306,20 +308,7 @@ fn hint(error: &Error) -> Option<String> {
             ..
         }
         | Error::Migration { source: error @ db::Error::Lost { .. }, .. } => return database_hint(error),
-        Error::History(HistoryError::Newer { .. }) => {
-            "run the version of this program that migrated it, or a newer one".to_owned()
-        }
-        Error::History(HistoryError::Missing { .. }) => {
-            "run a build of this program that has that migration".to_owned()
-        }
-        Error::History(HistoryError::Divergent { .. }) => {
-            "a migration that has been applied must stay as it was: restore the file, and put the change into a new one"
-                .to_owned()
-        }
-        Error::History(HistoryError::OutOfOrder { restore, .. }) => format!(
-            "if its row was deleted from the history, put it back: {restore} if the file is new, give it a version above the \
-             current one"
-        ),
+        Error::History(error) => history_hint(error),
         Error::ServerTooOld { minimum, .. } => format!("upgrade the server to PostgreSQL {minimum} or newer first"),
         Error::Standby => {
             "connect to the primary server; of several hosts in the URL, target_session_attrs=read-write finds it"
@@ -376,6 +365,11 @@ fn hint(error: &Error) -> Option<String> {
         Error::Migration { source, .. } if source.is(&SqlState::ACTIVE_SQL_TRANSACTION) => {
             "let the file begin with: -- migrate: no-transaction".to_owned()
         }
+        Error::Overload { remedy, .. } => {
+            format!(
+                "nothing was written; look at what it does, then run: {remedy}; migrate verify schema names all of them"
+            )
+        }
         Error::RowSecurity { table, role } => row_security_hint(table, role),
         Error::ForeignSchema { owner, .. } => format!(
             "nothing was written; this program keeps its history in a schema of that name: as {owner}, rename yours with \
@@ -392,6 +386,21 @@ fn hint(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(hint)
+}
+
+fn history_hint(error: &HistoryError) -> String {
+    match error {
+        HistoryError::Newer { .. } => "run the version of this program that migrated it, or a newer one".to_owned(),
+        HistoryError::Missing { .. } => "run a build of this program that has that migration".to_owned(),
+        HistoryError::Divergent { .. } => {
+            "a migration that has been applied must stay as it was: restore the file, and put the change into a new one"
+                .to_owned()
+        }
+        HistoryError::OutOfOrder { restore, .. } => format!(
+            "if its row was deleted from the history, put it back: {restore} if the file is new, give it a version above the \
+             current one"
+        ),
+    }
 }
 
 fn row_security_hint(table: &str, role: &str) -> String {
@@ -549,7 +558,25 @@ fn database_hint(error: &db::Error) -> Option<String> {
         db::Error::Server(report) if report.sqlstate == SqlState::LOCK_NOT_AVAILABLE.code() => {
             "end the transaction that holds it, or give a longer --lock-wait"
         }
+        db::Error::Mightier(found) => return Some(mightier_hint(&found.owner, found.may_log_in)),
+        db::Error::AlteredBooks { remedy, .. } => {
+            let remedy = remedy.as_deref().unwrap_or("find out who has made it, and remove it");
+            return Some(format!("nothing was written; {remedy}, then look at the history: migrate verify history"));
+        }
         db::Error::Server(_) | db::Error::Conversion { .. } | db::Error::Interrupted => return None,
     };
     Some(hint.to_owned())
+}
+
+/// How to do without a superuser.
+fn mightier_hint(owner: &str, may_log_in: bool) -> String {
+    let member = format!(
+        "a role that is a member of {owner} and of nothing else: CREATE ROLE deployer LOGIN PASSWORD '...' IN ROLE {}",
+        db::ident(owner)
+    );
+    if may_log_in {
+        format!("nothing was written; connect as {owner}, or as {member}")
+    } else {
+        format!("nothing was written; connect as {member}")
+    }
 }

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use super::exit;
 use super::failure::Failure;
 use super::render::Renderer;
-use crate::db::Connector;
+use crate::db::{self, Connector};
 use crate::usage::{self, Pipeline, Standing, WatchEvent};
 
 /// Subcommands of `migrate rollup`.
@@ -54,6 +54,9 @@ impl Rollup {
                 }
             }
             Self::Watch(Watch { every }) => {
+                if let Err(error @ db::Error::Mightier(_)) = may_tick(connector).await {
+                    return Err(error.into());
+                }
                 renderer.watching(connector.database(), *every);
                 warn_of_wrong_hands(connector, renderer).await;
                 usage::watch(connector, *every, lock_wait, &|event| match event {
@@ -72,6 +75,14 @@ impl Rollup {
         }
         Ok(exit::OK)
     }
+}
+
+/// Whether ticks of this role would be refused for good. Whatever else is in the way may pass.
+async fn may_tick(connector: &Connector) -> Result<(), db::Error> {
+    let connection = connector.clone().read_only().connect("migrate: rollup watch").await?;
+    let acting = usage::acting_role(&connection).await;
+    connection.close().await;
+    acting.map(drop)
 }
 
 /// Says so, once, when what is called loses changes. That it cannot be found out is the first tick's to say.

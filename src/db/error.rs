@@ -73,9 +73,50 @@ pub enum Error {
         reason: String,
     },
 
+    /// Code of a role that is no superuser would run with a superuser's rights.
+    #[error("{0}")]
+    Mightier(Box<Mightier>),
+
+    /// Somebody has put code on the tables of this program's own schema.
+    #[error(
+        "somebody has put {object} into the schema migrate, and it would run with the rights of whoever writes there"
+    )]
+    AlteredBooks {
+        /// What it is, and on which table.
+        object: String,
+        /// The statement that removes it, where there is one.
+        remedy: Option<String>,
+    },
+
     /// The run was told to stop; the statement was cancelled on the server.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Code of a role that is no superuser, which a superuser's session would run.
+#[derive(Debug)]
+pub struct Mightier {
+    /// The superuser.
+    pub role: String,
+    /// What is to be written, read or called.
+    pub object: String,
+    /// Whose it is.
+    pub owner: String,
+    /// Whether that role can connect.
+    pub may_log_in: bool,
+    /// What of it would run, where it is something special.
+    pub what: Option<String>,
+}
+
+impl fmt::Display for Mightier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { role, object, owner, what, .. } = self;
+        write!(f, "role {role} is a superuser and {object} belongs to {owner}: ")?;
+        match what {
+            Some(what) => write!(f, "{what}, which would run with a superuser's rights"),
+            None => write!(f, "triggers and functions of {owner} would run with a superuser's rights"),
+        }
+    }
 }
 
 impl Error {

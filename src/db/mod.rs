@@ -1,5 +1,6 @@
 //! Access to one PostgreSQL database: where it is, sessions that can be interrupted, locks that are polled.
 
+mod authority;
 mod config;
 mod connect;
 mod conninfo;
@@ -17,9 +18,11 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
+pub(crate) use authority::share_books;
+pub use authority::{Purpose, acting_role, check_books, refuse_mightier};
 pub use config::Database;
 pub use connect::{Connector, Notice};
-pub use error::{Error, ServerReport};
+pub use error::{Error, Mightier, ServerReport};
 pub use lock::{
     Holder, LockKey, LockTimeout, MIGRATION, Patience, REPAIR, RUN_LOCK, RUN_SESSION_LOCK, RunLock, RunLocks, Waiting,
     holder,

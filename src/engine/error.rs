@@ -328,6 +328,16 @@ pub enum Error {
         /// A table in it that is none of ours.
         table: String,
     },
+    /// Something could be called instead of a function or operator that a migration means.
+    #[error("{object} belongs to {owner}, and could be called instead of what a migration means")]
+    Overload {
+        /// What it is.
+        object: String,
+        /// Whose.
+        owner: String,
+        /// The statement that removes it.
+        remedy: String,
+    },
     /// Row-level security may hide rows of a table that is read or written.
     #[error("row-level security on {table} may hide rows from role {role}, and what is hidden would count as absent")]
     RowSecurity {

@@ -73,8 +73,8 @@ fn unwritable_books(facts: &ServerFacts) -> Error {
         facts,
         "write",
         format!(
-            "GRANT CREATE ON DATABASE {database} TO {role}; if the schema is there already, GRANT ALL ON SCHEMA \
-             migrate TO {role} and GRANT ALL ON ALL TABLES IN SCHEMA migrate TO {role}"
+            "GRANT CREATE ON DATABASE {database} TO {role}; if the schema is there already, GRANT USAGE, CREATE ON SCHEMA \
+             migrate TO {role} and GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA migrate TO {role}"
         ),
     )
 }

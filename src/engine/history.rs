@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::adopt::{self, Adopted};
 use super::{HistoryError, Migration, Outcome, Set, Version, repeatable};
-use crate::db::{Connection, Error, ident, in_calendar};
+use crate::db::{Connection, Error, in_calendar};
 
 /// A version recorded as applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -106,19 +106,6 @@ pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Er
     connection.batch(&format!("SET migrate.tool_version TO '{version}'")).await?;
     // "already exists, skipping" is nothing to bother anybody with.
     connection.batch(&format!("SET client_min_messages TO warning; {script} RESET client_min_messages")).await
-}
-
-/// Opens the books to the owner of the tables, who may be the next one to run.
-pub(super) async fn share(connection: &Connection, role: &str) -> Result<(), Error> {
-    const OURS: &str =
-        "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = 'migrate'";
-    if connection.query_one(OURS, &[]).await?.get(0) {
-        let role = ident(role);
-        let grant =
-            format!("GRANT ALL ON SCHEMA migrate TO {role}; GRANT ALL ON ALL TABLES IN SCHEMA migrate TO {role}");
-        connection.batch(&grant).await?;
-    }
-    Ok(())
 }
 
 impl History {

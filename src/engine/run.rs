@@ -11,7 +11,9 @@ use super::history::{self, HookState};
 use super::hook::{Hook, HookContext, HookError, Outcome, Place};
 use super::out_of_step::OutOfStep;
 use super::session::With;
-use super::{AdoptionError, Boundary, Error, Plan, Set, StatusReport, Step, Version, fitness, owner, repeatable};
+use super::{
+    AdoptionError, Boundary, Error, Plan, Set, StatusReport, Step, Version, fitness, overloads, owner, repeatable,
+};
 use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
 
 /// How long the record of a hook's failure may take.
@@ -164,13 +166,15 @@ impl Migrator {
             return Ok(self.finish(&summary, started));
         }
         let facts = ServerFacts::read(connection).await?;
+        db::check_books(connection).await?;
+        overloads::refuse(connection, &self.set).await?;
         let role = owner::acting_role(connection, &self.set, &facts).await?;
         if let Some(role) = &role {
             tracing::debug!("migrations run as {role}, who owns the tables");
         }
         history::prepare(connection, &self.set).await?;
         if let Some(role) = &role {
-            history::share(connection, role).await?;
+            db::share_books(connection, role).await?;
         }
         self.find_owed(&mut plan, self.connector.clone().read_only(), options).await?;
         repeatable::owe(connection, &self.set, &plan).await?;
@@ -310,6 +314,8 @@ impl Migrator {
             plan => plan?,
         };
         if !plan.is_empty() {
+            db::check_books(connection).await?;
+            overloads::refuse(connection, &self.set).await?;
             let role = owner::acting_role(connection, &self.set, &facts).await?;
             fitness::check_rights(&facts)?;
             fitness::check_row_security(connection, &self.set, &facts, role).await?;
@@ -385,6 +391,10 @@ impl Migrator {
         if !facts.may_read_books {
             return Err(fitness::unreadable_books(&facts));
         }
+        let (history, ledger) = (history::table(&self.set), self.set.ledger().map(|ledger| ledger.table));
+        let mut tables = vec![history.as_str(), "migrate.hook_run", "migrate.hook_state", "migrate.repeatable"];
+        tables.extend(ledger);
+        db::refuse_mightier(connection, &tables, &[], db::Purpose::Look).await?;
         self.observer.event(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });
         Ok(facts)
     }

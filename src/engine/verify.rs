@@ -5,6 +5,7 @@ use tokio_postgres::Row;
 
 use super::migration::Mode;
 use super::objects::{Objects, objects, without_comment};
+use super::overloads::{self, Warning};
 use super::repeatable::{self, Standing};
 use super::{
     AdoptionError, Error, HistoryError, LeftAlone, Migrator, OutOfStep, Problem, Repeatable, Version, Why, adopt,
@@ -35,6 +36,9 @@ pub struct Verified {
     pub to_adopt: usize,
     /// Repeatable files that are not applied, and whose objects are therefore not compared.
     pub left_alone: Vec<LeftAlone>,
+    /// What is no fault, and better ended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// What is not as it should be.
     #[serde(skip)]
     pub problems: Vec<Problem>,
@@ -89,6 +93,7 @@ impl Migrator {
             adopted: history.applied.iter().filter(|row| row.adopted).count(),
             to_adopt: history.adoptable().len(),
             left_alone: Vec::new(),
+            warnings: Vec::new(),
             problems,
         })
     }
@@ -170,6 +175,8 @@ impl Migrator {
         }
         let checked = made + expected.len() + demanded.iter().filter(|version| adopted.contains(version)).count();
         problems.extend(self.stray_invalid_indexes(&connection, &problems).await?);
+        problems.extend(overloads::problems(&connection, &self.set).await?);
+        let warnings = overloads::everybody_may_create(&connection, &self.set).await?.into_iter().collect();
         connection.close().await;
         Ok(Verified {
             check: Check::Schema,
@@ -177,6 +184,7 @@ impl Migrator {
             adopted: adopted.len(),
             to_adopt: history.adoptable().len(),
             left_alone,
+            warnings,
             problems,
         })
     }

@@ -24,6 +24,47 @@ pub use verify::{CompareError, CompareHost, compare, fix};
 pub(crate) use walk::lock as lock_rollup;
 pub use walk::{Resume, WalkError, WalkHost, WalkOptions, WalkReport, WalkScope, forecast, walk};
 
+/// The tables that a tick, a walk or a rebuild writes.
+pub(crate) const WRITTEN: [&str; 4] = [
+    "task_usage_hourly",
+    "task_usage_hourly_dirty",
+    "task_usage_hourly_invalidation",
+    "task_usage_hourly_rollup_state",
+];
+
+/// The tables that it reads.
+pub(crate) const READ: [&str; 4] = ["task_usage", "agent_task_queue", "issue", "agent"];
+
+/// The functions that it calls. They call others, of whoever owns them.
+pub(crate) const CALLED: [&str; 4] = [
+    "rollup_task_usage_hourly()",
+    "rollup_task_usage_hourly_window(timestamptz, timestamptz)",
+    "task_usage_hourly_rebuild(timestamptz[])",
+    "task_usage_hourly_horizon()",
+];
+
+/// The role that the rollup is worked on as, if it is another one than the session's. A superuser's session is refused where
+/// that would run code of somebody who is none.
+///
+/// # Errors
+///
+/// [`crate::db::Error::Mightier`]; what the server says.
+pub async fn acting_role(connection: &crate::db::Connection) -> Result<Option<String>, crate::db::Error> {
+    crate::db::refuse_mightier(connection, &[&WRITTEN[..], &READ[..]].concat(), &CALLED, crate::db::Purpose::Write)
+        .await?;
+    crate::db::acting_role(connection, "task_usage").await
+}
+
+/// To look is only to read, which runs no code of the owner's. Where it would, a superuser's session is refused.
+///
+/// # Errors
+///
+/// As [`acting_role`].
+pub async fn may_look(connection: &crate::db::Connection) -> Result<(), crate::db::Error> {
+    let tables = [&WRITTEN[..], &READ[..]].concat();
+    crate::db::refuse_mightier(connection, &tables, &[], crate::db::Purpose::Look).await
+}
+
 /// A number with its thousands apart: 52,000.
 #[must_use]
 pub fn grouped(number: u64) -> String {

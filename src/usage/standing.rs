@@ -140,6 +140,7 @@ impl Scheduling {
             SELECT coalesce(pg_catalog.bool_or(last_run_finished_at > pg_catalog.now() - interval '15 minutes'
                                     AND last_run_finished_at < pg_catalog.now() + interval '15 minutes'), false)
             FROM task_usage_hourly_rollup_state";
+        super::may_look(connection).await?;
         if !connection.query_one(THERE, &[]).await?.get::<_, bool>(0) {
             return Ok(None);
         }

@@ -80,16 +80,18 @@ pub enum TickError {
 ///
 /// [`TickError`].
 pub async fn tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, TickError> {
-    let result = try_tick(connection, lock_wait).await;
+    let role = super::acting_role(connection).await?;
+    let role = role.as_deref();
+    let result = try_tick(connection, role, lock_wait).await;
     if let Err(TickError::Database(db::Error::Server(report))) = &result
-        && let Err(error) = record(connection, &report.to_string()).await
+        && let Err(error) = record(connection, role, &report.to_string()).await
     {
         tracing::warn!("the failure could not be recorded in task_usage_hourly_rollup_state: {error}");
     }
     result
 }
 
-async fn try_tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, TickError> {
+async fn try_tick(connection: &Connection, role: Option<&str>, lock_wait: Duration) -> Result<Tick, TickError> {
     const THERE: &str = "
         SELECT pg_catalog.to_regprocedure('rollup_task_usage_hourly()') IS NOT NULL
                AND pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
@@ -115,7 +117,8 @@ async fn try_tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, 
         transaction.rollback().await;
         return Err(TickError::NoState);
     };
-    let buckets: i64 = transaction.query_one("SELECT rollup_task_usage_hourly()", &[]).await?.get(0);
+    let work = transaction.query_one("SELECT rollup_task_usage_hourly()", &[]);
+    let buckets: i64 = transaction.as_role(role, work).await?.get(0);
     let after = transaction.query_one(STATE, &[]).await?;
     transaction.commit().await?;
     let watermark: String = after.get(0);
@@ -128,14 +131,14 @@ async fn try_tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, 
     })
 }
 
-async fn record(connection: &Connection, message: &str) -> Result<(), db::Error> {
+async fn record(connection: &Connection, role: Option<&str>, message: &str) -> Result<(), db::Error> {
     const RECORD: &str = "
         UPDATE task_usage_hourly_rollup_state
         SET last_run_started_at = pg_catalog.now(), last_run_finished_at = pg_catalog.clock_timestamp(), last_run_rows = 0, last_error = $1
         WHERE id = 1";
     let transaction = connection.begin().await?;
     transaction.limit_lock_wait(RECORDING_PATIENCE).await?;
-    transaction.execute(RECORD, &[&message]).await?;
+    transaction.as_role(role, transaction.execute(RECORD, &[&message])).await?;
     transaction.commit().await
 }
 

@@ -76,7 +76,7 @@ pub enum CompareError {
 ///
 /// [`CompareError`].
 pub async fn compare(connector: &Connector, scope: Scope, host: &dyn CompareHost) -> Result<Comparison, CompareError> {
-    compare_days(connector, scope, None, host).await
+    Box::pin(compare_days(connector, scope, None, host)).await
 }
 
 /// Compares, rebuilds the hours that are wrong, and compares those again. What is then counted as wrong still is.
@@ -90,7 +90,7 @@ pub async fn fix(
     lock_wait: Duration,
     host: &dyn CompareHost,
 ) -> Result<Comparison, CompareError> {
-    compare_days(connector, scope, Some(lock_wait), host).await
+    Box::pin(compare_days(connector, scope, Some(lock_wait), host)).await
 }
 
 /// A part of time: from, and up to without.
@@ -103,8 +103,13 @@ async fn compare_days(
     host: &dyn CompareHost,
 ) -> Result<Comparison, CompareError> {
     let session = connector.connect("migrate: verify rollup").await?;
+    let role = match fix {
+        Some(_) => super::acting_role(&session).await?,
+        None => super::may_look(&session).await.map(|()| None)?,
+    };
+    let role = role.as_deref();
     let pipeline = check_what_is_there(&session).await?;
-    let impossible = impossible_buckets(&session, fix, host).await?;
+    let impossible = impossible_buckets(&session, role, fix, host).await?;
     if fix.is_some()
         && pipeline.foreign.is_empty()
         && let Some(what) = &pipeline.unknown
@@ -112,7 +117,7 @@ async fn compare_days(
         return Err(CompareError::Unknown { what: what.clone() });
     }
     let own_functions = pipeline.is_ours();
-    let began = if fix.is_some() && own_functions { horizon(&session).await? } else { None };
+    let began = if fix.is_some() && own_functions { horizon(&session, role).await? } else { None };
     let days = days(&session, scope).await?;
     let total = days.len() as u64;
     let has_cost = pipeline.has_cost;
@@ -132,7 +137,7 @@ async fn compare_days(
         let last = match fix {
             Some(lock_wait) if seen.counts.wrong() > 0 => {
                 // No snapshot is open here: whoever wants the tables for himself is waited for like anybody else.
-                rebuild(&session, lock_wait, own_functions, &seen, host).await?;
+                rebuild(&session, role, lock_wait, own_functions, &seen, host).await?;
                 let left = look(Pass::Left).compare(false, &mut waiting, host).await?.counts;
                 found.fixed += seen.counts.wrong().saturating_sub(left.wrong());
                 left
@@ -148,7 +153,7 @@ async fn compare_days(
         && found.is_ahead()
     {
         // Everything has been compared since then, and what is not right is reported.
-        found.lag = bring_back(&session, lock_wait, &began, host).await?;
+        found.lag = bring_back(&session, role, lock_wait, &began, host).await?;
         found.brought_back = true;
     }
     session.close().await;
@@ -157,15 +162,19 @@ async fn compare_days(
 
 /// The moment before which nothing can be written any more that a comparison from now on would not see. None if a
 /// transaction whose start is hidden is writing usage.
-async fn horizon(session: &Connection) -> Result<Option<String>, db::Error> {
+async fn horizon(session: &Connection, role: Option<&str>) -> Result<Option<String>, db::Error> {
     const HORIZON: &str =
         "SELECT CASE WHEN pg_catalog.isfinite(h) THEN h::text END AS horizon FROM task_usage_hourly_horizon() h";
-    Ok(session.query_one(HORIZON, &[]).await?.get("horizon"))
+    let transaction = session.begin().await?;
+    let horizon = transaction.as_role(role, transaction.query_one(HORIZON, &[])).await?.get("horizon");
+    transaction.commit().await?;
+    Ok(horizon)
 }
 
 /// Sets a watermark that is ahead of the clock to `began`, and returns how far that is behind the clock.
 async fn bring_back(
     session: &Connection,
+    role: Option<&str>,
     lock_wait: Duration,
     began: &str,
     host: &dyn CompareHost,
@@ -176,7 +185,8 @@ async fn bring_back(
         WHERE id = 1
         RETURNING extract(epoch FROM pg_catalog.now() - watermark_at)::float8 AS lag";
     let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
-    let Some(row) = transaction.query_opt(BRING_BACK, &[&began]).await? else { return Err(CompareError::NoState) };
+    let work = async { transaction.query_opt(BRING_BACK, &[&began]).await };
+    let Some(row) = transaction.as_role(role, work).await? else { return Err(CompareError::NoState) };
     transaction.commit().await?;
     Ok(row.get("lag"))
 }
@@ -185,6 +195,7 @@ async fn bring_back(
 /// may, and returns how many.
 async fn impossible_buckets(
     session: &Connection,
+    role: Option<&str>,
     fix: Option<Duration>,
     host: &dyn CompareHost,
 ) -> Result<u64, CompareError> {
@@ -193,7 +204,8 @@ async fn impossible_buckets(
     let Some(row) = session.query_opt(&find, &[]).await? else { return Ok(0) };
     let Some(lock_wait) = fix else { return Err(CompareError::NoHour { at: row.get("at") }) };
     let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
-    let removed = transaction.execute(&format!("DELETE FROM task_usage_hourly WHERE {IMPOSSIBLE}"), &[]).await?;
+    let remove = format!("DELETE FROM task_usage_hourly WHERE {IMPOSSIBLE}");
+    let removed = transaction.as_role(role, transaction.execute(&remove, &[])).await?;
     transaction.commit().await?;
     Ok(removed)
 }
@@ -404,6 +416,7 @@ fn read_difference(row: &Row, pass: Pass, has_cost: bool) -> Result<Option<Diffe
 /// Rebuilds what is wrong. The functions of an older program are given the buckets by their queue, which a window drains.
 async fn rebuild(
     session: &Connection,
+    role: Option<&str>,
     lock_wait: Duration,
     own_functions: bool,
     seen: &Seen,
@@ -424,7 +437,7 @@ async fn rebuild(
     let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
     if own_functions {
         let hours: Vec<OffsetDateTime> = seen.hours.iter().copied().collect();
-        transaction.query_one(REBUILD, &[&hours]).await?;
+        transaction.as_role(role, transaction.query_one(REBUILD, &[&hours])).await?;
     } else if !seen.wrong.is_empty() {
         let buckets = || seen.wrong.iter();
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 7] = [
@@ -436,8 +449,8 @@ async fn rebuild(
             &buckets().map(|bucket| bucket.provider.as_str()).collect::<Vec<_>>(),
             &buckets().map(|bucket| bucket.model.as_str()).collect::<Vec<_>>(),
         ];
-        transaction.execute(ENQUEUE, &params).await?;
-        transaction.query_one(DRAIN, &[]).await?;
+        transaction.as_role(role, transaction.execute(ENQUEUE, &params)).await?;
+        transaction.as_role(role, transaction.query_one(DRAIN, &[])).await?;
     }
     transaction.commit().await?;
     Ok(())

@@ -328,7 +328,7 @@ async fn begin_or_resume(connection: &Connection, host: &dyn WalkHost) -> Result
     let since = Instant::now();
     let began_at = loop {
         let transaction = connection.begin().await?;
-        let seen = horizon(&transaction).await?;
+        let seen = horizon(&transaction, host.role()).await?;
         transaction.rollback().await;
         match seen {
             Some(horizon) => break horizon,
@@ -376,7 +376,7 @@ async fn lock_at_horizon<'c>(
     let since = Instant::now();
     loop {
         let transaction = lock(connection, options.lock_wait, &|waiting| host.waiting(waiting)).await?;
-        if let Some(horizon) = horizon(&transaction).await? {
+        if let Some(horizon) = horizon(&transaction, host.role()).await? {
             return Ok((transaction, horizon));
         }
         transaction.rollback().await;
@@ -385,12 +385,11 @@ async fn lock_at_horizon<'c>(
 }
 
 /// The horizon at this moment, as the server writes it; none if it is hidden.
-async fn horizon(transaction: &Transaction<'_>) -> Result<Option<String>, db::Error> {
+async fn horizon(transaction: &Transaction<'_>, role: Option<&str>) -> Result<Option<String>, db::Error> {
     // The function warns when it cannot see; here that is dealt with.
     transaction.batch("SET LOCAL client_min_messages TO error").await?;
-    let row = transaction
-        .query_one("SELECT CASE WHEN pg_catalog.isfinite(h) THEN h::text END FROM task_usage_hourly_horizon() h", &[])
-        .await?;
+    let ask = "SELECT CASE WHEN pg_catalog.isfinite(h) THEN h::text END FROM task_usage_hourly_horizon() h";
+    let row = transaction.as_role(role, transaction.query_one(ask, &[])).await?;
     transaction.batch("SET LOCAL client_min_messages TO DEFAULT").await?;
     Ok(row.get(0))
 }

@@ -2,6 +2,7 @@
 //! behaviour.
 
 mod adoption;
+mod authority;
 mod chain;
 mod clock;
 mod connection;
@@ -14,6 +15,7 @@ mod fuzz;
 mod harness;
 mod history;
 mod hooks;
+mod hostile;
 mod hosts;
 mod indexes;
 mod interrupt;

@@ -18,6 +18,10 @@ pub(super) fn verified(found: &Verified, verbose: bool) {
     for left_alone in &found.left_alone {
         out(&format!("{YELLOW}schema:{RESET} {}", said_of_left_alone(left_alone)));
     }
+    for warning in &found.warnings {
+        out(&format!("{YELLOW}schema:{RESET} {}", warning.what));
+        out(&format!("        next: {}", warning.remedy));
+    }
     let problems = count(found.problems.len(), "problem");
     out(&match found.check {
         Check::History => {

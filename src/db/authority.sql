@@ -1,0 +1,53 @@
+-- Code of a role that is no superuser, which a superuser's session would run: the object, its owner, whether that one may log
+-- in, and what of it would run. No row if there is none.
+-- $1: tables. $2: functions that are going to be called. $3: whether the tables are going to be written, or only read.
+WITH tables AS (
+    SELECT n.at, c.oid, c.relkind, c.relowner
+    FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS n (name, at)
+    JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name)::oid
+),
+found AS (
+    SELECT t.at, pg_catalog.format('table %s', t.oid::regclass) AS object, t.relowner AS owner, NULL::text AS what
+    FROM tables t
+    WHERE $3::boolean
+    UNION ALL
+    SELECT 1000 + n.at, pg_catalog.format('function %s', p.oid::regprocedure), p.proowner, NULL
+    FROM pg_catalog.unnest($2::text[]) WITH ORDINALITY AS n (signature, at)
+    JOIN pg_catalog.pg_proc p ON p.oid = pg_catalog.to_regprocedure(n.signature)::oid
+    UNION ALL
+    SELECT 2000 + t.at, pg_catalog.format('function %s', p.oid::regprocedure), p.proowner, NULL
+    FROM tables t
+    JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal
+    JOIN pg_catalog.pg_proc p ON p.oid = g.tgfoid
+    WHERE $3
+    UNION ALL
+    -- A view is its owner's query; a foreign table asks a server of its owner's choice.
+    SELECT 3000 + t.at, pg_catalog.format('relation %s', t.oid::regclass), t.relowner, 'it is no table, but a query of its owner''s'
+    FROM tables t
+    WHERE t.relkind NOT IN ('r', 'p')
+    UNION ALL
+    -- Who plans a query evaluates what he can of the predicates of indexes and constraints.
+    SELECT 4000 + t.at, pg_catalog.format('table %s', t.oid::regclass), t.relowner,
+           pg_catalog.format('%s calls %s', pg_catalog.pg_describe_object(d.classid, d.objid, 0),
+                             pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0))
+    FROM tables t
+    JOIN (
+        SELECT i.indrelid AS relation, 'pg_catalog.pg_class'::regclass::oid AS class, i.indexrelid AS object
+        FROM pg_catalog.pg_index i
+        UNION ALL
+        SELECT c.conrelid, 'pg_catalog.pg_constraint'::regclass::oid, c.oid FROM pg_catalog.pg_constraint c
+    ) o ON o.relation = t.oid
+    -- What comes with PostgreSQL is pinned, and does not appear here.
+    JOIN pg_catalog.pg_depend d ON d.classid = o.class AND d.objid = o.object
+        AND d.refclassid IN ('pg_catalog.pg_proc'::regclass::oid, 'pg_catalog.pg_operator'::regclass::oid)
+    -- What an extension brings is the work of whoever may install extensions.
+    WHERE NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend e
+        WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e'
+    )
+)
+SELECT f.object, r.rolname::text, r.rolcanlogin, f.what
+FROM found f
+JOIN pg_catalog.pg_roles r ON r.oid = f.owner AND NOT r.rolsuper
+ORDER BY f.at
+LIMIT 1
