@@ -54,6 +54,12 @@ impl Failure {
         self
     }
 
+    /// What happened, without the problems that are listed below it.
+    pub fn summary(&self) -> &str {
+        let listed = self.problems.iter().fold(String::new(), |list, problem| format!("{list}\n  {problem}"));
+        self.message.strip_suffix(&listed).unwrap_or(&self.message)
+    }
+
     /// A run that was told to stop fails in whatever way it was stopped; what counts is that it was told.
     pub fn unless_interrupted(self, signal: Option<u8>) -> Self {
         match signal {

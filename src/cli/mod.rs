@@ -12,7 +12,6 @@ mod up;
 mod verify;
 
 use std::ffi::OsString;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,7 @@ use crate::db::{Connector, Database};
 use crate::engine::{Error, Event, Migrator};
 use crate::repairs::{Repairer, Repairs};
 use failure::Failure;
-use render::{Renderer, output};
+use render::{Renderer, Text, output};
 use signal::Interrupt;
 
 const EXIT_CODES: &str = "\
@@ -142,11 +141,11 @@ fn misused(mut error: clap::Error, command: &clap::Command) -> ExitCode {
         secrets::hide(&mut error, command);
         output::aside(render::usage_error(&error.render().to_string()));
     } else if error.use_stderr() {
-        output::aside(error.render().ansi());
+        output::aside(Text::ours(error.render().ansi().to_string()));
     } else {
-        output::out(error.render().ansi().to_string().trim_end());
+        output::out(Text::ours(error.render().ansi().to_string()).trim_end());
         if let Some(why) = output::lost() {
-            output::aside(format_args!("error: the help could not be written to standard output: {why}"));
+            output::aside(format!("error: the help could not be written to standard output: {why}"));
             return ExitCode::from(exit::FAILED);
         }
     }
@@ -229,7 +228,7 @@ fn unless_lost(code: u8, cli: &Cli, renderer: &Renderer) -> u8 {
         renderer.failure(&failure);
         return failure.exit;
     }
-    output::aside(format_args!("warning: standard output could not be written to: {why}"));
+    output::aside(format!("warning: standard output could not be written to: {why}"));
     code
 }
 
@@ -265,7 +264,7 @@ fn set_up_tracing(global: &Global) {
         .with_env_filter(filter)
         .with_writer(|| output::Log)
         .log_internal_errors(false)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(false)
         .with_target(false)
         .init();
 }

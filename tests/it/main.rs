@@ -10,6 +10,7 @@ mod exactness;
 mod example;
 mod faults;
 mod files;
+mod foreign_text;
 mod forward;
 mod fuzz;
 mod harness;

@@ -1,6 +1,5 @@
 //! Lines for a person.
 
-use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -9,8 +8,9 @@ use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 
 use super::super::failure::Failure;
+use super::text::{BOLD, DIM, NL, PLAIN, RED, RESET, Style, Text, YELLOW, text};
 use super::{human_repair, human_rollup, output};
-use crate::db::Holder;
+use crate::db::{Holder, ServerFacts};
 use crate::engine::{
     Adopted, Event, HookRun, LeftAlone, Mode, Preview, PreviewStep, Progress, RepeatableStatus, Status, StatusReport,
 };
@@ -25,12 +25,6 @@ const LINES_SHOWN: usize = 6;
 
 /// How many buckets that differ are shown.
 const DIFFERENCES_SHOWN: usize = 20;
-
-pub(super) const BOLD: &str = "\x1b[1m";
-pub(super) const RED: &str = "\x1b[1;31m";
-pub(super) const YELLOW: &str = "\x1b[33m";
-pub(super) const DIM: &str = "\x1b[2m";
-pub(super) const RESET: &str = "\x1b[0m";
 
 pub(super) struct Human {
     quiet: bool,
@@ -61,11 +55,13 @@ impl Human {
             return;
         }
         match event {
-            Event::Connected { server, .. } if self.verbose > 0 => self
-                .aside(&format!("connected to {} as {}, PostgreSQL {}", server.database, server.role, server.version)),
+            Event::Connected { server, .. } if self.verbose > 0 => {
+                let ServerFacts { database, role, version, .. } = server;
+                self.aside(text!("connected to {database} as {role}, PostgreSQL {version}"));
+            }
             Event::Waiting(waiting) => {
                 let holder = waiting.holder.map(|holder| format!(", held by {holder}")).unwrap_or_default();
-                self.aside(&format!("waiting for {}{holder}", waiting.what));
+                self.aside(text!("waiting for {}{holder}", waiting.what));
             }
             Event::Planned { current, target, adopted, migrations, repeatables, hooks } => {
                 let adopted =
@@ -74,24 +70,24 @@ impl Human {
                     0 => String::new(),
                     _ => format!("{repeatables} repeatable, "),
                 };
-                self.aside(&format!(
+                self.aside(text!(
                     "from version {current} to {target}: {adopted}{}, {repeatables}{}",
                     count(migrations, "migration"),
                     count(hooks, "hook")
                 ));
             }
-            Event::BuildsAlone { note } => aside_in(YELLOW, &note),
+            Event::BuildsAlone { note } => aside_in(YELLOW, note),
             Event::LeftEmpty => out("nothing was done: the database is empty, and left for others to build"),
-            Event::LeftAlone(left_alone) => aside_in(YELLOW, &said_of_left_alone(&left_alone)),
+            Event::LeftAlone(left_alone) => aside_in(YELLOW, said_of_left_alone(&left_alone)),
             Event::RepeatableStarted { name, why } if self.verbose > 0 => {
-                self.aside(&format!("applying R__{name}.sql: {why}"));
+                self.aside(text!("applying R__{name}.sql: {why}"));
             }
             Event::RepeatableApplied { name, why, duration } => {
                 step("R", &name, Some(duration), &why.to_string());
             }
             Event::Adopted { ledger, versions } => self.adopted(&ledger, &versions),
             Event::HookStarted { hook, boundary } if self.verbose > 0 => {
-                self.aside(&format!("running hook {hook} {boundary}"));
+                self.aside(text!("running hook {hook} {boundary}"));
             }
             Event::HookProgress { hook, progress, eta, .. } => self.progress(&hook, &progress, eta),
             Event::HookFinished { hook, outcome, duration, .. } => {
@@ -101,10 +97,10 @@ impl Human {
             }
             Event::HookSkipped { hook, .. } => step("skip", &hook, None, "left out by --skip-hook"),
             Event::MigrationStarted { version, name, again: Some(reason) } => {
-                self.aside(&format!("V{version} {name} is applied again: {reason}"));
+                self.aside(text!("V{version} {name} is applied again: {reason}"));
             }
             Event::MigrationStarted { version, name, .. } if self.verbose > 0 => {
-                self.aside(&format!("applying V{version}__{name}.sql"));
+                self.aside(text!("applying V{version}__{name}.sql"));
             }
             Event::MigrationRetried { version, name, reason, attempts, holder } => {
                 self.gave_way(&format!("V{version} {name}"), &reason, attempts, holder);
@@ -117,17 +113,17 @@ impl Human {
             }
             Event::Notice(notice) => {
                 let severity = notice.severity.to_lowercase();
-                self.aside(&format!("{severity}: {}", notice.message));
+                self.aside(text!("{severity}: {}", Text::lines(&notice.message, 9, LINES_SHOWN)));
                 for (label, text) in [("detail", notice.detail), ("hint", notice.hint)] {
                     if let Some(text) = text {
-                        self.aside(&format!("  {label}: {text}"));
+                        self.aside(text!("  {label}: {}", Text::lines(&text, 9, LINES_SHOWN)));
                     }
                 }
             }
             Event::Finished { version, adopted: 0, migrations: 0, repeatables: 0, hooks: 0, .. } => {
-                out(&format!("nothing to do: the database is at version {version}"));
+                out(text!("nothing to do: the database is at version {version}"));
             }
-            Event::Finished { version, migrations, hooks, duration, .. } => out(&format!(
+            Event::Finished { version, migrations, hooks, duration, .. } => out(text!(
                 "done: the database is at version {version} ({}, {}, {})",
                 count(migrations, "migration"),
                 count(hooks, "hook"),
@@ -145,11 +141,11 @@ impl Human {
             RepairEvent::Waiting(waiting) => self.event(Event::Waiting(waiting)),
             RepairEvent::Notice(notice) => self.event(Event::Notice(notice)),
             RepairEvent::RepairStarted { run, repair, rows } => {
-                self.aside(&format!("run {run}, {repair}: {} in the journal", human_repair::rows(rows)));
+                self.aside(text!("run {run}, {repair}: {} in the journal", human_repair::rows(rows)));
             }
             RepairEvent::RepairResumed { run, repair, done, rows } => {
                 let [done, rows] = [done, rows].map(grouped);
-                self.aside(&format!("run {run}, {repair}, goes on after {done} of {rows} rows"));
+                self.aside(text!("run {run}, {repair}, goes on after {done} of {rows} rows"));
                 self.told = Some(Instant::now());
             }
             RepairEvent::RepairProgress { repair, unit, done, total, per_second, eta, .. } => {
@@ -159,11 +155,11 @@ impl Human {
                 self.progress(&repair, &progress, eta);
             }
             RepairEvent::ReplicaBehind { replica, lag } => {
-                self.aside(&format!("waiting for replica {replica}, which is {} behind", short(lag)));
+                self.aside(text!("waiting for replica {replica}, which is {} behind", short(lag)));
             }
             RepairEvent::RowsLocked { rows, holder } => {
                 let holder = holder.map(|holder| format!(", one of them {holder}")).unwrap_or_default();
-                self.aside(&format!("{} locked by others{holder}; trying again", human_repair::rows(rows)));
+                self.aside(text!("{} locked by others{holder}; trying again", human_repair::rows(rows)));
             }
         }
     }
@@ -171,7 +167,7 @@ impl Human {
     fn progress(&mut self, hook: &str, progress: &Progress, eta: Option<Duration>) {
         if self.told.is_none() && progress.done > 0 && self.bar.is_none() {
             let Progress { unit, done, total, .. } = progress;
-            self.aside(&format!("{hook} goes on after {done} of {total} {unit}"));
+            self.aside(text!("{hook} goes on after {done} of {total} {unit}"));
         }
         self.told.get_or_insert_with(Instant::now);
         let left = eta.map(|eta| format!(", about {} left", short(eta))).unwrap_or_default();
@@ -180,7 +176,7 @@ impl Human {
                 self.told = Some(Instant::now());
                 let Progress { unit, done, total, written, written_unit } = progress;
                 let [done, total, written] = [*done, *total, *written].map(grouped);
-                self.aside(&format!("{hook}: {done} of {total} {unit}, {written} {written_unit}{left}"));
+                self.aside(text!("{hook}: {done} of {total} {unit}, {written} {written_unit}{left}"));
             }
             return;
         }
@@ -191,7 +187,7 @@ impl Human {
             {
                 bar.set_style(style.progress_chars("=> "));
             }
-            bar.set_prefix(hook.to_owned());
+            bar.set_prefix(Text::from(hook).as_str().to_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
@@ -234,8 +230,8 @@ impl Human {
         }
         let text = human_rollup::said_of_difference(difference);
         match &self.bar {
-            Some(bar) => bar.suspend(|| out(&text)),
-            None => out(&text),
+            Some(bar) => bar.suspend(|| out(text)),
+            None => out(text),
         }
     }
 
@@ -243,13 +239,13 @@ impl Human {
         self.clear();
         let more = self.found.saturating_sub(DIFFERENCES_SHOWN) + self.left.saturating_sub(DIFFERENCES_SHOWN);
         if more > 0 && self.verbose == 0 {
-            out(&format!("and {} more; -v or --format json name them all", grouped(more as u64)));
+            out(text!("and {} more; -v or --format json name them all", grouped(more as u64)));
         }
         human_rollup::compared(found);
     }
 
     /// A line about the way there.
-    fn aside(&self, text: &str) {
+    fn aside(&self, text: impl Into<Text>) {
         match &self.bar {
             Some(bar) => bar.suspend(|| aside(text)),
             None => aside(text),
@@ -258,7 +254,7 @@ impl Human {
 
     fn gave_way(&self, what: &str, reason: &str, attempts: u32, holder: Option<Holder>) {
         let holder = holder.map(|holder| format!(", in the way: {holder}")).unwrap_or_default();
-        self.aside(&format!("{what} gave way after try {attempts} ({reason}{holder}); it is tried again"));
+        self.aside(text!("{what} gave way after try {attempts} ({reason}{holder}); it is tried again"));
     }
 
     /// What an older migrator has applied, and has been checked.
@@ -275,7 +271,7 @@ impl Human {
             for adopted in versions {
                 let Adopted { version, name, recorded_as, at } = adopted;
                 let line = format!("V{version} {name}: {}, {}", recorded_as.join(", "), utc(*at));
-                out(&format!("        {DIM}{line}{RESET}"));
+                out(text!("        {DIM}{line}{RESET}"));
             }
         }
     }
@@ -290,19 +286,19 @@ impl Human {
 
     pub fn preview(&self, preview: &Preview) {
         if let Some(note) = &preview.note {
-            aside_in(YELLOW, note);
+            aside_in(YELLOW, note.as_str());
         }
         for left_alone in &preview.left_alone {
-            aside_in(YELLOW, &said_of_left_alone(left_alone));
+            aside_in(YELLOW, said_of_left_alone(left_alone));
         }
         if preview.steps.is_empty() {
-            out(&format!("nothing to do: the database is at version {}", preview.current));
+            out(text!("nothing to do: the database is at version {}", preview.current));
             return;
         }
         if preview.current == preview.target {
-            out(&format!("would stay at version {}:", preview.current));
+            out(text!("would stay at version {}:", preview.current));
         } else {
-            out(&format!("would go from version {} to {}:", preview.current, preview.target));
+            out(text!("would go from version {} to {}:", preview.current, preview.target));
         }
         for planned in &preview.steps {
             match planned {
@@ -340,7 +336,7 @@ impl Human {
     fn sql(&self, text: &str) {
         if self.verbose > 0 {
             for line in text.lines() {
-                out(&format!("        {DIM}{line}{RESET}"));
+                out(text!("        {DIM}{line}{RESET}"));
             }
         }
     }
@@ -355,15 +351,14 @@ pub(super) fn said_of_left_alone(left_alone: &LeftAlone) -> String {
 /// One step: what, its name, how long it took, what came of it.
 fn step(kind: &str, name: &str, duration: Option<Duration>, note: &str) {
     let duration = duration.map(short).unwrap_or_default();
-    let line = format!("  {BOLD}{kind:<5}{RESET} {name:<36} {duration:>8}  {note}");
-    out(line.trim_end());
+    out(text!("  {BOLD}{kind:<5}{RESET} {name:<36} {duration:>8}  {note}").trim_end());
 }
 
 pub(super) fn status(report: &StatusReport) {
     let entries = &report.versions;
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(4).max(4);
     let time_head = "applied at (UTC)";
-    out(&format!("{BOLD}{:>7}  {:<width$}  {:<9}  {time_head}{RESET}", "version", "name", "state"));
+    out(text!("{BOLD}{:>7}  {:<width$}  {:<9}  {time_head}{RESET}", "version", "name", "state"));
     for entry in entries {
         let (state, at, note) = match &entry.status {
             Status::Applied { at } => ("applied", utc(*at), String::new()),
@@ -381,30 +376,30 @@ pub(super) fn status(report: &StatusReport) {
             Status::Unknown { at } => ("unknown", utc(*at), "  this program has no such migration".to_owned()),
         };
         let color = match entry.status {
-            Status::Applied { .. } | Status::Adopted { .. } => "",
+            Status::Applied { .. } | Status::Adopted { .. } => PLAIN,
             Status::Pending { .. } | Status::Adoptable { .. } => YELLOW,
             _ => RED,
         };
         let when = if at.is_empty() { note } else { format!("{:indent$}{at}{note}", "", indent = 11 - state.len()) };
-        out(&format!("{:>7}  {:<width$}  {color}{state}{RESET}{when}", entry.version, entry.name));
+        out(text!("{:>7}  {:<width$}  {color}{state}{RESET}{when}", entry.version, entry.name));
         let adopted = matches!(entry.status, Status::Adopted { .. } | Status::Adoptable { .. });
         for (hook, run) in entry.hooks.iter().filter(|(_, run)| !adopted || run.is_some()) {
-            out(&format!("         {DIM}hook {hook}: {}{RESET}", last_run(run.as_ref())));
+            out(text!("         {DIM}hook {hook}: {}{RESET}", last_run(run.as_ref())));
         }
     }
     for entry in &report.repeatables {
         let (state, color, note) = match &entry.status {
-            RepeatableStatus::Applied => ("applied", "", String::new()),
+            RepeatableStatus::Applied => ("applied", PLAIN, String::new()),
             RepeatableStatus::Pending { why } => ("pending", YELLOW, format!("  {why}")),
             RepeatableStatus::LeftAlone { reason } => {
                 ("left", YELLOW, format!("  {reason}, which this build does not know"))
             }
         };
-        out(&format!("{:>7}  {:<width$}  {color}{state}{RESET}{note}", "R", entry.name));
+        out(text!("{:>7}  {:<width$}  {color}{state}{RESET}{note}", "R", entry.name));
         for (hook, run) in &entry.hooks {
             let owed = if entry.owed.contains(hook) { ", not done to its end" } else { "" };
             if run.is_some() || !owed.is_empty() {
-                out(&format!("         {DIM}hook {hook}: {}{owed}{RESET}", last_run(run.as_ref())));
+                out(text!("         {DIM}hook {hook}: {}{owed}{RESET}", last_run(run.as_ref())));
             }
         }
     }
@@ -416,15 +411,15 @@ pub(super) fn status(report: &StatusReport) {
     match (pending, adoptable) {
         _ if report.out_of_step.is_some() => {
             let found = report.out_of_step.as_ref().map(ToString::to_string).unwrap_or_default();
-            out(&format!("{RED}{found}{RESET}; migrate up will say what to do"));
+            out(text!("{RED}{found}{RESET}; migrate up will say what to do"));
         }
         _ if drift > 0 => {
             let differ = if drift == 1 { "differs" } else { "differ" };
-            out(&format!("{} {differ} from what this program has; migrate up will say how", count(drift, "version")));
+            out(text!("{} {differ} from what this program has; migrate up will say how", count(drift, "version")));
         }
         (0, 0) => out("nothing is pending"),
-        (_, 0) => out(&format!("{} pending; run migrate up", count(pending, "version"))),
-        _ => out(&format!("{} to adopt, {pending} pending; run migrate up", count(adoptable, "version"))),
+        (_, 0) => out(text!("{} pending; run migrate up", count(pending, "version"))),
+        _ => out(text!("{} to adopt, {pending} pending; run migrate up", count(adoptable, "version"))),
     }
 }
 
@@ -436,39 +431,44 @@ fn last_run(run: Option<&HookRun>) -> String {
 }
 
 pub(super) fn failure(failure: &Failure) {
-    let mut text = format!("{RED}error:{RESET} {}", failure.message);
+    let mut text = text!("{RED}error:{RESET} {}", failure.summary());
+    for problem in &failure.problems {
+        text.push(&text!("{NL}  {problem}"));
+    }
     let server = failure.server.as_ref().map(|reported| &reported.server);
     if let Some(report) = server {
-        let _ = write!(text, "\n  {} (SQLSTATE {})", report.message, report.sqlstate);
+        let message = Text::lines(&report.message, 9, LINES_SHOWN);
+        text.push(&text!("{NL}  {message} (SQLSTATE {})", report.sqlstate));
         let more = [("detail", &report.detail), ("hint", &report.hint), ("where", &report.context)];
         for (label, value) in more {
             if let Some(value) = value {
                 // A long call stack is cut to its innermost frames; JSON has all of it.
-                let lines: Vec<&str> = value.lines().collect();
-                let shown = lines.iter().take(LINES_SHOWN).copied().collect::<Vec<_>>().join("\n         ");
-                let cut = if lines.len() > LINES_SHOWN { "\n         ..." } else { "" };
-                let _ = write!(text, "\n  {label}: {shown}{cut}");
+                text.push(&text!("{NL}  {label}: {}", Text::lines(value, 9, LINES_SHOWN)));
             }
         }
     }
     if let Some(hint) = &failure.hint {
         // One line where one line says it all.
-        let separator = if server.is_some() || failure.message.contains('\n') { "\nnext: " } else { "; " };
-        let _ = write!(text, "{separator}{hint}");
+        let below = server.is_some() || !failure.problems.is_empty();
+        text.push(&if below { text!("{NL}next: ") } else { text!("; ") });
+        // Of several lines, those behind the first are statements.
+        let mut lines = hint.split("\n  ");
+        text.push(&text!("{}", lines.next().unwrap_or_default()));
+        lines.for_each(|statement| text.push(&text!("{NL}  {statement}")));
     }
     output::aside(text);
 }
 
 /// A line about the way there.
-pub(super) fn aside(text: &str) {
+pub(super) fn aside(text: impl Into<Text>) {
     aside_in(DIM, text);
 }
 
-pub(super) fn aside_in(color: &str, text: &str) {
-    output::aside(format_args!("{color}{text}{RESET}"));
+pub(super) fn aside_in(color: Style, text: impl Into<Text>) {
+    output::aside(text!("{color}{}{RESET}", text.into()));
 }
 
-pub(super) fn out(line: &str) {
+pub(super) fn out(line: impl Into<Text>) {
     output::out(line);
 }
 

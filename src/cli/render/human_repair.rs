@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::super::repair::Subject;
-use super::human::{BOLD, DIM, RED, RESET, YELLOW, aside, out, short, utc};
+use super::human::{aside, out, short, utc};
+use super::text::{BOLD, DIM, PLAIN, RED, RESET, YELLOW, text};
 use crate::db::Holder;
 use crate::engine::{Forecast, Outcome};
 use crate::repairs::{Finding, Line, Repaired, Repairer, Repairs, Rollup, RollupThere, Run, RunState, Totals, UNDO};
@@ -26,14 +27,14 @@ pub(in crate::cli) fn rows(number: u64) -> String {
 }
 
 /// A name as it is read: `input_tokens_removed`.
-fn spoken(name: &str) -> String {
+pub(super) fn spoken(name: &str) -> String {
     name.replace('_', " ")
 }
 
 pub(super) fn repairs(repairs: &Repairs) {
     let width = repairs.list().map(|(name, ..)| name.len()).max().unwrap_or(0);
     for (name, about, _) in repairs.list() {
-        out(&format!("{BOLD}{name:<width$}{RESET}  {about}"));
+        out(text!("{BOLD}{name:<width$}{RESET}  {about}"));
     }
     if repairs.list().next().is_none() {
         out("there are no repairs");
@@ -46,13 +47,17 @@ pub(super) fn runs(runs: &[Run], verbose: bool) {
         return;
     }
     let width = runs.iter().map(|run| named(run).len()).max().unwrap_or(6).max(6);
-    out(&format!(
+    out(text!(
         "{BOLD}{:>4}  {:<19}  {:<width$}  {:<11}  {:>11}{RESET}",
-        "run", "started (UTC)", "repair", "state", "rows"
+        "run",
+        "started (UTC)",
+        "repair",
+        "state",
+        "rows"
     ));
     for run in runs {
         let color = match run.state {
-            RunState::Done | RunState::Undone | RunState::Closed => "",
+            RunState::Done | RunState::Undone | RunState::Closed => PLAIN,
             RunState::Running | RunState::Stopped | RunState::Interrupted => YELLOW,
             RunState::Failed | RunState::Incomplete => RED,
         };
@@ -66,7 +71,7 @@ pub(super) fn runs(runs: &[Run], verbose: bool) {
             Some(changed) => grouped(changed),
             None => grouped(run.rows_found.unsigned_abs()),
         };
-        out(&format!(
+        out(text!(
             "{:>4}  {:<19}  {:<width$}  {color}{:<11}{RESET}  {changed:>11}",
             run.id,
             utc(run.started_at),
@@ -77,10 +82,10 @@ pub(super) fn runs(runs: &[Run], verbose: bool) {
             let from = run.run_from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
             let version = run.tool_version.as_ref().map(|version| format!(", migrate {version}")).unwrap_or_default();
             let ended = run.finished_at.map(|at| format!(", done {}", utc(at))).unwrap_or_default();
-            out(&format!("      {DIM}{}{RESET}", run.arguments));
-            out(&format!("      {DIM}by {}{from}{version}{ended}{RESET}", run.run_by));
+            out(text!("      {DIM}{}{RESET}", run.arguments));
+            out(text!("      {DIM}by {}{from}{version}{ended}{RESET}", run.run_by));
             if let Some(totals) = &run.totals {
-                out(&format!("      {DIM}{totals}{RESET}"));
+                out(text!("      {DIM}{totals}{RESET}"));
             }
         }
     }
@@ -140,13 +145,13 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
         table(&finding.lines, subject, verbose);
         total(&finding.totals, subject);
         if let Some(counted) = counted(subject) {
-            out(&format!("{:<22}{}", spoken(counted), grouped(finding.totals.counted)));
+            out(text!("{:<22}{}", spoken(counted), grouped(finding.totals.counted)));
         }
     }
     since(finding.changed_since, finding.gone_since);
     if let Some(unfinished) = &finding.unfinished {
         let [done, total] = [unfinished.done, unfinished.total].map(grouped);
-        out(&format!(
+        out(text!(
             "{YELLOW}run {} of these arguments is unfinished ({done} of {total} rows); --execute goes on with it{RESET}",
             unfinished.id
         ));
@@ -154,7 +159,7 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
     if let Some(beside) = &finding.beside {
         let [done, total] = [beside.done, beside.total].map(grouped);
         let what = if beside.repair == UNDO { "run {}, an undo," } else { "run {} of other arguments" };
-        out(&format!(
+        out(text!(
             "{YELLOW}{} is unfinished ({done} of {total} rows){RESET}: go on with it, or close it, first",
             what.replace("{}", &beside.id.to_string())
         ));
@@ -173,24 +178,24 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
     let batches = finding.totals.rows.div_ceil(u64::from(subject.pacing.batch_size));
     let found = rows(finding.totals.rows);
     let plural = if batches == 1 { "" } else { "s" };
-    out(&format!("{:<22}{found} of {} ({})", "would write", subject.rows.table, columns.join(", ")));
-    out(&format!("{:<22}{found} of migrate.repair_change, in {} transaction{plural}", "", grouped(batches)));
+    out(text!("{:<22}{found} of {} ({})", "would write", subject.rows.table, columns.join(", ")));
+    out(text!("{:<22}{found} of migrate.repair_change, in {} transaction{plural}", "", grouped(batches)));
     if subject.rows.feeds_rollup {
         let rollup = match (finding.rollup, subject.pacing.rebuild_rollup) {
             (RollupThere::None, _) => "nothing: there is no hourly rollup yet; better migrate up first",
             (RollupThere::Older, _) | (_, false) => "nothing: left to the next ticks",
             (RollupThere::Ours, true) => "the hours of these rows",
         };
-        out(&format!("{:<22}{rollup}", "would roll up"));
+        out(text!("{:<22}{rollup}", "would roll up"));
     }
-    out(&format!("{:<22}about {}, pauses included", "would take", whole(Repairer::estimate(finding, subject.pacing))));
-    out(&format!("{:<22}{BOLD}{}{RESET}", "digest", finding.digest));
+    out(text!("{:<22}about {}, pauses included", "would take", whole(Repairer::estimate(finding, subject.pacing))));
+    out(text!("{:<22}{BOLD}{}{RESET}", "digest", finding.digest));
     if finding.unfinished.is_some() {
         out("nothing was written; to go on, run");
-        out(&format!("  {} --execute", subject.command()));
+        out(text!("  {} --execute", subject.command()));
     } else {
         out("nothing was written; to do exactly this, run");
-        out(&format!("  {} --execute --expect {}", subject.command(), finding.digest));
+        out(text!("  {} --execute --expect {}", subject.command(), finding.digest));
     }
     straggler(finding.straggler.as_ref());
 }
@@ -220,41 +225,37 @@ fn table(lines: &[Line], subject: &Subject, verbose: bool) {
         if owner != Some(&line.owner) {
             if let Some(what) = &subject.rows.owner {
                 let whose = line.owner.as_deref().unwrap_or("none");
-                out(&format!("{} {BOLD}{whose}{RESET}", what.name));
+                out(text!("{} {BOLD}{whose}{RESET}", what.name));
             }
             if owner.is_none() {
-                out(&format!("{DIM}{}{RESET}", table.line(&heads)));
+                out(text!("{DIM}{}{RESET}", table.line(&heads)));
             }
             owner = Some(&line.owner);
         }
-        out(&table.line(text));
+        out(table.line(text));
     }
     if lines.len() > shown {
         let more = grouped((lines.len() - shown) as u64);
-        out(&format!("  {DIM}... and {more} more lines; -v, a pipe, --format json or --report has them all{RESET}"));
+        out(text!("  {DIM}... and {more} more lines; -v, a pipe, --format json or --report has them all{RESET}"));
     }
     out("");
 }
 
 fn total(totals: &Totals, subject: &Subject) {
     let names = &subject.rows.names;
-    out(&format!("{BOLD}{:<22}{}{RESET}", "rows", grouped(totals.rows)));
-    out(&format!("{:<22}{}", spoken(names.before), sum(totals.before)));
-    out(&format!("{:<22}{}", spoken(names.after), sum(totals.after)));
+    out(text!("{BOLD}{:<22}{}{RESET}", "rows", grouped(totals.rows)));
+    out(text!("{:<22}{}", spoken(names.before), sum(totals.before)));
+    out(text!("{:<22}{}", spoken(names.after), sum(totals.after)));
     let name = if subject.undoes.is_some() { "given back".to_owned() } else { spoken(names.removed) };
-    out(&format!("{name:<22}{}", sum(moved(totals, subject))));
+    out(text!("{name:<22}{}", sum(moved(totals, subject))));
 }
 
 fn since(changed: u64, gone: u64) {
     if changed > 0 {
-        out(&format!(
-            "{} changed since, left as {} now",
-            rows(changed),
-            if changed == 1 { "it is" } else { "they are" }
-        ));
+        out(text!("{} changed since, left as {} now", rows(changed), if changed == 1 { "it is" } else { "they are" }));
     }
     if gone > 0 {
-        out(&format!("{} gone since", rows(gone)));
+        out(text!("{} gone since", rows(gone)));
     }
 }
 
@@ -275,39 +276,39 @@ pub(super) fn repaired(repaired: &Repaired, subject: &Subject, quiet: bool) {
     let Repaired { run, totals, .. } = repaired;
     let names = &subject.rows.names;
     let head = match repaired.state {
-        RunState::Stopped => format!("{YELLOW}run {run} stopped{RESET}: its time is over"),
-        RunState::Incomplete => format!("{RED}run {run} is incomplete{RESET}"),
-        _ => format!("{BOLD}run {run} done{RESET}"),
+        RunState::Stopped => text!("{YELLOW}run {run} stopped{RESET}: its time is over"),
+        RunState::Incomplete => text!("{RED}run {run} is incomplete{RESET}"),
+        _ => text!("{BOLD}run {run} done{RESET}"),
     };
-    out(&format!("{head} ({})", short(repaired.duration)));
+    out(text!("{head} ({})", short(repaired.duration)));
     let verb = if subject.undoes.is_some() { "given back" } else { "repaired" };
-    out(&format!("{:<22}{}", format!("rows {verb}"), grouped(totals.rows)));
-    out(&format!("{:<22}{}", spoken(names.before), sum(totals.before)));
-    out(&format!("{:<22}{}", spoken(names.after), sum(totals.after)));
+    out(text!("{:<22}{}", format!("rows {verb}"), grouped(totals.rows)));
+    out(text!("{:<22}{}", spoken(names.before), sum(totals.before)));
+    out(text!("{:<22}{}", spoken(names.after), sum(totals.after)));
     if subject.undoes.is_none() {
-        out(&format!("{:<22}{}", spoken(names.removed), sum(totals.removed())));
+        out(text!("{:<22}{}", spoken(names.removed), sum(totals.removed())));
         if let Some(counted) = counted(subject) {
-            out(&format!("{:<22}{}", spoken(counted), grouped(totals.counted)));
+            out(text!("{:<22}{}", spoken(counted), grouped(totals.counted)));
         }
     }
     since(repaired.changed, repaired.gone);
     match repaired.rollup {
         Rollup::Rebuilt(buckets) => {
-            out(&format!(
+            out(text!(
                 "{:<22}{} bucket{} written",
                 "hourly rollup",
                 grouped(buckets),
                 if buckets == 1 { "" } else { "s" }
             ));
         }
-        Rollup::LeftToTicks => out(&format!("{:<22}left to the next ticks", "hourly rollup")),
-        Rollup::None => out(&format!("{:<22}there is none yet", "hourly rollup")),
+        Rollup::LeftToTicks => out(text!("{:<22}left to the next ticks", "hourly rollup")),
+        Rollup::None => out(text!("{:<22}there is none yet", "hourly rollup")),
         Rollup::NotConcerned => {}
     }
     straggler(repaired.straggler.as_ref());
     left(repaired, subject);
     if subject.undoes.is_none() && totals.rows > 0 && !quiet {
-        aside(&format!("migrate repair undo {run} would take it back"));
+        aside(text!("migrate repair undo {run} would take it back"));
     }
 }
 
@@ -315,14 +316,14 @@ pub(super) fn repaired(repaired: &Repaired, subject: &Subject, quiet: bool) {
 fn straggler(holder: Option<&Holder>) {
     if let Some(holder) = holder {
         let look = "when it has ended, look again";
-        out(&format!("{YELLOW}{holder} has been writing since before the cutoff{RESET}; {look}"));
+        out(text!("{YELLOW}{holder} has been writing since before the cutoff{RESET}; {look}"));
     }
 }
 
 pub(super) fn closed(run: &Run) {
     let [done, found] = [run.rows_done, run.rows_found].map(|rows| grouped(rows.unsigned_abs()));
     let id = run.id;
-    out(&format!(
+    out(text!(
         "{BOLD}run {id} closed{RESET}: {done} of {found} rows changed; migrate repair undo {id} would take it back"
     ));
 }
@@ -336,10 +337,10 @@ fn left(repaired: &Repaired, subject: &Subject) {
             (RunState::Incomplete, None) => "locked by others".to_owned(),
             _ => "not reached".to_owned(),
         };
-        out(&format!("{RED}{} left{RESET}: {why}; {again}", rows(repaired.waiting)));
+        out(text!("{RED}{} left{RESET}: {why}; {again}", rows(repaired.waiting)));
     }
     if repaired.left_over > 0 {
-        out(&format!(
+        out(text!(
             "{RED}{} still to be repaired{RESET}: written or changed while it ran; look again without --execute",
             rows(repaired.left_over)
         ));
@@ -350,13 +351,13 @@ fn left(repaired: &Repaired, subject: &Subject) {
 
 pub(super) fn rebuild_forecast(command: &str, forecast: &Forecast) {
     if forecast.work {
-        out(&format!("would {}", forecast.summary));
-        out(&format!("nothing was written; {command} --execute does it"));
+        out(text!("would {}", forecast.summary));
+        out(text!("nothing was written; {command} --execute does it"));
     } else {
-        out(&format!("nothing to do: {}", forecast.summary));
+        out(text!("nothing to do: {}", forecast.summary));
     }
 }
 
 pub(super) fn rebuilt(run: i64, outcome: &Outcome) {
-    out(&format!("{BOLD}run {run} done{RESET}: {}", outcome.summary));
+    out(text!("{BOLD}run {run} done{RESET}: {}", outcome.summary));
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::super::failure::Failure;
-use super::human::{self, BOLD, DIM, RED, RESET, YELLOW, aside, aside_in, count, out, short, utc};
+use super::human::{self, aside, aside_in, count, out, short, utc};
+use super::text::{BOLD, DIM, NL, PLAIN, RED, RESET, Text, YELLOW, text};
 use crate::db::Database;
 use crate::usage::{
     Bucket, Comparison, Cost, Cron, CronJob, Difference, KeptOut, Kind, Pass, Standing, Sums, Tick, Tokens, Way,
@@ -13,21 +14,21 @@ use crate::usage::{
 };
 
 pub(super) fn tick(tick: &Tick) {
-    out(&said_of(tick));
+    out(said_of(tick));
 }
 
 pub(super) fn watching(database: &Database, every: Duration) {
-    aside(&format!("ticking every {} on {database}", humantime::format_duration(every)));
+    aside(text!("ticking every {} on {database}", humantime::format_duration(every)));
 }
 
 pub(super) fn watched(tick: &Tick) {
-    out(&format!("{}  {}", utc(OffsetDateTime::now_utc()), said_of(tick)));
+    out(text!("{}  {}", utc(OffsetDateTime::now_utc()), said_of(tick)));
 }
 
 pub(super) fn watch_failed(failure: &Failure, again_in: Duration) {
     human::failure(failure);
     let (now, again_in) = (utc(OffsetDateTime::now_utc()), humantime::format_duration(again_in));
-    aside(&format!("{now}  it is tried again in {again_in}"));
+    aside(text!("{now}  it is tried again in {again_in}"));
 }
 
 pub(super) fn watch_ended() {
@@ -58,74 +59,74 @@ fn said_of(tick: &Tick) -> String {
 }
 
 pub(super) fn standing(standing: &Standing, ways: &[Way]) {
-    let line = |label: &str, text: &str| out(&format!("{BOLD}{label:<13}{RESET} {text}"));
+    let line = |label: &str, text: Text| out(text!("{BOLD}{label:<13}{RESET} {text}"));
     if let Some(what) = &standing.pipeline.unknown {
-        line("in force", &said_of_unknown(what));
+        line("in force", said_of_unknown(what).into());
     } else if let Some(fault) = standing.pipeline.fault() {
-        line("in force", &format!("{RED}{fault}{RESET}; next: migrate up"));
+        line("in force", text!("{RED}{fault}{RESET}; next: migrate up"));
     }
     let at = to_the_second(&standing.watermark);
     if standing.lag < -1.0 {
         line(
             "watermark",
-            &format!("{at}, {RED}ahead of the clock{RESET}: nothing new is rolled up; next: migrate rollup tick"),
+            text!("{at}, {RED}ahead of the clock{RESET}: nothing new is rolled up; next: migrate rollup tick"),
         );
     } else {
-        line("watermark", &format!("{at}, {} ago", ago(standing.lag)));
+        line("watermark", text!("{at}, {} ago", ago(standing.lag)));
     }
     let oldest = standing.queued_since.map(|since| format!(", the oldest from {}", utc(since))).unwrap_or_default();
     let queued = usize::try_from(standing.queued).unwrap_or_default();
-    line("queue", &format!("{}{oldest}", count(queued, "report")));
+    line("queue", text!("{}{oldest}", count(queued, "report")));
     line(
         "last tick",
-        &match (standing.last_run_finished_at, standing.last_run_rows) {
-            (Some(at), Some(rows)) => format!("{}, {}", utc(at), count(usize::try_from(rows).unwrap_or(0), "bucket")),
-            (Some(at), None) => utc(at),
-            (None, _) => "never".to_owned(),
+        match (standing.last_run_finished_at, standing.last_run_rows) {
+            (Some(at), Some(rows)) => text!("{}, {}", utc(at), count(usize::try_from(rows).unwrap_or(0), "bucket")),
+            (Some(at), None) => utc(at).into(),
+            (None, _) => "never".into(),
         },
     );
     if standing.too_large > 0 {
         let them = counted(standing.too_large, "bucket");
         line(
             "kept out",
-            &format!("{RED}{them}{RESET}, too large; when their usage is corrected, the next tick writes them"),
+            text!("{RED}{them}{RESET}, too large; when their usage is corrected, the next tick writes them"),
         );
         for kept_out in &standing.kept_out {
-            line("", &said_of_kept_out(kept_out));
+            line("", said_of_kept_out(kept_out).into());
         }
         if let Some(KeptOut { bucket, sums, .. }) = standing.kept_out.first() {
-            line("", &sums.look(bucket.bucket_hour));
+            line("", sums.look(bucket.bucket_hour).into());
         }
     }
-    line("last error", standing.last_error.as_deref().unwrap_or("none"));
+    line("last error", standing.last_error.as_deref().unwrap_or("none").into());
     if let Some(holder) = &standing.held_back_by {
         let who = match holder.pid {
             0 => "a prepared transaction, see pg_prepared_xacts".to_owned(),
             _ => format!("{holder}, whose transaction is writing usage"),
         };
-        line("held back by", &who);
+        line("held back by", who.into());
     }
     let scheduling = &standing.scheduling;
-    let mut by: Vec<String> = scheduling.jobs.iter().map(said_of_job).collect();
-    by.extend(scheduling.watches.iter().map(|watch| format!("migrate rollup watch, {watch}")));
+    let mut by: Vec<Text> = scheduling.jobs.iter().map(|job| said_of_job(job).into()).collect();
+    by.extend(scheduling.watches.iter().map(|watch| text!("migrate rollup watch, {watch}")));
     if by.is_empty() && scheduling.ticked_lately {
-        by.push("somebody who ticked less than 15 minutes ago".to_owned());
+        by.push("somebody who ticked less than 15 minutes ago".into());
     }
     if by.is_empty() {
-        by.push(format!("{YELLOW}nobody{RESET}, as far as can be seen"));
+        by.push(text!("{YELLOW}nobody{RESET}, as far as can be seen"));
     }
-    for (at, text) in by.iter().enumerate() {
+    for (at, text) in by.into_iter().enumerate() {
         line(if at == 0 { "scheduled by" } else { "" }, text);
     }
     if scheduling.may_have_more_jobs {
-        line("", "pg_cron may have jobs of other roles, which this role cannot see");
+        line("", "pg_cron may have jobs of other roles, which this role cannot see".into());
     }
     if let Cron::In(home) = &scheduling.cron {
-        line("", &format!("pg_cron keeps its jobs in database {home}, where this program has not looked"));
+        line("", text!("pg_cron keeps its jobs in database {home}, where this program has not looked"));
     }
     if !scheduling.is_anybody_there() {
         for way in ways {
-            line("", &format!("{}: {}", way.place, way.command));
+            line("", text!("{}: {}", way.place, way.command));
         }
     }
 }
@@ -147,12 +148,12 @@ pub(super) fn nobody_schedules(ways: &[Way]) {
     aside_in(YELLOW, "nobody seems to call the hourly rollup, so new usage will not show up in it; to have it called");
     for (at, way) in ways.iter().enumerate() {
         let or = if at == 0 { "" } else { "or, " };
-        aside_in("", &format!("  {or}{}: {}", way.place, way.command));
+        aside_in(PLAIN, text!("  {or}{}: {}", way.place, way.command));
     }
 }
 
 /// A bucket that is not what it should be: where, by how much, and whose it is.
-pub(super) fn said_of_difference(difference: &Difference) -> String {
+pub(super) fn said_of_difference(difference: &Difference) -> Text {
     let Difference { kind, waiting, pass, bucket, raw, stored, too_large } = difference;
     let (kind, color) = match (kind, waiting) {
         (_, true) => ("waiting", DIM),
@@ -187,19 +188,19 @@ pub(super) fn said_of_difference(difference: &Difference) -> String {
         .filter(|(_, (stored, raw))| stored != raw)
         .map(|(name, (stored, raw))| format!("{name} {:+}", i128::from(*stored) - i128::from(*raw)))
         .collect();
-    let mut next = String::new();
+    let mut next = Text::default();
     if let Some(sums) = too_large {
         off = vec![sums.to_string()];
-        next = format!("\n{:11}correct its usage; the next tick then writes it: {}", "", sums.look(bucket.bucket_hour));
+        next = text!("{NL}{:11}correct its usage; the next tick then writes it: {}", "", sums.look(bucket.bucket_hour));
     }
     let still = if *pass == Pass::Left { "still " } else { "" };
     let Bucket { workspace_id, runtime_id, agent_id, provider, model, .. } = bucket;
     let hour = utc(bucket.bucket_hour);
     let hour = hour.strip_suffix(":00").unwrap_or(&hour);
     let project = bucket.project_id.map_or("none".to_owned(), |project| project.to_string());
-    format!(
-        "{color}{still}{kind:<9}{RESET}  {hour} UTC  {provider} {model}: {}\n\
-         {DIM}           workspace {workspace_id} agent {agent_id}\n\
+    text!(
+        "{color}{still}{kind:<9}{RESET}  {hour} UTC  {provider} {model}: {}{NL}\
+         {DIM}           workspace {workspace_id} agent {agent_id}{NL}\
          {:11}runtime   {runtime_id} project {project}{RESET}{next}",
         off.join(", "),
         ""
@@ -210,18 +211,18 @@ pub(super) fn said_of_difference(difference: &Difference) -> String {
 pub(super) fn compared(found: &Comparison) {
     let Comparison { days, buckets, missing, extra, different, too_large, waiting, fixed, lag, .. } = *found;
     if let Some(what) = found.unknown() {
-        out(&format!("{YELLOW}rollup:{RESET} {}", said_of_unknown(what)));
+        out(text!("{YELLOW}rollup:{RESET} {}", said_of_unknown(what)));
     }
     wrong_hands(found.fault());
     let compared = format!("{} of {}", counted(buckets, "bucket"), counted(days, "day"));
     if fixed > 0 {
-        out(&format!("rebuilt {}", counted(fixed, "bucket")));
+        out(text!("rebuilt {}", counted(fixed, "bucket")));
     }
     if found.brought_back {
         out("the watermark was ahead of the clock; it is behind it again");
     }
     if found.wrong() > 0 {
-        out(&format!(
+        out(text!(
             "{RED}the hourly rollup is wrong{RESET}: compared {compared}, {} missing, {} extra, {} different{}{}",
             grouped(missing),
             grouped(extra),
@@ -235,32 +236,32 @@ pub(super) fn compared(found: &Comparison) {
             }
         ));
     } else if waiting == 0 {
-        out(&format!("compared {compared}: the hourly rollup equals the raw usage"));
+        out(text!("compared {compared}: the hourly rollup equals the raw usage"));
     } else {
-        out(&format!("compared {compared}: the hourly rollup equals the raw usage, but for what waits"));
+        out(text!("compared {compared}: the hourly rollup equals the raw usage, but for what waits"));
     }
     if waiting > 0 {
         let wait = if waiting == 1 { "waits" } else { "wait" };
         let waiting = counted(waiting, "bucket");
         if found.is_ahead() {
-            out(&format!(
+            out(text!(
                 "{RED}the watermark is ahead of the clock{RESET}, so nothing that waits is rolled up; next: migrate rollup tick"
             ));
         } else if found.is_stalled() {
             let ago = ago(lag);
-            out(&format!(
+            out(text!(
                 "{RED}{waiting} {wait}, and the watermark is {ago} behind{RESET}; see migrate rollup status, and have it called: \
                  migrate rollup watch"
             ));
         } else {
-            out(&format!("{waiting} {wait} for the next tick"));
+            out(text!("{waiting} {wait} for the next tick"));
         }
     } else if found.is_ahead() {
-        out(&format!(
+        out(text!(
             "{RED}the watermark is ahead of the clock{RESET}, so new usage is not rolled up; next: migrate rollup tick"
         ));
     } else if found.is_stalled() {
-        out(&format!(
+        out(text!(
             "{RED}the watermark is at 1970: nobody has ever called the rollup{RESET}; migrate rollup watch does"
         ));
     }
@@ -269,7 +270,7 @@ pub(super) fn compared(found: &Comparison) {
 /// Why `migrate up` has to be run.
 pub(super) fn wrong_hands(fault: Option<String>) {
     if let Some(fault) = fault {
-        out(&format!("{RED}{fault}{RESET}; next: migrate up"));
+        out(text!("{RED}{fault}{RESET}; next: migrate up"));
     }
 }
 

@@ -1,29 +1,30 @@
 //! What `migrate verify history` and `migrate verify schema` say to a person.
 
-use super::human::{DIM, RED, RESET, YELLOW, count, out, said_of_left_alone};
+use super::human::{count, out, said_of_left_alone};
+use super::text::{DIM, RED, RESET, Text, YELLOW, text};
 use crate::engine::{Check, Problem, Verified};
 
 pub(super) fn verified(found: &Verified, verbose: bool) {
     for problem in &found.problems {
-        out(&said_of(problem, found.check));
+        out(said_of(problem, found.check));
         for (label, text) in [("expected", &problem.expected), ("found", &problem.found)] {
             if let Some(text) = text.as_ref().filter(|_| verbose) {
-                out(&format!("        {DIM}{label}: {text}{RESET}"));
+                out(text!("        {DIM}{label}: {}{RESET}", Text::lines(text, 10, usize::MAX)));
             }
         }
         if let Some(remedy) = &problem.remedy {
-            out(&format!("        next: {remedy}"));
+            out(text!("        next: {remedy}"));
         }
     }
     for left_alone in &found.left_alone {
-        out(&format!("{YELLOW}schema:{RESET} {}", said_of_left_alone(left_alone)));
+        out(text!("{YELLOW}schema:{RESET} {}", said_of_left_alone(left_alone)));
     }
     for warning in &found.warnings {
-        out(&format!("{YELLOW}schema:{RESET} {}", warning.what));
-        out(&format!("        next: {}", warning.remedy));
+        out(text!("{YELLOW}schema:{RESET} {}", warning.what));
+        out(text!("        next: {}", warning.remedy));
     }
     let problems = count(found.problems.len(), "problem");
-    out(&match found.check {
+    out(match found.check {
         Check::History => {
             let versions = count(found.checked, "version");
             let adopted = match found.adopted {
@@ -47,11 +48,11 @@ pub(super) fn verified(found: &Verified, verbose: bool) {
     });
 }
 
-fn said_of(problem: &Problem, check: Check) -> String {
+fn said_of(problem: &Problem, check: Check) -> Text {
     let Problem { object, what, recorded_as, .. } = problem;
     match check {
-        Check::History => format!("{RED}history:{RESET} {what}"),
-        Check::Schema if recorded_as.is_empty() => format!("{RED}schema:{RESET} {object} {what}"),
-        Check::Schema => format!("{RED}schema:{RESET} {object} {what} {DIM}({recorded_as}){RESET}"),
+        Check::History => text!("{RED}history:{RESET} {what}"),
+        Check::Schema if recorded_as.is_empty() => text!("{RED}schema:{RESET} {object} {what}"),
+        Check::Schema => text!("{RED}schema:{RESET} {object} {what} {DIM}({recorded_as}){RESET}"),
     }
 }

@@ -1,21 +1,44 @@
 //! One JSON object per line on standard output.
 
+use std::io;
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 use serde_json::{Value, json};
 
 use super::super::failure::Failure;
 use super::super::repair::Subject;
 use super::output;
+use super::text::is_printable;
 use crate::db::Database;
 use crate::engine::{Event, Forecast, HookRun, Mode, Outcome, Preview, PreviewStep, StatusReport, Verified};
 use crate::repairs::{Finding, Repaired, Repairer, Repairs, Rollup, Run, Totals, totals_to_json};
 use crate::usage::{Comparison, Difference, Pipeline, Standing, Tick, Way};
 
 pub(super) fn line(value: &impl Serialize) {
-    if let Ok(text) = serde_json::to_string(value) {
-        output::raw(text);
+    let mut text = Vec::new();
+    let written = value.serialize(&mut Serializer::with_formatter(&mut text, Printable));
+    if let (Ok(()), Ok(text)) = (written, String::from_utf8(text)) {
+        output::json(text);
+    }
+}
+
+/// Writes what a terminal would obey, or not show, as `\u1234`: it may be a terminal that reads. To a parser the text is
+/// exactly the same.
+struct Printable;
+
+impl Formatter for Printable {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut shown = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| !is_printable(*c)) {
+            writer.write_all(&fragment.as_bytes()[shown..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            shown = at + c.len_utf8();
+        }
+        writer.write_all(&fragment.as_bytes()[shown..])
     }
 }
 

@@ -9,6 +9,7 @@ mod human_verify;
 mod json;
 pub(super) mod output;
 mod report;
+mod text;
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -22,9 +23,11 @@ use crate::repairs::{Finding, RepairEvent, Repaired, Repairs, Run};
 use crate::usage::{Comparison, Difference, Pipeline, Standing, Tick, Way};
 
 pub(super) use report::Report;
+pub(super) use text::Text;
+use text::{RED, RESET, text};
 
 /// What the parser says about the command line, in one line: what is wrong, a tip if it has one, and where to look.
-pub(super) fn usage_error(text: &str) -> String {
+pub(super) fn usage_error(text: &str) -> Text {
     let said: Vec<&str> = text
         .lines()
         .map(str::trim)
@@ -33,7 +36,7 @@ pub(super) fn usage_error(text: &str) -> String {
         .collect();
     let said = said.join(" ").replace(" tip:", "; tip:").replace(" [possible values", "; [possible values");
     let said = said.strip_prefix("error:").unwrap_or(&said);
-    format!("{}error:{}{said}; see --help", human::RED, human::RESET)
+    text!("{RED}error:{RESET}{said}; see --help")
 }
 
 /// One of the two ways to look.
@@ -288,14 +291,14 @@ impl Renderer {
     /// A report was asked for, and there is nothing to report.
     pub fn nothing_to_report(&self, path: Option<&Path>) {
         if let (Some(path), false, Kind::Human(_)) = (path, self.0.is_quiet(), &self.0) {
-            human::aside(&format!("there is nothing to report; {} is left as it was", path.display()));
+            human::aside(text!("there is nothing to report; {} is left as it was", path.display()));
         }
     }
 
     /// A report is in its file.
     pub fn report_written(&self, path: &Path) {
         if !self.0.is_quiet() && matches!(self.0, Kind::Human(_)) {
-            human::aside(&format!("the report is in {}", path.display()));
+            human::aside(text!("the report is in {}", path.display()));
         }
     }
 

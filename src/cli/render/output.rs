@@ -5,22 +5,24 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::sync::OnceLock;
 
+use super::text::{DIM, RESET, Text, text};
+
 /// Why standard output did not take what was written.
 static LOST: OnceLock<String> = OnceLock::new();
 
 /// A line on standard output.
-pub(in super::super) fn out(line: impl Display) {
-    note(writeln!(anstream::stdout(), "{line}"));
+pub(in super::super) fn out(line: impl Into<Text>) {
+    note(writeln!(anstream::stdout(), "{}", line.into().as_str()));
 }
 
-/// A line on standard output as it is, without a look at the terminal.
-pub(super) fn raw(line: impl Display) {
+/// A line of JSON on standard output.
+pub(super) fn json(line: impl Display) {
     note(writeln!(io::stdout(), "{line}"));
 }
 
 /// A line on standard error. Where that is gone, nobody can be told.
-pub(in super::super) fn aside(line: impl Display) {
-    let _ = writeln!(anstream::stderr(), "{line}");
+pub(in super::super) fn aside(line: impl Into<Text>) {
+    let _ = writeln!(anstream::stderr(), "{}", line.into().as_str());
 }
 
 /// Why something is missing on standard output, if it is. A reader that has gone, such as `head`, wanted no more.
@@ -37,12 +39,14 @@ fn note(written: io::Result<()>) {
     }
 }
 
-/// Where log lines go: to standard error, and nowhere if that does not take them.
+/// Where log lines go: to standard error, and nowhere if that does not take them. Each comes in one piece, with its line
+/// break.
 pub(in super::super) struct Log;
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().write_all(bytes);
+        let line = String::from_utf8_lossy(bytes);
+        aside(text!("{DIM}{}{RESET}", line.strip_suffix('\n').unwrap_or(&line)));
         Ok(bytes.len())
     }
 
