@@ -491,7 +491,8 @@ fn adoption_hint(error: &AdoptionError) -> String {
         AdoptionError::Elsewhere { schema, .. } => search_path_hint(schema),
         AdoptionError::Restored { .. } => {
             "nothing was written; was a backup restored over an upgraded database? Then restore it once more into an empty \
-             one (createdb, pg_restore), and run migrate up there"
+             one (psql \"$DATABASE_URL\" -c 'CREATE DATABASE ...', then pg_restore --dbname= with the URL of that one), and run \
+             migrate up there"
                 .to_owned()
         }
         AdoptionError::Unexplained { .. } => {
@@ -527,6 +528,18 @@ fn adoption_hint(error: &AdoptionError) -> String {
     }
 }
 
+/// How to create the database that is missing, on the server of the URL. The password stands in no command: psql asks for it.
+fn create_hint(database: &str) -> String {
+    let beginning = "check the database's name in the URL, or create it";
+    let parts = database.split_once('@').and_then(|(user, rest)| Some((user, rest.split_once('/')?)));
+    let Some((user, (server, name))) = parts.filter(|(_, (server, _))| !server.is_empty()) else {
+        return beginning.to_owned();
+    };
+    let user = percent_encoding::utf8_percent_encode(user, percent_encoding::NON_ALPHANUMERIC);
+    let create = format!("CREATE DATABASE {}", db::ident(name)).replace('\'', "'\\''");
+    format!("{beginning}: psql 'postgres://{user}@{server}/postgres' -c '{create}'")
+}
+
 fn database_hint(error: &db::Error) -> Option<String> {
     let hint = match error {
         db::Error::BadUrl { advice, .. } => advice.as_str(),
@@ -542,14 +555,27 @@ fn database_hint(error: &db::Error) -> Option<String> {
         db::Error::Connect { sqlstate: None, reason, .. } if reason.contains("did not answer") => {
             "check that it is a PostgreSQL server and not stuck; one that is only slow: connect_timeout=60 in the URL"
         }
+        db::Error::Connect { sqlstate: None, reason, .. } if reason.contains("does not allow writes") => {
+            "no address of the URL takes writes, as target_session_attrs=read-write asks: name the primary server"
+        }
+        db::Error::Connect { sqlstate: None, reason, .. } if reason.contains("not read only") => {
+            "no address of the URL is read-only, as its target_session_attrs asks; what writes needs read-write"
+        }
+        db::Error::Connect { sqlstate: Some(state), database, .. } if state == "3D000" => {
+            return Some(create_hint(database));
+        }
         db::Error::Connect { sqlstate, reason, .. } => match sqlstate.as_deref() {
             None if reason.contains("password missing") => "put the password into the database URL",
             Some("28P01") => "check user and password in the database URL",
             Some("28000") => "check the user in the database URL, and pg_hba.conf on the server",
-            Some("3D000") => "check the database's name in the URL, or create it with: createdb",
             Some("53300") => "the server has no connection left; end some, or raise max_connections",
             Some("57P03") => "the server is starting up or shutting down; try again when it is ready",
-            _ => "check that the server is running, and host and port in the database URL",
+            None => "check that the server is running, and host and port in the database URL",
+            // A parameter that it does not know, a value that it does not take, or one that this role may not set.
+            Some("22023" | "42704" | "42501" | "42601" | "55P02") => {
+                "the server is there, and refuses a setting: check options in the database URL"
+            }
+            Some(_) => return None,
         },
         db::Error::SwappedSession { .. } => {
             "connect to the server directly, or through a pool in session mode, for example with MIGRATE_DATABASE_URL"

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::process::Command;
 
-use crate::harness::{Finished, Program, TestDatabase, server_url, with_authority, with_database};
+use crate::harness::{Finished, Program, TestDatabase, server_url, session, with_authority, with_database};
 
 /// Expects one line that says all of `parts`.
 #[track_caller]
@@ -54,7 +55,38 @@ async fn a_wrong_password_is_said_to_be_one() {
 #[tokio::test]
 async fn a_missing_database_is_named() {
     let url = with_database(&server_url(), "no_such_database");
-    one_line(up(&url), 6, &["database \"no_such_database\" does not exist", "createdb"]);
+    one_line(up(&url), 6, &["database \"no_such_database\" does not exist", "create it: psql 'postgres://"]);
+}
+
+#[tokio::test]
+async fn the_command_for_a_missing_database_creates_it_on_the_server_of_the_url() {
+    let url = with_database(&server_url(), "it%27s%20%22missing%22");
+    let refused = up(&url).expect(6);
+    let (_, command) = refused.stderr.split_once("create it: ").expect("a command");
+    let (credentials, _) = url.strip_prefix("postgres://").and_then(|url| url.split_once('@')).unwrap();
+    let created = Command::new("sh")
+        .args(["-c", command])
+        .envs([("PGPASSWORD", credentials.split_once(':').unwrap().1), ("PGHOST", "nowhere.invalid"), ("PGPORT", "1")])
+        .status();
+    assert!(created.expect("a shell").success(), "{command}");
+    up(&url).expect(0);
+    let admin = session(&server_url()).await;
+    admin.batch_execute(r#"DROP DATABASE "it's ""missing""" WITH (FORCE)"#).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_is_not_said_to_be_down() {
+    let database = TestDatabase::empty().await;
+    for (option, said) in [
+        ("options=-cno_such_setting%3D1", "check options in the database URL"),
+        ("options=-cwork_mem%3Dmuch", "check options in the database URL"),
+        ("options=--no-such-flag%3D1", "check options in the database URL"),
+        ("target_session_attrs=read-only", "read-only"),
+    ] {
+        let refused = up(&format!("{}?{option}", database.url)).expect(6);
+        assert!(refused.stderr.contains(said), "{option}: {}", refused.stderr);
+        assert!(!refused.stderr.contains("is running"), "{option}: {}", refused.stderr);
+    }
 }
 
 #[tokio::test]

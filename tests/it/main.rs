@@ -26,6 +26,7 @@ mod locks;
 mod lost_output;
 mod messages;
 mod output;
+mod pages;
 mod qualified;
 mod repair;
 mod replicas;

@@ -1,0 +1,203 @@
+//! Every command on every page runs, on the database of the reader's URL and nowhere else.
+//!
+//! A fenced block tagged `sh` or `sql` is what a reader pastes. The blocks of a page are run one after the other, on a
+//! database as somebody would have it who reads that page. The surroundings name a server that does not exist, so what does
+//! not go by the URL fails. Blocks of another tag, or without one, are no commands.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use crate::harness::{TestDatabase, latest, release, session, with_database};
+
+/// What is not run here, by the page and the beginning of the block, and why.
+const NOT_RUN: [(&str, &str, &str); 4] = [
+    ("README.md", "script/demo", "the demonstration and the whole test suite, which this is a part of"),
+    ("README.md", "cargo install", "it builds the program, which is built already"),
+    ("docs/upgrading.md", "script/static", "it builds the program for another target"),
+    ("docs/repair-codex-cache.md", "docker run", "it takes a container image"),
+];
+
+/// What belongs to the reader, and has another value here.
+struct Reader {
+    database: TestDatabase,
+    folder: PathBuf,
+    cutoff: String,
+}
+
+impl Reader {
+    async fn of(database: TestDatabase) -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("pages-{}", database.name));
+        std::fs::create_dir_all(&folder).unwrap();
+        let cutoff = database.value("SELECT to_json(now()) #>> '{}'").await;
+        Self { database, folder, cutoff }
+    }
+
+    /// Where the backup is restored.
+    fn restored(&self) -> String {
+        format!("{}_before", self.database.name)
+    }
+
+    /// A block as this reader would type it.
+    fn typed(&self, block: &str) -> String {
+        let digest = self.digest();
+        let lines = block.lines().map(|line| match line {
+            // The value on the page is a pattern.
+            _ if line.starts_with("export DATABASE_URL=") => String::new(),
+            _ if line.starts_with("export RESTORED_URL=") => {
+                format!("export RESTORED_URL='{}'", with_database(&self.database.url, &self.restored()))
+            }
+            // It goes on until it is told to stop.
+            _ if line.starts_with("migrate rollup watch") => format!("timeout --preserve-status 2 {line}"),
+            // Programs of the platform's image.
+            _ if line.starts_with("/app/platform-migrate") || line == "exec /app/server" => String::new(),
+            _ => line
+                .replace("2026-03-01T14:00:00Z", &self.cutoff)
+                .replace("2f7e2171f495", &digest)
+                .replace("app_before_upgrade", &self.restored()),
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The digest that this reader has seen.
+    fn digest(&self) -> String {
+        let args = ["repair", "codex-cache", "--cutoff", &self.cutoff, "--format", "json"];
+        let found = self.database.program().args(args).run();
+        let digest = found.events("repair_found").first().and_then(|event| Some(event["digest"].as_str()?.to_owned()));
+        digest.unwrap_or_else(|| "none".to_owned())
+    }
+
+    fn run(&self, tag: &str, block: &str) -> Output {
+        let typed = self.typed(block);
+        let mut command = match tag {
+            "sql" => {
+                let mut psql = Command::new("psql");
+                psql.args(["-v", "ON_ERROR_STOP=1", &self.database.url, "-c", &typed]);
+                psql
+            }
+            _ => {
+                let mut shell = Command::new("sh");
+                shell.args(["-e", "-c", &typed]);
+                shell
+            }
+        };
+        let program = Path::new(env!("CARGO_BIN_EXE_migrate")).parent().unwrap();
+        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+        command
+            .current_dir(&self.folder)
+            .env_remove("MIGRATE_DATABASE_URL")
+            .env("PATH", path)
+            .env("DATABASE_URL", &self.database.url)
+            .env("PGHOST", "nowhere.invalid")
+            .env("PGPORT", "1")
+            .env("PGUSER", "nobody")
+            .env("PGDATABASE", "nothing")
+            .stdin(Stdio::null())
+            .output()
+            .expect("a shell")
+    }
+}
+
+/// The blocks of a page: tag, first line's number, text.
+fn blocks(page: &str) -> Vec<(String, usize, String)> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+    let mut blocks: Vec<(String, usize, String)> = Vec::new();
+    let mut inside = false;
+    for (number, line) in text.lines().enumerate() {
+        match line.strip_prefix("```") {
+            Some(tag) if !inside => {
+                inside = true;
+                blocks.push((tag.to_owned(), number + 2, String::new()));
+            }
+            Some(_) => inside = false,
+            None if inside => blocks.last_mut().unwrap().2 += &format!("{line}\n"),
+            None => {}
+        }
+    }
+    assert!(!inside, "a block of {page} has no end");
+    blocks
+}
+
+/// Runs the commands of a page and says how many there were.
+fn follow(page: &str, reader: &Reader) -> usize {
+    let mut run = 0;
+    for (tag, line, block) in blocks(page) {
+        let left_out = NOT_RUN.iter().any(|(of, beginning, _)| *of == page && block.starts_with(beginning));
+        if !["sh", "sql"].contains(&tag.as_str()) || left_out {
+            continue;
+        }
+        let done = reader.run(&tag, &block);
+        let said = [done.stdout, done.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).join("\n");
+        assert!(done.status.success(), "{page}, line {line}, {}:\n{}\n{said}", done.status, reader.typed(&block));
+        run += 1;
+    }
+    run
+}
+
+/// A database with usage of which half is overcounted.
+async fn present() -> TestDatabase {
+    TestDatabase::at_version(latest(), 200, 40).await
+}
+
+#[tokio::test]
+async fn every_command_of_the_readme_runs_on_the_database_of_the_url() {
+    assert_eq!(follow("README.md", &Reader::of(present().await).await), 1);
+}
+
+#[tokio::test]
+async fn every_command_of_the_repair_s_runbook_runs_on_the_database_of_the_url() {
+    assert_eq!(follow("docs/repair-codex-cache.md", &Reader::of(present().await).await), 7);
+}
+
+#[tokio::test]
+async fn the_upgrade_and_the_way_back_run_on_the_database_of_the_url_and_drop_nothing() {
+    let database = TestDatabase::empty().await;
+    release::build(&database, "v0.3.4", true).await;
+    let before: i64 = database.value("SELECT count(*) FROM task_usage").await;
+    let reader = Reader::of(database).await;
+    assert_eq!(follow("docs/upgrading.md", &reader), 4);
+    reader.database.program().args(["verify"]).run().expect(0);
+    // The release from before the upgrade finds what it left.
+    let url = with_database(&reader.database.url, &reader.restored());
+    let restored = session(&url).await;
+    let rows: i64 = restored.query_one("SELECT count(*) FROM task_usage", &[]).await.unwrap().get(0);
+    let daily = "SELECT to_regclass('task_usage_daily') IS NOT NULL AND to_regnamespace('migrate') IS NULL";
+    assert!(rows == before && restored.query_one(daily, &[]).await.unwrap().get::<_, bool>(0));
+    drop(restored);
+    reader.database.batch(&format!("DROP DATABASE {} WITH (FORCE)", reader.restored())).await;
+}
+
+#[test]
+fn no_page_is_left_out() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let pages = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    for page in pages.filter(|page| page.ends_with(".md")) {
+        let page = format!("docs/{page}");
+        let commands =
+            blocks(&page).iter().any(|(tag, ..)| ["sh", "sql", "bash", "console", "shell"].contains(&tag.as_str()));
+        let followed = ["docs/repair-codex-cache.md", "docs/upgrading.md"].contains(&page.as_str());
+        assert_eq!(commands, followed, "{page}: follow it in a test of its own");
+    }
+    for (page, beginning, _) in NOT_RUN {
+        assert!(blocks(page).iter().any(|(.., block)| block.starts_with(beginning)), "{page} has no {beginning}");
+    }
+}
+
+/// These go to the server of the surroundings unless they are told otherwise, and drop what is there.
+#[test]
+fn nobody_is_told_to_use_a_program_that_goes_to_a_server_of_its_own() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![root.join("README.md")];
+    let mut folders: Vec<PathBuf> = ["docs", "src", "hooks", "migrations"].map(|folder| root.join(folder)).to_vec();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    for file in files {
+        let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+        for program in ["dropdb", "createdb"] {
+            assert!(!text.contains(program), "{} names {program}", file.display());
+        }
+    }
+}
