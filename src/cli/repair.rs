@@ -12,7 +12,12 @@ use super::failure::Failure;
 use super::render::{Renderer, Report};
 use crate::db::Database;
 use crate::engine::Forecast;
-use crate::repairs::{Executed, Finding, Pacing, Rebuilt, Repaired, Repairer, Repairs, Rows, Sort, UNDO, Unfinished};
+use crate::repairs::{
+    Executed, Finding, Line, Pacing, Rebuilt, Repaired, Repairer, Repairs, Rows, Sort, UNDO, Unfinished,
+};
+
+/// How many past runs are shown to people.
+const RUNS_SHOWN: i64 = 100;
 
 /// Subcommands of `migrate repair`. Those for the repairs themselves come from the registry.
 #[derive(Debug)]
@@ -240,7 +245,11 @@ pub(super) struct Subject<'a> {
     pub undoes: Option<i64>,
 }
 
-impl Subject<'_> {
+impl<'a> Subject<'a> {
+    fn of_undo(rows: &'a Rows, database: &'a Database, pacing: &'a Pacing, run: i64) -> Self {
+        Self { name: UNDO, arguments: &Value::Null, rows, database, pacing, undoes: Some(run) }
+    }
+
     /// The command that selects these rows and goes about it in this way.
     pub fn command(&self) -> String {
         let mut command = command(self.name, self.arguments);
@@ -310,7 +319,13 @@ impl Repair {
                 Ok(exit::OK)
             }
             Self::Runs => {
-                renderer.repair_runs(&repairer.runs().await?);
+                if renderer.is_json() {
+                    repairer.runs(None, &mut |run| renderer.repair_run(&run)).await?;
+                } else {
+                    let mut newest = Vec::new();
+                    let all = repairer.runs(Some(RUNS_SHOWN), &mut |run| newest.push(run)).await?;
+                    renderer.repair_runs(&newest, all.saturating_sub(newest.len() as u64));
+                }
                 Ok(exit::OK)
             }
             Self::Close(run) => {
@@ -352,7 +367,9 @@ async fn named(
         let executed = repairer.execute(name, &arguments, execution.expect.as_deref(), &pacing).await?;
         executed_rows(&executed, &subject, report, renderer)
     } else {
-        shown(&repairer.look(name, &arguments, lock_wait).await?, &subject, report, renderer)
+        let mut on_line = |_: &Rows, line: &Line| renderer.finding_line(line, &subject);
+        let finding = repairer.look_and_tell(name, &arguments, lock_wait, &mut on_line).await?;
+        shown(&finding, &subject, report, renderer)
     }
 }
 
@@ -361,20 +378,15 @@ impl Undo {
         let Self { run, execution, rollup } = self;
         let pacing = execution.pacing(lock_wait, rollup.rebuild_rollup);
         let report = execution.report()?;
-        let subject = |rows| Subject {
-            name: UNDO,
-            arguments: &Value::Null,
-            rows,
-            database: repairer.database(),
-            pacing: &pacing,
-            undoes: Some(*run),
-        };
+        let (database, pacing) = (repairer.database(), &pacing);
         if execution.execute {
-            let (rows, executed) = repairer.undo(*run, execution.expect.as_deref(), &pacing).await?;
-            executed_rows(&executed, &subject(&rows), report, renderer)
+            let (rows, executed) = repairer.undo(*run, execution.expect.as_deref(), pacing).await?;
+            executed_rows(&executed, &Subject::of_undo(&rows, database, pacing, *run), report, renderer)
         } else {
-            let (rows, finding) = repairer.undo_dry_run(*run, lock_wait).await?;
-            shown(&finding, &subject(&rows), report, renderer)
+            let mut on_line =
+                |rows: &Rows, line: &Line| renderer.finding_line(line, &Subject::of_undo(rows, database, pacing, *run));
+            let (rows, finding) = repairer.undo_dry_run_and_tell(*run, lock_wait, &mut on_line).await?;
+            shown(&finding, &Subject::of_undo(&rows, database, pacing, *run), report, renderer)
         }
     }
 }

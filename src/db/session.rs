@@ -1,10 +1,12 @@
 //! One session: its statements end early when the run is told to stop, or when they wait for others for too long.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures_core::Stream as _;
 use postgres_types::ToSql;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
@@ -95,6 +97,51 @@ impl Connection {
     /// What the server says, or [`Error::Interrupted`].
     pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
         self.interruptible(self.client.query(sql, params)).await
+    }
+
+    /// Runs one statement and looks at its rows one by one, while they come. That must not take long: the server waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn each_row(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        each: &mut (dyn FnMut(&Row) + Send),
+    ) -> Result<(), Error> {
+        self.interruptible(async {
+            let params = params.iter().map(|param| *param as &(dyn ToSql + Sync));
+            let mut rows = pin!(self.client.query_raw(sql, params).await?);
+            while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
+                each(&row?);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The same through a cursor of the open transaction, which may take as long as it likes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn each_row_of_cursor(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        each: &mut (dyn FnMut(&Row) + Send),
+    ) -> Result<(), Error> {
+        // All of it is going to be read.
+        self.batch("SET LOCAL cursor_tuple_fraction TO 1").await?;
+        self.execute(&format!("DECLARE each_row NO SCROLL CURSOR FOR {sql}"), params).await?;
+        loop {
+            let rows = self.query("FETCH 200 FROM each_row", &[]).await?;
+            if rows.is_empty() {
+                return self.batch("CLOSE each_row").await;
+            }
+            rows.iter().for_each(&mut *each);
+        }
     }
 
     /// Runs one statement that returns exactly one row.

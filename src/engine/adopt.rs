@@ -96,8 +96,14 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
     if !readable {
         return Ok(Found::Unreadable(table));
     }
-    let sql = format!("SELECT version::text, {} FROM {table}", history::plain("applied_at::timestamptz"));
-    let rows = connection.query(&sql, &[]).await?;
+    // Only what concerns this set: the table may hold any number of other entries.
+    let known: Vec<String> =
+        set.migrations().iter().flat_map(|migration| ledger.entries(migration.version(), migration.name())).collect();
+    let sql = format!(
+        "SELECT version::text, max({}) FROM {table} WHERE version::text = ANY ($1) GROUP BY version",
+        history::plain("applied_at::timestamptz")
+    );
+    let rows = connection.query(&sql, &[&known]).await?;
     let entries: BTreeMap<String, OffsetDateTime> =
         rows.iter().map(|row| (row.get(0), row.get::<_, Option<_>>(1).unwrap_or(OffsetDateTime::UNIX_EPOCH))).collect();
 
@@ -113,8 +119,11 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
             found.partial.push((version, missing));
         }
     }
-    if !entries.is_empty() && found.versions.is_empty() && found.partial.is_empty() {
-        return Ok(foreign(found.table));
+    if found.versions.is_empty() && found.partial.is_empty() {
+        let any = format!("SELECT EXISTS (SELECT FROM {})", found.table);
+        if connection.query_one(&any, &[]).await?.get(0) {
+            return Ok(foreign(found.table));
+        }
     }
     for migration in set.migrations() {
         let version = migration.version();

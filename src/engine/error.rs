@@ -189,8 +189,11 @@ fn lines(problems: &[Problem]) -> String {
 }
 
 fn list(applied: &[Applied]) -> String {
-    let names: Vec<_> = applied.iter().map(|row| format!("V{}__{}", row.version, row.name)).collect();
-    names.join(", ")
+    const SHOWN: usize = 20;
+    let names: Vec<_> = applied.iter().take(SHOWN).map(|row| format!("V{}__{}", row.version, row.name)).collect();
+    let more = applied.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names.join(", "))
 }
 
 fn divergence(file: &str, recorded_name: &str, recorded_checksum: Option<u64>) -> String {

@@ -9,6 +9,9 @@ use super::adopt::{self, Adopted};
 use super::{HistoryError, Migration, Outcome, Set, Version, repeatable};
 use crate::db::{Connection, Error, in_calendar};
 
+/// More rows than any history has are not read: what is wrong with it shows in these.
+const MOST_ROWS: usize = 10_000;
+
 /// A version recorded as applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Applied {
@@ -130,7 +133,8 @@ impl History {
             let sql = format!(
                 "SELECT version, name, checksum, {}, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false)
                  FROM {table} h
-                 ORDER BY version",
+                 ORDER BY version
+                 LIMIT {MOST_ROWS}",
                 plain("recorded_at")
             );
             for row in connection.query(&sql, &[]).await? {
@@ -159,9 +163,11 @@ impl History {
                        before_version, hook, state, {started}, {finished}, summary
                 FROM migrate.hook_run
                 WHERE set_name = $1
-                ORDER BY before_version, hook, id DESC";
+                ORDER BY before_version, hook, id DESC
+                LIMIT {most}";
             let last_runs =
                 LAST_RUNS.replace("{started}", &plain("started_at")).replace("{finished}", &in_calendar("finished_at"));
+            let last_runs = last_runs.replace("{most}", &MOST_ROWS.to_string());
             for row in connection.query(&last_runs, &[&set.name()]).await? {
                 let run = HookRun {
                     state: HookState::parse(row.get(2)),

@@ -109,15 +109,24 @@ pub struct Run {
     pub tool_version: Option<String>,
 }
 
-/// The beginning of a query for runs.
+/// The beginning of a query for runs. Whatever somebody has written into such a row, it stays small.
 fn select_runs(there: There) -> String {
+    let small = |column: &str| {
+        format!(
+            "CASE WHEN pg_catalog.octet_length({column}::text) <= 4096 THEN {column}
+                  ELSE pg_catalog.jsonb_build_object('too_long', pg_catalog.octet_length({column}::text)) END"
+        )
+    };
     format!(
-        "SELECT r.id, r.repair, r.arguments, r.state, coalesce({}, 'epoch'), {}, r.digest, r.rows_found, r.totals, r.undoes,
-                r.run_by, r.run_from, r.tool_version, c.changed
+        "SELECT r.id, pg_catalog.left(r.repair, 200), {}, pg_catalog.left(r.state, 200), coalesce({}, 'epoch'), {},
+                pg_catalog.left(r.digest, 200), r.rows_found, {}, r.undoes, pg_catalog.left(r.run_by, 200),
+                pg_catalog.left(r.run_from, 200), pg_catalog.left(r.tool_version, 200), c.changed
          FROM migrate.repair_run r
          CROSS JOIN LATERAL {} c",
+        small("r.arguments"),
         in_calendar("r.started_at"),
         in_calendar("r.finished_at"),
+        small("r.totals"),
         there.of_run()
     )
 }
@@ -235,14 +244,28 @@ pub(super) async fn is_there(connection: &Connection) -> Result<bool, db::Error>
     Ok(runs && changes)
 }
 
-/// All runs, the newest first.
-pub(super) async fn runs(connection: &Connection) -> Result<Vec<Run>, db::Error> {
+/// The newest runs, or all, the newest first, one by one; and how many there are.
+pub(super) async fn runs(
+    connection: &Connection,
+    newest: Option<i64>,
+    each: &mut (dyn FnMut(Run) + Send),
+) -> Result<u64, db::Error> {
     let there = there(connection).await?;
     if !there.runs {
-        return Ok(Vec::new());
+        return Ok(0);
     }
-    let sql = format!("{} ORDER BY r.id DESC", select_runs(there));
-    connection.query(&sql, &[]).await?.iter().map(Run::from_row).collect()
+    let sql = format!("{} ORDER BY r.id DESC LIMIT $1", select_runs(there));
+    let mut damaged = None;
+    let mut tell = |row: &Row| match Run::from_row(row) {
+        Ok(run) => each(run),
+        Err(error) => damaged = damaged.take().or(Some(error)),
+    };
+    connection.each_row_of_cursor(&sql, &[&newest], &mut tell).await?;
+    if let Some(error) = damaged {
+        return Err(error);
+    }
+    let all: i64 = connection.query_one("SELECT pg_catalog.count(*) FROM migrate.repair_run", &[]).await?.get(0);
+    Ok(all.unsigned_abs())
 }
 
 /// One run.

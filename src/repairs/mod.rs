@@ -29,7 +29,7 @@ mod task;
 pub use codex_cache::CodexCache;
 pub use error::RepairError;
 pub use event::{RepairEvent, RepairObserver};
-pub use finding::{Finding, Line, RollupThere, Totals};
+pub use finding::{Finding, Line, Lines, Owned, Period, Periods, RollupThere, Totals};
 pub use gate::Authorised;
 pub use hourly_rollup::HourlyRollup;
 pub use journal::{Run, RunState, Unfinished};

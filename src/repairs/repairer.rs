@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::columns::{self, Present};
 use super::event::{RepairEvent, RepairObserver};
 use super::execute::Execution;
-use super::finding::Finding;
+use super::finding::{Finding, Line};
 use super::gate::{self, Inspected};
 use super::journal::{self, Opening, Run, RunState};
 use super::lag::Replicas;
@@ -18,7 +18,7 @@ use super::rebuild::RebuildContext;
 use super::registry::{AnyRebuild, Entry};
 use super::repair::Rows;
 use super::statements::{Change, Detail};
-use super::task::{BOOKS, Task, look, may_change, owner, repair_task};
+use super::task::{BOOKS, OnLine, Task, look, look_and_tell, may_change, owner, repair_task};
 use super::{RepairError, Repairs};
 use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock};
 use crate::engine::{Forecast, Outcome};
@@ -93,22 +93,24 @@ impl Repairer {
         self.connector.database()
     }
 
-    /// All runs, the newest first. Writes nothing.
+    /// Tells the newest runs, or all of them, the newest first, while they are read; and how many there are. Writes nothing.
     ///
     /// # Errors
     ///
     /// When the database cannot be asked.
-    pub async fn runs(&self) -> Result<Vec<Run>, RepairError> {
+    pub async fn runs(&self, newest: Option<i64>, each: &mut (dyn FnMut(Run) + Send)) -> Result<u64, RepairError> {
         let connection = self.connector.clone().read_only().connect("migrate: repair runs").await?;
-        let mut runs = journal::runs(&connection).await?;
-        if db::holder(&connection, db::REPAIR.session).await?.is_none() {
-            // Nobody is at work, so what says so was killed.
-            runs.iter_mut()
-                .filter(|run| run.state == RunState::Running)
-                .for_each(|run| run.state = RunState::Interrupted);
-        }
+        // If nobody is at work, what says so was killed.
+        let at_work = db::holder(&connection, db::REPAIR.session).await?.is_some();
+        let mut tell = |mut run: Run| {
+            if run.state == RunState::Running && !at_work {
+                run.state = RunState::Interrupted;
+            }
+            each(run);
+        };
+        let all = journal::runs(&connection, newest, &mut tell).await?;
         connection.close().await;
-        Ok(runs)
+        Ok(all)
     }
 
     /// What a repair would do. Writes nothing: the server is told to refuse every write of this session.
@@ -117,11 +119,26 @@ impl Repairer {
     ///
     /// [`RepairError`].
     pub async fn look(&self, name: &str, arguments: &Value, lock_wait: Duration) -> Result<Finding, RepairError> {
+        self.look_and_tell(name, arguments, lock_wait, &mut |_, _| {}).await
+    }
+
+    /// The same, and tells every line of what is found while it is read; a finding keeps as many as a page takes.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`].
+    pub async fn look_and_tell(
+        &self,
+        name: &str,
+        arguments: &Value,
+        lock_wait: Duration,
+        on_line: &mut (dyn FnMut(&Rows, &Line) + Send),
+    ) -> Result<Finding, RepairError> {
         let repair = self.repairs.repair(name)?;
         let connection = self.to_look().await?;
         let task = repair_task(&connection, repair, arguments).await?;
         connection.limit_lock_wait(lock_wait).await?;
-        let finding = self.look_at(&connection, &task).await?;
+        let finding = self.look_at(&connection, &task, on_line).await?;
         connection.close().await;
         Ok(finding)
     }
@@ -186,10 +203,24 @@ impl Repairer {
     ///
     /// [`RepairError`].
     pub async fn undo_dry_run(&self, run: i64, lock_wait: Duration) -> Result<(Rows, Finding), RepairError> {
+        self.undo_dry_run_and_tell(run, lock_wait, &mut |_, _| {}).await
+    }
+
+    /// The same, and tells every line as [`Self::look_and_tell`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`].
+    pub async fn undo_dry_run_and_tell(
+        &self,
+        run: i64,
+        lock_wait: Duration,
+        on_line: &mut (dyn FnMut(&Rows, &Line) + Send),
+    ) -> Result<(Rows, Finding), RepairError> {
         let connection = self.to_look().await?;
         let task = self.undo_task(&connection, run).await?;
         connection.limit_lock_wait(lock_wait).await?;
-        let finding = self.look_at(&connection, &task).await?;
+        let finding = self.look_at(&connection, &task, on_line).await?;
         connection.close().await;
         Ok((task.change.rows, finding))
     }
@@ -260,8 +291,13 @@ impl Repairer {
         Ok(connection)
     }
 
-    async fn look_at(&self, connection: &Connection, task: &Task<'_>) -> Result<Finding, RepairError> {
-        let mut finding = look(connection, task, Detail::Lines, None).await?;
+    async fn look_at(
+        &self,
+        connection: &Connection,
+        task: &Task<'_>,
+        on_line: OnLine<'_>,
+    ) -> Result<Finding, RepairError> {
+        let mut finding = look_and_tell(connection, task, Detail::Lines, None, on_line).await?;
         finding.unfinished = journal::unfinished(connection, task.name, &task.arguments).await?;
         finding.beside = journal::unfinished_beside(connection, task.name, &task.arguments).await?;
         finding.straggler = task.straggler(connection).await?;

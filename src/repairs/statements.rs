@@ -201,7 +201,7 @@ impl Change {
         }
     }
 
-    /// One pass: the lines of a finding, if they are wanted, after their total with the digest. With a run, it also
+    /// One pass: the lines of a finding, if they are wanted, before their total with the digest. With a run, it also
     /// writes its journal. `$1` goes into the digest.
     pub fn look(&self, detail: Detail, journal_of: Option<i64>) -> String {
         let journal = journal_of.map_or_else(String::new, |run| {
@@ -235,7 +235,7 @@ impl Change {
              ORDER BY {order}",
             line = if detail == Detail::Lines { "c.owner, c.day" } else { "NULL::text, NULL::text" },
             total = if detail == Detail::Lines { "grouping(c.day) = 1" } else { "true" },
-            order = if detail == Detail::Lines { "grouping(c.day) DESC, c.owner, c.day" } else { "1" },
+            order = if detail == Detail::Lines { "grouping(c.day), c.owner, c.day" } else { "1" },
         )
     }
 

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::RepairError;
 use super::columns::{self, Present};
 use super::execute::{big, straggler};
-use super::finding::{Finding, Line, RollupThere, Totals};
+use super::finding::{Finding, Line, Lines, RollupThere, Totals};
 use super::journal;
 use super::past;
 use super::registry::AnyRepair;
@@ -69,6 +69,9 @@ pub(super) async fn repair_task(
     })
 }
 
+/// Somebody who is told each line of a finding while it is read. Not all of them are kept.
+pub(super) type OnLine<'a> = &'a mut (dyn FnMut(&Rows, &Line) + Send);
+
 /// One pass over the rows, in the open transaction; with a run, into its journal as well.
 pub(super) async fn look(
     connection: &Connection,
@@ -76,11 +79,21 @@ pub(super) async fn look(
     detail: Detail,
     journal_of: Option<i64>,
 ) -> Result<Finding, RepairError> {
+    look_and_tell(connection, task, detail, journal_of, &mut |_, _| {}).await
+}
+
+/// The same, and tells the lines. There may be more of them than memory.
+pub(super) async fn look_and_tell(
+    connection: &Connection,
+    task: &Task<'_>,
+    detail: Detail,
+    journal_of: Option<i64>,
+    on_line: OnLine<'_>,
+) -> Result<Finding, RepairError> {
     connection.batch(LOOK).await?;
     let stands_for = format!("{} {}", task.name, task.arguments);
-    let rows = connection.query(&task.change.look(detail, journal_of), &[&stands_for]).await?;
     let mut finding = Finding {
-        lines: Vec::new(),
+        lines: Lines::default(),
         totals: Totals::default(),
         digest: String::new(),
         changed_since: 0,
@@ -90,27 +103,31 @@ pub(super) async fn look(
         beside: None,
         straggler: None,
     };
-    for row in &rows {
+    let mut converges = Ok(());
+    let mut each = |row: &Row| {
         let totals = Totals {
             rows: row.get::<_, i64>(2).unsigned_abs(),
             before: big(row.get(3)),
             after: big(row.get(4)),
             counted: row.get::<_, i64>(5).unsigned_abs(),
         };
-        match row.get(8) {
-            Some(digest) => {
-                (finding.totals, finding.digest) = (totals, digest);
-                converges(task, &rows[0])?;
-            }
-            None => finding.lines.push(Line {
-                owner: row.get(0),
-                day: row.get(1),
-                totals,
-                first: row.get(6),
-                last: row.get(7),
-            }),
+        if let Some(digest) = row.get(8) {
+            (finding.totals, finding.digest) = (totals, digest);
+            converges = self::converges(task, row);
+        } else {
+            let line = Line { owner: row.get(0), day: row.get(1), totals, first: row.get(6), last: row.get(7) };
+            on_line(&task.change.rows, &line);
+            finding.lines.add(line);
         }
+    };
+    let sql = task.change.look(detail, journal_of);
+    match journal_of {
+        // What writes cannot be behind a cursor.
+        Some(_) => connection.each_row(&sql, &[&stands_for], &mut each).await?,
+        // Whoever is told may take its time, as a pager does: the server must not wait for it in the middle of an answer.
+        None => connection.each_row_of_cursor(&sql, &[&stands_for], &mut each).await?,
     }
+    converges?;
     if task.change.rows.feeds_rollup {
         finding.rollup = rollup_there(connection).await?;
     }

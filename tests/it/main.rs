@@ -21,6 +21,7 @@ mod hosts;
 mod indexes;
 mod interrupt;
 mod kill;
+mod large;
 mod live;
 mod locks;
 mod lost_output;

@@ -10,7 +10,7 @@ use super::human::{aside, out, short, utc};
 use super::text::{BOLD, DIM, PLAIN, RED, RESET, YELLOW, text};
 use crate::db::Holder;
 use crate::engine::{Forecast, Outcome};
-use crate::repairs::{Finding, Line, Repaired, Repairer, Repairs, Rollup, RollupThere, Run, RunState, Totals, UNDO};
+use crate::repairs::{Finding, Lines, Repaired, Repairer, Repairs, Rollup, RollupThere, Run, RunState, Totals, UNDO};
 use crate::usage::grouped;
 
 /// How many lines of a finding are shown on a screen.
@@ -41,7 +41,7 @@ pub(super) fn repairs(repairs: &Repairs) {
     }
 }
 
-pub(super) fn runs(runs: &[Run], verbose: bool) {
+pub(super) fn runs(runs: &[Run], more: u64, verbose: bool) {
     if runs.is_empty() {
         out("no repair has run in this database");
         return;
@@ -89,6 +89,9 @@ pub(super) fn runs(runs: &[Run], verbose: bool) {
             }
         }
     }
+    if more > 0 {
+        out(text!("and {} older; --format json has them all", grouped(more)));
+    }
 }
 
 fn named(run: &Run) -> String {
@@ -101,10 +104,12 @@ struct Table {
 }
 
 impl Table {
-    fn new(lines: &[Vec<String>]) -> Self {
-        let columns = lines.first().map_or(0, Vec::len);
-        let width = |at: usize| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0);
-        Self { widths: (0..columns).map(width).collect() }
+    fn new(heads: &[String], lines: &[Vec<String>]) -> Self {
+        let width = |at: usize| {
+            let cells = lines.iter().filter_map(|line| line.get(at)).chain(heads.get(at));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        Self { widths: (0..heads.len()).map(width).collect() }
     }
 
     fn line(&self, cells: &[String]) -> String {
@@ -204,7 +209,7 @@ fn whole(duration: Duration) -> String {
     humantime::format_duration(Duration::from_secs(duration.as_secs().max(1))).to_string()
 }
 
-fn table(lines: &[Line], subject: &Subject, verbose: bool) {
+fn table(lines: &Lines, subject: &Subject, verbose: bool) {
     let heads = if subject.undoes.is_some() {
         vec!["day (UTC)", "rows", "now", "then", "given back", "first", "last"]
     } else {
@@ -214,29 +219,48 @@ fn table(lines: &[Line], subject: &Subject, verbose: bool) {
         heads
     };
     let heads: Vec<String> = heads.into_iter().map(str::to_owned).collect();
-    let shown = if verbose || !std::io::stdout().is_terminal() { lines.len() } else { lines.len().min(LINES_SHOWN) };
-    let text: Vec<Vec<String>> = lines[..shown]
+    let most = if verbose || !std::io::stdout().is_terminal() { usize::MAX } else { LINES_SHOWN };
+    let text: Vec<Vec<String>> = lines
+        .owners
         .iter()
+        .flat_map(|owned| &owned.lines)
+        .take(most)
         .map(|line| cells(&line.day, &line.totals, &time_of_day(&line.first), &time_of_day(&line.last), subject))
         .collect();
-    let table = Table::new(&std::iter::once(heads.clone()).chain(text.iter().cloned()).collect::<Vec<_>>());
-    let mut owner: Option<&Option<String>> = None;
-    for (line, text) in lines.iter().zip(&text) {
-        if owner != Some(&line.owner) {
-            if let Some(what) = &subject.rows.owner {
-                let whose = line.owner.as_deref().unwrap_or("none");
-                out(text!("{} {BOLD}{whose}{RESET}", what.name));
-            }
-            if owner.is_none() {
-                out(text!("{DIM}{}{RESET}", table.line(&heads)));
-            }
-            owner = Some(&line.owner);
+    let table = Table::new(&heads, &text);
+    let what = subject.rows.owner.map_or("row", |owner| owner.name);
+    let mut text = text.iter();
+    for (at, owned) in lines.owners.iter().enumerate() {
+        if text.len() == 0 {
+            break;
         }
-        out(table.line(text));
+        if subject.rows.owner.is_some() {
+            out(text!("{what} {BOLD}{}{RESET}", owned.owner.as_deref().unwrap_or("none")));
+        }
+        if at == 0 {
+            out(text!("{DIM}{}{RESET}", table.line(&heads)));
+        }
+        text.by_ref().take(owned.lines.len()).for_each(|cells| out(table.line(cells)));
+        if owned.more_days > 0 {
+            out(text!("  {DIM}... and {} more days{RESET}", grouped(owned.more_days)));
+        }
     }
-    if lines.len() > shown {
-        let more = grouped((lines.len() - shown) as u64);
-        out(text!("  {DIM}... and {more} more lines; -v, a pipe, --format json or --report has them all{RESET}"));
+    let left = lines.owners.iter().map(|owned| owned.lines.len()).sum::<usize>().saturating_sub(most);
+    if left > 0 {
+        let more = grouped(left as u64);
+        out(text!("  {DIM}... and {more} more lines; -v or a pipe shows more, --format json has them all{RESET}"));
+    }
+    if lines.more_owners > 0 {
+        let plural = if lines.more_owners == 1 { "" } else { "s" };
+        out(text!(
+            "and {} more {what}{plural}: {}, {} {}, {} {}; --format json has them all",
+            grouped(lines.more_owners),
+            rows(lines.more.rows),
+            spoken(subject.rows.names.before),
+            sum(lines.more.before),
+            if subject.undoes.is_some() { "given back".to_owned() } else { spoken(subject.rows.names.removed) },
+            sum(moved(&lines.more, subject)),
+        ));
     }
     out("");
 }

@@ -13,7 +13,7 @@ use super::output;
 use super::text::is_printable;
 use crate::db::Database;
 use crate::engine::{Event, Forecast, HookRun, Mode, Outcome, Preview, PreviewStep, StatusReport, Verified};
-use crate::repairs::{Finding, Repaired, Repairer, Repairs, Rollup, Run, Totals, totals_to_json};
+use crate::repairs::{Finding, Line, Repaired, Repairer, Repairs, Rollup, Run, Totals, totals_to_json};
 use crate::usage::{Comparison, Difference, Pipeline, Standing, Tick, Way};
 
 pub(super) fn line(value: &impl Serialize) {
@@ -188,10 +188,8 @@ pub(super) fn repairs(repairs: &Repairs) {
     }
 }
 
-pub(super) fn repair_runs(runs: &[Run]) {
-    for run in runs {
-        named("repair_run", run);
-    }
+pub(super) fn repair_run(run: &Run) {
+    named("repair_run", run);
 }
 
 pub(super) fn repair_closed(run: &Run) {
@@ -215,18 +213,19 @@ fn with_totals(event: &str, subject: &Subject, totals: &Totals, more: Value) {
     line(&object);
 }
 
-pub(super) fn finding(finding: &Finding, subject: &Subject) {
+pub(super) fn finding_line(day: &Line, subject: &Subject) {
     let at = subject.rows.at;
-    for day in &finding.lines {
-        let mut more = serde_json::Map::new();
-        if let Some(owner) = &subject.rows.owner {
-            more.insert(owner.name.to_owned(), json!(day.owner));
-        }
-        more.insert("day".to_owned(), json!(day.day));
-        more.insert(format!("first_{at}"), json!(day.first));
-        more.insert(format!("last_{at}"), json!(day.last));
-        with_totals("repair_day", subject, &day.totals, Value::Object(more));
+    let mut more = serde_json::Map::new();
+    if let Some(owner) = &subject.rows.owner {
+        more.insert(owner.name.to_owned(), json!(day.owner));
     }
+    more.insert("day".to_owned(), json!(day.day));
+    more.insert(format!("first_{at}"), json!(day.first));
+    more.insert(format!("last_{at}"), json!(day.last));
+    with_totals("repair_day", subject, &day.totals, Value::Object(more));
+}
+
+pub(super) fn finding(finding: &Finding, subject: &Subject) {
     let more = json!({
         "arguments": subject.arguments,
         "digest": finding.digest,

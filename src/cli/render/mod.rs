@@ -19,7 +19,7 @@ use super::failure::Failure;
 use super::repair::Subject;
 use crate::db::Database;
 use crate::engine::{Event, Forecast, Outcome, Preview, StatusReport, Verified};
-use crate::repairs::{Finding, RepairEvent, Repaired, Repairs, Run};
+use crate::repairs::{Finding, Line, RepairEvent, Repaired, Repairs, Run};
 use crate::usage::{Comparison, Difference, Pipeline, Standing, Tick, Way};
 
 pub(super) use report::Report;
@@ -70,6 +70,11 @@ impl Renderer {
         } else {
             Self(Kind::Human(Mutex::new(human::Human::new(quiet, verbose))))
         }
+    }
+
+    /// Whether it is a program that reads.
+    pub fn is_json(&self) -> bool {
+        matches!(self.0, Kind::Json { .. })
     }
 
     /// Something happened during a run.
@@ -225,11 +230,24 @@ impl Renderer {
         }
     }
 
-    /// Past runs.
-    pub fn repair_runs(&self, runs: &[Run]) {
-        match &self.0 {
-            Kind::Human(_) => human_repair::runs(runs, self.0.is_verbose()),
-            Kind::Json { .. } => json::repair_runs(runs),
+    /// A past run, for a program.
+    pub fn repair_run(&self, run: &Run) {
+        if let Kind::Json { .. } = &self.0 {
+            json::repair_run(run);
+        }
+    }
+
+    /// Past runs, the newest, and how many there are besides.
+    pub fn repair_runs(&self, runs: &[Run], more: u64) {
+        if let Kind::Human(_) = &self.0 {
+            human_repair::runs(runs, more, self.0.is_verbose());
+        }
+    }
+
+    /// A line of what a repair would do. People see those that the finding keeps.
+    pub fn finding_line(&self, line: &Line, subject: &Subject) {
+        if let Kind::Json { .. } = &self.0 {
+            json::finding_line(line, subject);
         }
     }
 

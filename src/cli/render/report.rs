@@ -13,7 +13,7 @@ use super::super::repair::Subject;
 use super::human::{short, utc};
 use super::human_repair::{spoken, sum};
 use super::text::visible;
-use crate::repairs::{Finding, Line, Repaired, Rollup, RunState, Totals};
+use crate::repairs::{Finding, Line, Period, Repaired, Rollup, RunState, Totals};
 use crate::usage::grouped;
 
 const WIDTH: f64 = 1040.0;
@@ -22,9 +22,6 @@ const LEFT: f64 = 74.0;
 const RIGHT: f64 = 1030.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 282.0;
-
-/// More bars than this cannot be told apart; they are then drawn by month.
-const MOST_BARS: usize = 400;
 
 /// What a page is about.
 pub(in crate::cli) struct Report<'a> {
@@ -136,24 +133,17 @@ impl Report<'_> {
         }
     }
 
-    /// Before and after, by day, or by month where there are too many days to tell apart.
+    /// Before and after, by day, or by month or year where there are too many days to tell apart.
     fn chart(&self) -> Markup {
-        let mut bars: BTreeMap<&str, Totals> = BTreeMap::new();
-        let by_month = {
-            let mut days: Vec<&str> = self.finding.lines.iter().map(|line| line.day.as_str()).collect();
-            days.sort_unstable();
-            days.dedup();
-            days.len() > MOST_BARS
-        };
-        for line in &self.finding.lines {
-            let day = line.day.as_str();
-            let key = if by_month { day.get(..7).unwrap_or(day) } else { day };
-            bars.entry(key).or_default().add(&line.totals);
-        }
-        if bars.is_empty() {
+        let periods = &self.finding.lines.periods;
+        if periods.totals.is_empty() {
             return Markup::default();
         }
-        let unit = if by_month { "month" } else { "day" };
+        let unit = match periods.unit {
+            Period::Day => "day",
+            Period::Month => "month",
+            Period::Year => "year",
+        };
         let [before, after] =
             if self.subject.undoes.is_some() { ["now", "given back to"] } else { ["before", "after"] };
         html! {
@@ -162,7 +152,7 @@ impl Report<'_> {
                 i style="background:var(--before)" {} (before)
                 i style="background:var(--after)" {} (after)
             }
-            "\n" (draw(&bars))
+            "\n" (draw(&periods.totals))
         }
     }
 
@@ -182,21 +172,49 @@ impl Report<'_> {
                 table {
                     thead { tr { @for head in &heads { th { (head) } } } }
                     tbody {
-                        @for lines in self.finding.lines.chunk_by(|one, other| one.owner == other.owner) {
-                            @if let (Some(what), Some(line)) = (&rows.owner, lines.first()) {
+                        @for owned in &self.finding.lines.owners {
+                            @if let Some(what) = &rows.owner {
                                 "\n" tr {
                                     td.owner colspan=(heads.len()) {
-                                        (what.name) " " (line.owner.as_deref().unwrap_or("none"))
+                                        (what.name) " " (owned.owner.as_deref().unwrap_or("none"))
                                     }
                                 }
                             }
-                            @for line in lines {
+                            @for line in &owned.lines {
                                 "\n" tr { @for cell in self.cells(line, counted.is_some()) { td { (cell) } } }
                             }
+                            @if owned.more_days > 0 {
+                                "\n" tr { td colspan=(heads.len()) { "and " (grouped(owned.more_days)) " more days" } }
+                            }
                         }
+                        (self.rest(counted.is_some(), heads.len()))
                     }
                 }
             }
+        }
+    }
+
+    /// What the owners have who are not in the table.
+    fn rest(&self, counted: bool, columns: usize) -> Markup {
+        let lines = &self.finding.lines;
+        if lines.more_owners == 0 {
+            return Markup::default();
+        }
+        let line = Line {
+            owner: None,
+            day: "all days".to_owned(),
+            totals: lines.more,
+            first: String::new(),
+            last: String::new(),
+        };
+        let what = self.subject.rows.owner.map_or("row", |owner| owner.name);
+        html! {
+            "\n" tr {
+                td.owner colspan=(columns) {
+                    "and " (grouped(lines.more_owners)) " more, each with fewer rows; --format json names every " (what)
+                }
+            }
+            "\n" tr { @for cell in self.cells(&line, counted) { td { (cell) } } }
         }
     }
 
@@ -223,7 +241,7 @@ fn at(value: f64) -> String {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a picture")]
-fn draw(bars: &BTreeMap<&str, Totals>) -> Markup {
+fn draw(bars: &BTreeMap<String, Totals>) -> Markup {
     let most = bars.values().map(|totals| totals.before.max(totals.after)).max().unwrap_or(1).max(1) as f64;
     let step = step(most);
     let lines = (most / step).ceil();

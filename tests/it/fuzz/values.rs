@@ -267,7 +267,7 @@ impl World {
         match choice {
             0 => drop(migrator().status().await),
             1 => drop(migrator().verify_history().await),
-            2 => drop(repairer().runs().await),
+            2 => drop(repairer().runs(None, &mut |_| {}).await),
             3 => drop(repairer().undo_dry_run(1, short).await),
             4 => drop(migrator().preview(&options).await),
             5 => {

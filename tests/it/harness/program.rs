@@ -85,6 +85,22 @@ impl Running {
         self.child.try_wait().expect("it can be asked").is_none()
     }
 
+    /// Waits until it ends, and says how much memory it has had at most, in kilobytes.
+    pub fn wait_with_peak(self) -> (Finished, u64) {
+        let status = format!("/proc/{}/status", self.child.id());
+        let waiting = std::thread::spawn(move || self.wait());
+        let mut peak = 0;
+        while !waiting.is_finished() {
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let now =
+                line.and_then(|line| line.trim().strip_suffix(" kB")).and_then(|kilobytes| kilobytes.parse().ok());
+            peak = peak.max(now.unwrap_or(0));
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        (waiting.join().expect("it ends"), peak)
+    }
+
     /// Waits until it ends, for two minutes at most.
     pub fn wait(self) -> Finished {
         let started = Instant::now();
