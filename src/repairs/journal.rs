@@ -113,8 +113,8 @@ pub struct Run {
 fn select_runs(there: There) -> String {
     let small = |column: &str| {
         format!(
-            "CASE WHEN pg_catalog.octet_length({column}::text) <= 4096 THEN {column}
-                  ELSE pg_catalog.jsonb_build_object('too_long', pg_catalog.octet_length({column}::text)) END"
+            "CASE WHEN pg_catalog.octet_length({column}::text) > 4096
+                  THEN pg_catalog.jsonb_build_object('too_long', pg_catalog.octet_length({column}::text)) ELSE {column} END"
         )
     };
     format!(
