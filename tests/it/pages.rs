@@ -46,8 +46,8 @@ impl Reader {
             _ if line.starts_with("export RESTORED_URL=") => {
                 format!("export RESTORED_URL='{}'", with_database(&self.database.url, &self.restored()))
             }
-            // It goes on until it is told to stop. A busy machine takes its time to begin.
-            _ if line.starts_with("migrate rollup watch") => format!("timeout --preserve-status 8 {line}"),
+            // It goes on until it is told to stop, once: a second signal would end it at once.
+            _ if line.starts_with("migrate rollup watch") => format!("timeout --foreground --preserve-status 3 {line}"),
             // Programs of the platform's image.
             _ if line.starts_with("/app/platform-migrate") || line == "exec /app/server" => String::new(),
             _ => line
