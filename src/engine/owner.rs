@@ -22,7 +22,9 @@ pub(super) async fn acting_role(
     let functions = set.ledger().map(Ledger::functions).unwrap_or_default();
     let mut tables = set.alters().to_vec();
     tables.extend(set.ledger().map(Ledger::tables).unwrap_or_default());
-    db::refuse_mightier(connection, &tables, &functions, db::Purpose::Write).await?;
+    let names: Vec<String> = tables.iter().map(|table| db::ident(table)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    db::refuse_mightier(connection, &names, &functions, db::Purpose::Write).await?;
     let sql = include_str!("owner.sql");
     let Some(row) = connection.query_opt(sql, &[first, &tables, &functions]).await? else { return Ok(None) };
     let (owner, is_ours, inherits, may_become): (String, bool, bool, bool) =
