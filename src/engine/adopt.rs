@@ -100,7 +100,7 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
     let known: Vec<String> =
         set.migrations().iter().flat_map(|migration| ledger.entries(migration.version(), migration.name())).collect();
     let sql = format!(
-        "SELECT version::text, max({}) FROM {table} WHERE version::text = ANY ($1) GROUP BY version",
+        "SELECT version::text, pg_catalog.max({}) FROM {table} WHERE version::text = ANY ($1::text[]) GROUP BY version",
         history::plain("applied_at::timestamptz")
     );
     let rows = connection.query(&sql, &[&known]).await?;

@@ -92,14 +92,14 @@ type Changes = &'static [(&'static str, &'static str)];
 
 /// Faults to be found. The intervals are those that the sequences run with.
 const FAULTS: [(&str, Changes); 16] = [
-    ("a watermark ahead of the clock is believed (SPEC 11.17)", &[("v_ahead := v_from > now();", "v_ahead := false;")]),
+    ("a watermark ahead of the clock is believed (SPEC 11.17)", &[("v_ahead := v_from > pg_catalog.now();", "v_ahead := false;")]),
     (
         "usage that is written behind the watermark is not reported",
         &[("AND (s.watermark_at OPERATOR(pg_catalog.>) NEW.updated_at", "AND (false")],
     ),
     (
         "reports dated by a clock that was ahead are held back until then",
-        &[("           OR d.enqueued_at > now()\n", "\n")],
+        &[("           OR d.enqueued_at > pg_catalog.now()\n", "\n")],
     ),
     (
         "a correction that keeps updated_at is not reported (SPEC 11.15)",
@@ -114,7 +114,7 @@ const FAULTS: [(&str, Changes); 16] = [
             (
                 "DELETE FROM task_usage_hourly_invalidation d
         WHERE d.enqueued_at < p_before
-           OR d.enqueued_at > now()
+           OR d.enqueued_at > pg_catalog.now()
         RETURNING d.bucket_hour, d.task_id, d.issue_id, d.agent_id",
                 "SELECT d.* FROM task_usage_hourly_invalidation d WHERE d.enqueued_at < p_before",
             ),
@@ -132,14 +132,14 @@ const FAULTS: [(&str, Changes); 16] = [
     (
         "a delete is looked up through a task and agent that are gone already (SPEC 11.10)",
         &[(
-            "FROM removed r WHERE isfinite(r.created_at);",
+            "FROM removed r WHERE pg_catalog.isfinite(r.created_at);",
             "FROM removed r JOIN agent_task_queue t ON t.id = r.task_id JOIN agent a ON a.id = t.agent_id;",
         )],
     ),
     (
         "the watermark passes transactions that are still writing",
         &[(
-            "RETURN least(now() - interval '20 milliseconds', v_oldest);",
+            "RETURN least(pg_catalog.now() - interval '20 milliseconds', v_oldest);",
             "RETURN now() - interval '20 milliseconds';",
         )],
     ),
@@ -165,10 +165,10 @@ const FAULTS: [(&str, Changes); 16] = [
             "RETURN NULL;\n                END IF;\n                RETURN NULL;",
         )],
     ),
-    ("the cost is ignored", &[("SELECT count(*) = 6", "SELECT count(*) = 7")]),
+    ("the cost is ignored", &[("SELECT pg_catalog.count(*) = 6", "SELECT pg_catalog.count(*) = 7")]),
     (
         "reports are not handed over to the platform's window",
-        &[("IF pg_trigger_depth() > 1", "IF pg_trigger_depth() > 0")],
+        &[("IF pg_catalog.pg_trigger_depth() > 1", "IF pg_catalog.pg_trigger_depth() > 0")],
     ),
     (
         "a bucket that does not fit is not listed",
