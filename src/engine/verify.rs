@@ -11,7 +11,7 @@ use super::{
     AdoptionError, Error, HistoryError, LeftAlone, Migrator, OutOfStep, Problem, Repeatable, Version, Why, adopt,
     invalid_index,
 };
-use crate::db::Connection;
+use crate::db::{self, Connection};
 
 /// What was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -176,6 +176,14 @@ impl Migrator {
         let checked = made + expected.len() + demanded.iter().filter(|version| adopted.contains(version)).count();
         problems.extend(self.stray_invalid_indexes(&connection, &problems).await?);
         problems.extend(overloads::problems(&connection, &self.set).await?);
+        match db::check_books(&connection).await {
+            Ok(()) => {}
+            Err(db::Error::AlteredBooks { object, remedy }) => problems.push(Problem {
+                remedy: remedy.map(|remedy| format!("{remedy};")),
+                ..Problem::new(0, String::new(), &object, "is nothing that this program has put there".to_owned())
+            }),
+            Err(error) => return Err(error.into()),
+        }
         let warnings = overloads::everybody_may_create(&connection, &self.set).await?.into_iter().collect();
         connection.close().await;
         Ok(Verified {

@@ -215,6 +215,8 @@ async fn the_owner_may_write_the_books_and_put_nothing_on_them() {
     assert!(refused.stderr.contains("trigger trap on table migrate.hook_run"), "{}", refused.stderr);
     assert!(refused.stderr.contains("DROP TRIGGER trap ON migrate.hook_run"), "{}", refused.stderr);
     assert_eq!(database.versions().await.last(), Some(&84));
+    let verified = owned.run_as(&member, &["verify", "schema"]).expect(4);
+    assert!(verified.stdout.contains("DROP TRIGGER trap ON migrate.hook_run;"), "{}", verified.stdout);
     database.batch("DROP TRIGGER trap ON migrate.hook_run").await;
     owned.run_as(&member, &["up"]).expect(0);
     let cutoff: String = database.value("SELECT to_json(now()) #>> '{}'").await;
