@@ -2,6 +2,7 @@
 
 pub mod exit;
 mod failure;
+mod hint;
 mod render;
 mod repair;
 mod rollup;

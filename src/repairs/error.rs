@@ -1,6 +1,6 @@
 //! What can go wrong with a repair.
 
-use super::journal::Unfinished;
+use super::runs::Unfinished;
 use crate::db::{self, Holder, LockTimeout};
 use crate::usage::{WalkError, grouped};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::journal::Unfinished;
+use super::runs::Unfinished;
 use crate::db::Holder;
 
 /// The rows of one owner on one UTC day.

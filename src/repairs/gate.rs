@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use super::RepairError;
 use super::finding::Finding;
-use super::journal::{self, Unfinished};
+use super::journal;
 use super::past;
+use super::runs::Unfinished;
 use crate::db::{self, Connection, Transaction};
 use crate::engine::Forecast;
 

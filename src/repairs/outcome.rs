@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::finding::Totals;
-use super::journal::RunState;
 use super::repair::Rows;
+use super::runs::RunState;
 use super::statements::Detail;
 use crate::db::Holder;
 

@@ -10,6 +10,7 @@ use tokio_postgres::error::SqlState;
 
 use super::RepairError;
 use super::journal;
+use super::runs;
 use crate::db::{self, Connection, Transaction};
 
 /// How a line of the comment begins.
@@ -93,7 +94,7 @@ fn lost(message: String, run: i64, began: &str) -> RepairError {
 }
 
 async fn read(connection: &Connection, repair: &str) -> Result<Vec<Past>, db::Error> {
-    let there = journal::there(connection).await?;
+    let there = runs::there(connection).await?;
     if !there.runs {
         return Ok(Vec::new());
     }

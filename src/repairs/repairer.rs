@@ -11,12 +11,13 @@ use super::event::{RepairEvent, RepairObserver};
 use super::execute::Execution;
 use super::finding::{Finding, Line};
 use super::gate::{self, Inspected};
-use super::journal::{self, Opening, Run, RunState};
+use super::journal::{self, Opening};
 use super::lag::Replicas;
 use super::outcome::{Pacing, Repaired};
 use super::rebuild::RebuildContext;
 use super::registry::{AnyRebuild, Entry};
 use super::repair::Rows;
+use super::runs::{self, Run, RunState};
 use super::statements::{Change, Detail};
 use super::task::{BOOKS, OnLine, Task, look, look_and_tell, may_change, owner, repair_task};
 use super::{RepairError, Repairs};
@@ -108,7 +109,7 @@ impl Repairer {
             }
             each(run);
         };
-        let all = journal::runs(&connection, newest, &mut tell).await?;
+        let all = runs::runs(&connection, newest, &mut tell).await?;
         connection.close().await;
         Ok(all)
     }
@@ -176,7 +177,7 @@ impl Repairer {
     pub async fn forecast(&self, name: &str, arguments: &Value) -> Result<Forecast, RepairError> {
         let rebuild = self.repairs.rebuild(name)?;
         let connection = self.to_look().await?;
-        let unfinished = journal::unfinished(&connection, name, arguments).await?.map(|unfinished| unfinished.id);
+        let unfinished = runs::unfinished(&connection, name, arguments).await?.map(|unfinished| unfinished.id);
         let cx = self.rebuild_context(name, unfinished, None, &Pacing::default());
         let forecast = rebuild.inspect(&connection, &cx, arguments).await?;
         connection.close().await;
@@ -260,7 +261,7 @@ impl Repairer {
         let (lock, session) = self.acquire(lock_wait).await?;
         let closed = async {
             journal::may_write(&session).await?;
-            let found = journal::run(&session, run).await?;
+            let found = runs::run(&session, run).await?;
             if !found.state.is_unfinished() {
                 let state = found.state.as_str();
                 return Err(RepairError::refused(format!("run {run} is {state}: there is nothing to close")));
@@ -298,8 +299,8 @@ impl Repairer {
         on_line: OnLine<'_>,
     ) -> Result<Finding, RepairError> {
         let mut finding = look_and_tell(connection, task, Detail::Lines, None, on_line).await?;
-        finding.unfinished = journal::unfinished(connection, task.name, &task.arguments).await?;
-        finding.beside = journal::unfinished_beside(connection, task.name, &task.arguments).await?;
+        finding.unfinished = runs::unfinished(connection, task.name, &task.arguments).await?;
+        finding.beside = runs::unfinished_beside(connection, task.name, &task.arguments).await?;
         finding.straggler = task.straggler(connection).await?;
         Ok(finding)
     }
@@ -311,7 +312,7 @@ impl Repairer {
             Ok(acquired) => Ok(acquired),
             Err(LockTimeout::TimedOut { holder, .. }) => {
                 let connection = self.connector.clone().read_only().connect("migrate: repair").await?;
-                let run = journal::at_work(&connection).await?.map(Box::new);
+                let run = runs::at_work(&connection).await?.map(Box::new);
                 connection.close().await;
                 Err(RepairError::Busy { run, holder })
             }
@@ -332,12 +333,12 @@ impl Repairer {
         let role = owner(session, task.change.rows.table).await?;
         may_change(session, &task.change.rows, role.as_deref()).await?;
         journal::nobody_is_at_work(session).await?;
-        if let Some(beside) = journal::unfinished_beside(session, task.name, &task.arguments).await?
+        if let Some(beside) = runs::unfinished_beside(session, task.name, &task.arguments).await?
             && pacing.beside != Some(beside.id)
         {
             return Err(RepairError::Unfinished { run: Box::new(beside) });
         }
-        let unfinished = journal::unfinished(session, task.name, &task.arguments).await?;
+        let unfinished = runs::unfinished(session, task.name, &task.arguments).await?;
         let (finding, authorised, (done, total)) = if let Some(unfinished) = unfinished {
             journal::prepare(session, role.as_deref()).await?;
             let transaction = session.begin().await?;
@@ -412,7 +413,7 @@ impl Repairer {
     /// What undoing a run takes.
     async fn undo_task(&self, connection: &Connection, run: i64) -> Result<Task<'static>, RepairError> {
         // What an undo has done can be undone as well: the rows are those of the repair it began with.
-        let mut first = journal::run(connection, run).await?;
+        let mut first = runs::run(connection, run).await?;
         let closes = first.state.is_unfinished();
         while let Some(undoes) = first.undoes {
             if undoes >= first.id {
@@ -423,7 +424,7 @@ impl Repairer {
                     "somebody has changed migrate.repair_run: restore that row",
                 ));
             }
-            first = journal::run(connection, undoes).await?;
+            first = runs::run(connection, undoes).await?;
         }
         let rows = match self.repairs.get(&first.repair) {
             Some(Entry::Rows(repair)) => repair.rows(),
@@ -478,7 +479,7 @@ impl Repairer {
         journal::may_write(session).await?;
         journal::nobody_is_at_work(session).await?;
         let role = owner(session, "task_usage").await?;
-        let unfinished = journal::unfinished(session, name, arguments).await?.map(|unfinished| unfinished.id);
+        let unfinished = runs::unfinished(session, name, arguments).await?.map(|unfinished| unfinished.id);
         let cx = self.rebuild_context(name, unfinished, role.clone(), pacing);
         let forecast = rebuild.inspect(session, &cx, arguments).await?;
         if !forecast.work {

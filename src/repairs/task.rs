@@ -7,10 +7,10 @@ use super::RepairError;
 use super::columns::{self, Present};
 use super::execute::{big, straggler};
 use super::finding::{Finding, Line, Lines, RollupThere, Totals};
-use super::journal;
 use super::past;
 use super::registry::AnyRepair;
 use super::repair::Rows;
+use super::runs;
 use super::statements::{Change, Detail, LOOK};
 use crate::db::{self, Connection, Holder, Purpose};
 use crate::usage::{CALLED, Pipeline, WRITTEN};
@@ -56,7 +56,7 @@ pub(super) async fn repair_task(
     repair.rows().check()?;
     let (rows, cutoff) = (repair.rows(), repair.cutoff(arguments)?);
     past::is_known(connection, repair.name(), rows.table, arguments, cutoff.as_deref()).await?;
-    let known_as = journal::is_there(connection).await?.then(|| repair.name());
+    let known_as = runs::is_there(connection).await?.then(|| repair.name());
     let present = columns::of_table(connection, rows.table).await?;
     Ok(Task {
         name: repair.name(),

@@ -92,7 +92,10 @@ type Changes = &'static [(&'static str, &'static str)];
 
 /// Faults to be found. The intervals are those that the sequences run with.
 const FAULTS: [(&str, Changes); 16] = [
-    ("a watermark ahead of the clock is believed (SPEC 11.17)", &[("v_ahead := v_from > pg_catalog.now();", "v_ahead := false;")]),
+    (
+        "a watermark ahead of the clock is believed (SPEC 11.17)",
+        &[("v_ahead := v_from > pg_catalog.now();", "v_ahead := false;")],
+    ),
     (
         "usage that is written behind the watermark is not reported",
         &[("AND (s.watermark_at OPERATOR(pg_catalog.>) NEW.updated_at", "AND (false")],
