@@ -34,7 +34,7 @@ pub(super) async fn of_table(connection: &Connection, table: &str) -> Result<Vec
     const COLUMNS: &str = "
         SELECT a.attname::pg_catalog.text AS name, pg_catalog.format_type(a.atttypid, NULL) AS of_type
         FROM pg_catalog.pg_attribute a
-        WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE a.attrelid = pg_catalog.to_regclass($1)::oid AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum";
     let rows = connection.query(COLUMNS, &[&table]).await?;
     rows.iter().map(|row| Ok(Present { name: row.try_get("name")?, of_type: row.try_get("of_type")? })).collect()

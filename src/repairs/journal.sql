@@ -82,7 +82,7 @@ DO $$
 BEGIN
     IF NOT EXISTS (
         SELECT FROM pg_catalog.pg_attribute
-        WHERE attrelid = 'migrate.repair_run'::pg_catalog.regclass AND attname = 'hashed' AND NOT attisdropped
+        WHERE attrelid = 'migrate.repair_run'::pg_catalog.regclass::oid AND attname = 'hashed' AND NOT attisdropped
     ) THEN
         ALTER TABLE migrate.repair_run
             ADD COLUMN hashed jsonb,

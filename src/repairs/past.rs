@@ -50,7 +50,7 @@ pub(super) async fn is_known(
 ) -> Result<(), RepairError> {
     const CUTOFF: &str = "SELECT pg_catalog.to_char($1::pg_catalog.text::pg_catalog.timestamptz AT TIME ZONE 'UTC', ";
     const COMMENT: &str =
-        "SELECT coalesce(pg_catalog.obj_description(pg_catalog.to_regclass($1), 'pg_class'::pg_catalog.name), '')";
+        "SELECT coalesce(pg_catalog.obj_description(pg_catalog.to_regclass($1)::oid, 'pg_class'::pg_catalog.name), '')";
     let cutoff: Option<String> = match cutoff {
         Some(cutoff) => Some(connection.query_one(&format!("{CUTOFF}{BEGAN})"), &[&cutoff]).await?.get(0)),
         None => None,
@@ -163,7 +163,7 @@ async fn write_mark(transaction: &Transaction<'_>, role: Option<&str>, table: &s
                     ))
                 ) AS statement
          FROM pg_catalog.pg_class c, migrate.repair_run r
-         WHERE c.oid = pg_catalog.to_regclass($1)
+         WHERE c.oid = pg_catalog.to_regclass($1)::oid
            AND c.relkind IN ('r', 'p')
            AND r.id = $2
            AND pg_catalog.strpos(
@@ -171,7 +171,7 @@ async fn write_mark(transaction: &Transaction<'_>, role: Option<&str>, table: &s
                    pg_catalog.format('{MARK}%s run %s began %s and ', r.repair, r.id,
                                      pg_catalog.to_char(r.started_at AT TIME ZONE 'UTC', {BEGAN}))
                ) = 0
-           AND (pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE') OR c.relowner = $3::pg_catalog.text::pg_catalog.regrole)"
+           AND (pg_catalog.pg_has_role(current_user, c.relowner, 'USAGE') OR c.relowner = $3::pg_catalog.text::pg_catalog.regrole::oid)"
     );
     let role_name = role.map(db::ident);
     let Some(row) = transaction.query_opt(&statement, &[&table, &run, &role_name]).await? else { return Ok(()) };

@@ -452,7 +452,7 @@ impl Change {
              JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
              WHERE l.locktype = 'relation'
                AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-               AND l.relation = '{}'::regclass
+               AND l.relation = '{}'::regclass::oid
                AND l.mode = 'RowExclusiveLock'
                AND l.pid <> pg_catalog.pg_backend_pid()
                AND a.xact_start < $1::text::timestamptz

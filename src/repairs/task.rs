@@ -198,7 +198,7 @@ pub(super) async fn may_change(connection: &Connection, rows: &Rows, role: Optio
         CROSS JOIN LATERAL pg_catalog.string_to_table(t.privileges, ', ') AS p (name)
         WHERE pg_catalog.to_regclass(t.name) IS NOT NULL
           AND NOT pg_catalog.has_table_privilege(
-              coalesce($1, current_user::pg_catalog.text)::pg_catalog.name, pg_catalog.to_regclass(t.name), p.name)
+              coalesce($1, current_user::pg_catalog.text)::pg_catalog.name, pg_catalog.to_regclass(t.name)::oid, p.name)
         GROUP BY t.name
         ORDER BY t.name
         LIMIT 1";

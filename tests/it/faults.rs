@@ -115,7 +115,7 @@ async fn a_session_that_sleeps_in_its_transaction_is_named_and_given_way_to() {
     let who = format!("pid {pid} \"psql of somebody\"");
     assert!(up.stderr.contains(&format!("in the way: {who}")), "{}", up.stderr);
     assert!(up.stderr.contains("canceling statement due to lock timeout (SQLSTATE 55P03)"), "{}", up.stderr);
-    assert!(up.stderr.contains(&format!("SELECT pg_terminate_backend({pid})")), "{}", up.stderr);
+    assert!(up.stderr.contains(&format!("SELECT pg_catalog.pg_terminate_backend({pid})")), "{}", up.stderr);
 
     // With more patience it gets through as soon as that one has gone.
     let runner = database.program().args(["up"]).start();

@@ -204,7 +204,7 @@ async fn a_wait_that_we_may_not_cancel_ends_the_build_by_name_and_nothing_is_lef
         let ended = runner.wait().expect(5);
         let expected = format!("pid {pid} \"the old migrator\"");
         assert!(ended.stderr.contains(&expected), "round {round}: {}", ended.stderr);
-        assert!(ended.stderr.contains(&format!("SELECT pg_terminate_backend({pid})")), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("SELECT pg_catalog.pg_terminate_backend({pid})")), "{}", ended.stderr);
         assert!(
             !ended.stderr.contains("--lock-wait") && !ended.stderr.contains("statement_timeout"),
             "{}",
