@@ -172,12 +172,12 @@ pub(super) async fn nobody_is_at_work(connection: &Connection) -> Result<(), db:
 }
 
 /// Rows that the run `r` had changed when it was last closed.
-pub(super) const CHANGED: &str = "CASE WHEN pg_catalog.jsonb_typeof(r.totals -> 'rows'::text) = 'number' THEN (r.totals ->> 'rows'::text)::numeric ELSE 0 END";
+pub(super) const CHANGED: &str = "CASE WHEN pg_catalog.jsonb_typeof(r.totals -> 'rows'::text) = 'number' THEN (r.totals ->> 'rows'::text)::numeric ELSE 0::numeric END";
 
 /// Whether a run's journal does not hold all that it has found, or not all that it has changed.
 pub(super) async fn is_forgotten(connection: &Connection, run: i64) -> Result<bool, db::Error> {
     let sql = format!(
-        "SELECT c.rows < r.rows_found OR c.changed < {CHANGED} AS forgotten
+        "SELECT c.rows < r.rows_found OR c.changed::numeric < {CHANGED} AS forgotten
          FROM migrate.repair_run r
          CROSS JOIN LATERAL {} c
          WHERE r.id = $1",

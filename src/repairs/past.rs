@@ -100,7 +100,7 @@ async fn read(connection: &Connection, repair: &str) -> Result<Vec<Past>, db::Er
     }
     let sql = format!(
         "SELECT r.id, pg_catalog.to_char(r.started_at AT TIME ZONE 'UTC', {BEGAN}) AS began, r.rows_found, r.arguments, c.rows,
-                c.rows < r.rows_found OR c.changed < {} AS lost
+                c.rows < r.rows_found OR c.changed::numeric < {} AS lost
          FROM migrate.repair_run r
          CROSS JOIN LATERAL {} c
          WHERE r.repair = $1 AND pg_catalog.isfinite(r.started_at)

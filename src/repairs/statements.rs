@@ -223,7 +223,7 @@ impl Change {
             "WITH candidates AS MATERIALIZED ({source}){journal}
              SELECT {line}, pg_catalog.count(*), coalesce(pg_catalog.sum(c.amount_before), 0)::text,
                     coalesce(pg_catalog.sum(c.amount_after), 0)::text, pg_catalog.count(*) FILTER (WHERE c.counted),
-                    pg_catalog.to_json(pg_catalog.min(c.at)) #>> '{{}}', pg_catalog.to_json(pg_catalog.max(c.at)) #>> '{{}}',
+                    pg_catalog.to_json(pg_catalog.min(c.at)) #>> '{{}}'::text[], pg_catalog.to_json(pg_catalog.max(c.at)) #>> '{{}}'::text[],
                     CASE WHEN {total} THEN pg_catalog.left(pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat_ws(
                         '/', $1::text, pg_catalog.count(*),
                         pg_catalog.sum(pg_catalog.hashtextextended(c.key, pg_catalog.jsonb_hash_extended(c.before, 0))),
