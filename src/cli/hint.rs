@@ -44,7 +44,7 @@ fn statement_hint(error: &db::Error) -> Option<&'static str> {
         }
         _ if db::ALREADY_THERE.iter().any(|state| error.is(state)) => {
             "something of that name is there. If a backup was restored in part, or over a newer database, the history is \
-             behind it: restore it whole, the schema migrate with the others, into an empty database (createdb, pg_restore), \
+             behind it: restore it whole, the schema migrate with the others, into an empty database, \
              and run migrate up there. If it is none of this program's, rename it or drop it, then run migrate up again"
         }
         _ => return None,
@@ -196,8 +196,8 @@ fn target_behind_hint(target: Version) -> String {
 }
 
 /// A backup that is not restored whole leaves history and objects of different times.
-const RESTORE_WHOLE: &str = "restore one backup whole, the schema migrate with the others, into an empty database (createdb, \
-    then pg_restore without --clean), and run migrate up there";
+const RESTORE_WHOLE: &str = "restore one backup whole, the schema migrate with the others, into an empty database \
+    (pg_restore without --clean), and run migrate up there";
 
 fn out_of_step_hint(found: &OutOfStep) -> String {
     match found {

@@ -6,28 +6,16 @@
 //! schema be lost, from a line in the comment on the table itself, which is dropped, dumped and restored with its rows.
 
 use serde_json::Value;
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
 use super::RepairError;
 use super::journal;
-use super::runs;
+use super::runs::{self, There};
 use crate::db::{self, Connection, Transaction};
 
 /// How a line of the comment begins.
 const MARK: &str = "migrate: ";
-
-/// A run, as its own table knows it.
-struct Past {
-    run: i64,
-    /// Its start, as [`BEGAN`] writes times: their order as text is their order in time.
-    began: String,
-    /// Rows it found, and those of them that are in the journal.
-    found: i64,
-    journalled: i64,
-    /// Not all that it found is in the journal, or not all that it changed.
-    lost: bool,
-    arguments: Value,
-}
 
 /// A run, as the comment on the table knows it.
 struct Mark<'a> {
@@ -48,39 +36,98 @@ pub(super) async fn is_known(
     arguments: &Value,
     cutoff: Option<&str>,
 ) -> Result<(), RepairError> {
-    const CUTOFF: &str = "SELECT pg_catalog.to_char($1::pg_catalog.text::pg_catalog.timestamptz AT TIME ZONE 'UTC', ";
     const COMMENT: &str =
         "SELECT coalesce(pg_catalog.obj_description(pg_catalog.to_regclass($1)::oid, 'pg_class'::pg_catalog.name), '')";
-    let cutoff: Option<String> = match cutoff {
-        Some(cutoff) => Some(connection.query_one(&format!("{CUTOFF}{BEGAN})"), &[&cutoff]).await?.get(0)),
-        None => None,
-    };
-    let past = read(connection, repair).await?;
-    for run in &past {
-        // Without a cutoff, the same rule finds no row that it has corrected.
-        let concerns = cutoff.as_ref().map_or(run.arguments != *arguments, |cutoff| run.began < *cutoff);
-        if concerns && run.lost {
-            let Past { run, began, found, journalled, .. } = run;
-            let message = format!(
-                "run {run} of {repair} has repaired rows before this cutoff, and its journal has {journalled} of {found}: \
-                 rows that it has corrected would be corrected again"
-            );
-            return Err(lost(message, *run, began));
-        }
+    let there = runs::there(connection).await?;
+    if let Some(row) = lost_run(connection, there, repair, arguments, cutoff).await? {
+        let (run, found, journalled): (i64, i64, i64) = (row.get("id"), row.get("rows_found"), row.get("rows"));
+        let message = format!(
+            "run {run} of {repair} has repaired rows before this cutoff, and its journal has {journalled} of {found}: rows \
+             that it has corrected would be corrected again"
+        );
+        return Err(lost(message, run, row.get("began")));
     }
     let Some(cutoff) = cutoff else { return Ok(()) };
     let comment: String = connection.query_one(COMMENT, &[&table]).await?.get(0);
-    for Mark { run, began, found } in marks(&comment, repair) {
-        let recorded = past.iter().any(|past| past.run == run && past.began == began && past.journalled >= found);
-        if began < cutoff.as_str() && !recorded {
-            let message = format!(
-                "{table} was repaired before this cutoff, by run {run} of {repair} ({found} rows), and its record is gone: rows \
-                 that it has corrected would be corrected again"
-            );
-            return Err(lost(message, run, began));
-        }
+    let marks: Vec<Mark> = marks(&comment, repair).collect();
+    if let Some(at) = unrecorded(connection, there, repair, &marks, cutoff).await?
+        && let Some(Mark { run, began, found }) = marks.get(at)
+    {
+        let message = format!(
+            "{table} was repaired before this cutoff, by run {run} of {repair} ({found} rows), and its record is gone: rows \
+             that it has corrected would be corrected again"
+        );
+        return Err(lost(message, *run, began));
     }
     Ok(())
+}
+
+/// The first run that concerns this look, and of whose rows the journal does not have all. Without a cutoff, the same rule
+/// finds no row that it has corrected, so runs with other arguments are those that do.
+async fn lost_run(
+    connection: &Connection,
+    there: There,
+    repair: &str,
+    arguments: &Value,
+    cutoff: Option<&str>,
+) -> Result<Option<Row>, db::Error> {
+    if !there.runs {
+        return Ok(None);
+    }
+    let sql = format!(
+        "SELECT r.id, pg_catalog.to_char(r.started_at AT TIME ZONE 'UTC', {BEGAN}) AS began, r.rows_found, c.rows
+         FROM migrate.repair_run r
+         CROSS JOIN LATERAL {} c
+         WHERE r.repair = $1
+           AND pg_catalog.isfinite(r.started_at)
+           AND CASE WHEN $3::text IS NULL THEN r.arguments <> $2::jsonb ELSE r.started_at < $3::text::timestamptz END
+           AND (c.rows < r.rows_found OR c.changed::numeric < {})
+         ORDER BY r.id
+         LIMIT 1",
+        there.of_run(),
+        journal::CHANGED
+    );
+    connection.query_opt(&sql, &[&repair, arguments, &cutoff]).await
+}
+
+/// Which of the marks from before the cutoff, if any, tells of a run that is not recorded with all its rows.
+async fn unrecorded(
+    connection: &Connection,
+    there: There,
+    repair: &str,
+    marks: &[Mark<'_>],
+    cutoff: &str,
+) -> Result<Option<usize>, db::Error> {
+    if marks.is_empty() {
+        return Ok(None);
+    }
+    let recorded = if there.runs {
+        format!(
+            "EXISTS (
+                 SELECT FROM migrate.repair_run r
+                 CROSS JOIN LATERAL {} c
+                 WHERE r.id = m.run AND r.repair = $1 AND c.rows >= m.found
+                   AND pg_catalog.to_char(r.started_at AT TIME ZONE 'UTC', {BEGAN}) = m.began
+             )",
+            there.of_run()
+        )
+    } else {
+        "$1::text IS NULL".to_owned()
+    };
+    let sql = format!(
+        "SELECT m.n
+         FROM ROWS FROM (pg_catalog.unnest($2::bigint[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::bigint[]))
+             WITH ORDINALITY AS m (run, began, found, n)
+         WHERE m.began < pg_catalog.to_char($5::text::timestamptz AT TIME ZONE 'UTC', {BEGAN})
+           AND NOT {recorded}
+         ORDER BY m.n
+         LIMIT 1"
+    );
+    let ids: Vec<i64> = marks.iter().map(|mark| mark.run).collect();
+    let began: Vec<&str> = marks.iter().map(|mark| mark.began).collect();
+    let found: Vec<i64> = marks.iter().map(|mark| mark.found).collect();
+    let row = connection.query_opt(&sql, &[&repair, &ids, &began, &found, &cutoff]).await?;
+    Ok(row.and_then(|row| usize::try_from(row.get::<_, i64>("n") - 1).ok()))
 }
 
 fn lost(message: String, run: i64, began: &str) -> RepairError {
@@ -91,35 +138,6 @@ fn lost(message: String, run: i64, began: &str) -> RepairError {
              beginning of run {run}"
         ),
     )
-}
-
-async fn read(connection: &Connection, repair: &str) -> Result<Vec<Past>, db::Error> {
-    let there = runs::there(connection).await?;
-    if !there.runs {
-        return Ok(Vec::new());
-    }
-    let sql = format!(
-        "SELECT r.id, pg_catalog.to_char(r.started_at AT TIME ZONE 'UTC', {BEGAN}) AS began, r.rows_found, r.arguments, c.rows,
-                c.rows < r.rows_found OR c.changed::numeric < {} AS lost
-         FROM migrate.repair_run r
-         CROSS JOIN LATERAL {} c
-         WHERE r.repair = $1 AND pg_catalog.isfinite(r.started_at)
-         ORDER BY r.id",
-        journal::CHANGED,
-        there.of_run()
-    );
-    let rows = connection.query(&sql, &[&repair]).await?;
-    let past = rows.iter().map(|row| {
-        Ok(Past {
-            run: row.try_get("id")?,
-            began: row.try_get("began")?,
-            found: row.try_get("rows_found")?,
-            journalled: row.try_get("rows")?,
-            lost: row.try_get("lost")?,
-            arguments: row.try_get("arguments")?,
-        })
-    });
-    past.collect()
 }
 
 /// The lines of the comment that tell of this repair.

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use crate::harness::{TestDatabase, latest, release, session, with_database};
+use crate::harness::{TestDatabase, latest, release, server_url, session, with_database};
 
 /// What is not run here, by the page and the beginning of the block, and why.
 const NOT_RUN: [(&str, &str, &str); 4] = [
@@ -53,7 +53,9 @@ impl Reader {
             _ => line
                 .replace("2026-03-01T14:00:00Z", &self.cutoff)
                 .replace("2f7e2171f495", &digest)
-                .replace("app_before_upgrade", &self.restored()),
+                .replace("app_before_upgrade", &self.restored())
+                .replace("ROLE deployer", &format!("ROLE {}_deployer", self.database.name))
+                .replace("ROLE app", &format!("ROLE {}_app", self.database.name)),
         });
         lines.collect::<Vec<_>>().join("\n")
     }
@@ -149,6 +151,16 @@ async fn every_command_of_the_repair_s_runbook_runs_on_the_database_of_the_url()
 }
 
 #[tokio::test]
+async fn every_command_about_rights_runs_on_the_database_of_the_url() {
+    let database = present().await;
+    let [app, deployer] = ["app", "deployer"].map(|role| format!("{}_{role}", database.name));
+    database.batch(&format!("CREATE ROLE {app}")).await;
+    assert_eq!(follow("docs/security.md", &Reader::of(database).await), 1);
+    let admin = session(&server_url()).await;
+    admin.batch_execute(&format!("DROP ROLE {deployer}, {app}")).await.unwrap();
+}
+
+#[tokio::test]
 async fn the_upgrade_and_the_way_back_run_on_the_database_of_the_url_and_drop_nothing() {
     let database = TestDatabase::empty().await;
     release::build(&database, "v0.3.4", true).await;
@@ -174,7 +186,7 @@ fn no_page_is_left_out() {
         let page = format!("docs/{page}");
         let commands =
             blocks(&page).iter().any(|(tag, ..)| ["sh", "sql", "bash", "console", "shell"].contains(&tag.as_str()));
-        let followed = ["docs/repair-codex-cache.md", "docs/upgrading.md"].contains(&page.as_str());
+        let followed = ["docs/repair-codex-cache.md", "docs/security.md", "docs/upgrading.md"].contains(&page.as_str());
         assert_eq!(commands, followed, "{page}: follow it in a test of its own");
     }
     for (page, beginning, _) in NOT_RUN {
