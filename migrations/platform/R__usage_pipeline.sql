@@ -58,6 +58,10 @@ WHERE c.oid = 'task_usage'::regclass::oid;
 
 SELECT pg_catalog.pg_advisory_xact_lock(4246), pg_catalog.pg_advisory_xact_lock(4246, 1);
 
+--    All locks at once, in the order in which a delete cascades and triggers report: whoever is at work on one of these goes on
+--    to the ones behind it, and would otherwise wait there for us, who wait for it here.
+LOCK TABLE agent, issue, agent_task_queue, task_usage, task_usage_hourly_dirty IN SHARE ROW EXCLUSIVE MODE;
+
 -- 1. The queue that the triggers fill. Each row names one thing: an hour ('-infinity': every hour), a task, an issue
 --    or an agent.
 CREATE TABLE IF NOT EXISTS task_usage_hourly_invalidation (
