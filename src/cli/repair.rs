@@ -329,7 +329,8 @@ impl Repair {
                 Ok(exit::OK)
             }
             Self::Close(run) => {
-                renderer.repair_closed(&repairer.close(*run, lock_wait).await?);
+                let (closed, can_be_undone) = repairer.close(*run, lock_wait).await?;
+                renderer.repair_closed(&closed, can_be_undone);
                 Ok(exit::OK)
             }
             Self::Undo(undo) => Box::pin(undo.run(repairer, renderer, lock_wait)).await,

@@ -7,6 +7,26 @@
 use super::{Error, Lacks, Ledger, Set};
 use crate::db::{self, Connection, ServerFacts};
 
+/// The tables that the set changes or makes.
+fn tables(set: &Set) -> Vec<&'static str> {
+    let mut tables = set.alters().to_vec();
+    tables.extend(set.ledger().map(Ledger::tables).unwrap_or_default());
+    tables
+}
+
+/// To look at what a set has made, and at what is recorded of it, is only to read. Where that would run code of somebody else,
+/// a superuser's session is refused.
+///
+/// # Errors
+///
+/// [`db::Error::Mightier`]; what the server says.
+pub(super) async fn may_look(connection: &Connection, set: &Set) -> Result<(), db::Error> {
+    let mut names: Vec<String> = tables(set).into_iter().map(db::ident).collect();
+    names.extend(set.ledger().map(|ledger| ledger.table.to_owned()));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    db::refuse_mightier(connection, &names, &[], db::Purpose::Look).await
+}
+
 /// The role that migrations run as, if it is another one than the session's.
 ///
 /// # Errors
@@ -20,8 +40,7 @@ pub(super) async fn acting_role(
 ) -> Result<Option<String>, Error> {
     let Some(first) = set.alters().first() else { return Ok(None) };
     let functions = set.ledger().map(Ledger::functions).unwrap_or_default();
-    let mut tables = set.alters().to_vec();
-    tables.extend(set.ledger().map(Ledger::tables).unwrap_or_default());
+    let tables = tables(set);
     let names: Vec<String> = tables.iter().map(|table| db::ident(table)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     db::refuse_mightier(connection, &names, &functions, db::Purpose::Write).await?;

@@ -391,10 +391,7 @@ impl Migrator {
         if !facts.may_read_books {
             return Err(fitness::unreadable_books(&facts));
         }
-        let (history, ledger) = (history::table(&self.set), self.set.ledger().map(|ledger| ledger.table));
-        let mut tables = vec![history.as_str(), "migrate.hook_run", "migrate.hook_state", "migrate.repeatable"];
-        tables.extend(ledger);
-        db::refuse_mightier(connection, &tables, &[], db::Purpose::Look).await?;
+        owner::may_look(connection, &self.set).await?;
         self.observer.event(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });
         Ok(facts)
     }

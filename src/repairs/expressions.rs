@@ -5,11 +5,25 @@ use std::fmt::Write as _;
 use super::columns::{self, Present};
 use super::repair::{Column, Rows};
 
-/// The condition on `u` for rows that are wrong, and that no run of the repair `known_as` but `run` has repaired.
-pub(super) fn found(eligible: &str, rows: &Rows, known_as: Option<&str>, run: Option<i64>) -> String {
+/// Whether the journal's row `c` is of a run of this repair. A run that is not recorded any more may be.
+pub(super) fn journal_of(repair: &str, runs_are_recorded: bool) -> String {
+    if runs_are_recorded {
+        format!(
+            "NOT EXISTS (SELECT FROM migrate.repair_run r WHERE r.id = c.run_id AND r.repair <> '{}')",
+            repair.replace('\'', "''")
+        )
+    } else {
+        "true".to_owned()
+    }
+}
+
+/// The condition on `u` for rows that are wrong, and that no run but `run` has repaired, going by the rows of the journal that
+/// are `known_by`.
+pub(super) fn found(eligible: &str, rows: &Rows, known_by: Option<&str>, run: Option<i64>) -> String {
     let mut found = format!("({eligible})");
-    if let (Some(stamp), Some(name)) = (rows.stamps.first(), known_as) {
-        // Somebody may have set its time anew, and nothing else: it still says what it was corrected to.
+    if let (Some(stamp), Some(known_by)) = (rows.stamps.first(), known_by) {
+        // What says what it was to be corrected to has been, also where somebody has set its time anew, or where the journal
+        // does not know it, because it was restored from a backup that was taken in the middle of the run.
         let mut same = Vec::new();
         for (Column { name, sql_type }, _) in &rows.corrects {
             same.push(format!("u.{name} IS NOT DISTINCT FROM (c.after ->> '{name}'::text)::{sql_type}"));
@@ -21,11 +35,8 @@ pub(super) fn found(eligible: &str, rows: &Rows, known_as: Option<&str>, run: Op
             found,
             " AND NOT EXISTS (
                  SELECT FROM migrate.repair_change c
-                 JOIN migrate.repair_run r ON r.id = c.run_id AND r.repair = '{}'
-                 WHERE c.key = u.{}::text AND c.applied_at IS NOT NULL
-                   AND (c.applied_at = u.{stamp} OR {same}){}
+                 WHERE c.key = u.{}::text AND (c.applied_at = u.{stamp} OR {same}) AND {known_by}{}
              )",
-            name.replace('\'', "''"),
             rows.key.name,
             run.map(|run| format!(" AND c.run_id <> {run}")).unwrap_or_default(),
             same = same.join(" AND "),

@@ -23,16 +23,45 @@ pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError
     }
     if !facts.may_keep_books {
         let (who, database) = (ident(&facts.role), ident(&facts.database));
-        return Err(RepairError::refused_with_hint(
-            format!("role {} may not keep the journal of repairs in the schema migrate", facts.role),
-            format!(
-                "as the owner, run: GRANT CREATE ON DATABASE {database} TO {who}; if the schema is there already, GRANT USAGE, \
-                 CREATE ON SCHEMA migrate TO {who} and GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA migrate TO \
-                 {who}"
+        let grant = match schema_owner(connection).await? {
+            Some(owner) => format!(
+                "as {owner}, who owns that schema, run: GRANT USAGE, CREATE ON SCHEMA migrate TO {who}; GRANT SELECT, INSERT, \
+                 UPDATE, DELETE ON ALL TABLES IN SCHEMA migrate TO {who}"
             ),
-        ));
+            None => format!("as the owner of the database, run: GRANT CREATE ON DATABASE {database} TO {who}"),
+        };
+        let message = format!("role {} may not keep the journal of repairs in the schema migrate", facts.role);
+        return Err(RepairError::refused_with_hint(message, grant));
     }
     Ok(())
+}
+
+/// Whether this role may read what earlier runs have written.
+pub(super) async fn may_read(connection: &Connection) -> Result<(), RepairError> {
+    let facts = ServerFacts::read(connection).await?;
+    match schema_owner(connection).await? {
+        Some(owner) if !facts.may_read_books => {
+            let who = ident(&facts.role);
+            Err(RepairError::refused_with_hint(
+                format!(
+                    "role {} may not read the schema migrate, which knows what earlier repairs have done",
+                    facts.role
+                ),
+                format!(
+                    "as {owner}, who owns that schema, run: GRANT USAGE ON SCHEMA migrate TO {who}; GRANT SELECT ON ALL TABLES IN \
+                     SCHEMA migrate TO {who}"
+                ),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn schema_owner(connection: &Connection) -> Result<Option<String>, db::Error> {
+    const OWNER: &str = "
+        SELECT pg_catalog.pg_get_userbyid(n.nspowner)::text AS owner
+        FROM pg_catalog.pg_namespace n WHERE n.nspname = 'migrate'";
+    Ok(connection.query_opt(OWNER, &[]).await?.map(|row| row.get("owner")))
 }
 
 /// Makes the tables, if they are not there.
@@ -60,7 +89,8 @@ pub(super) struct Opening<'a> {
 pub(super) async fn open(connection: &Connection, opening: &Opening<'_>) -> Result<i64, db::Error> {
     const OPEN: &str = "
         INSERT INTO migrate.repair_run (id, repair, arguments, undoes, hashed, run_from, tool_version)
-        SELECT coalesce(pg_catalog.max(r.id), 0) + 1, $1, $2, $3, $6, pg_catalog.concat_ws(', ', $4::text, pg_catalog.host(pg_catalog.inet_client_addr())), $5
+        SELECT greatest(pg_catalog.max(r.id), (SELECT pg_catalog.max(c.run_id) FROM migrate.repair_change c), 0::bigint) + 1, $1, $2,
+               $3, $6, pg_catalog.concat_ws(', ', $4::text, pg_catalog.host(pg_catalog.inet_client_addr())), $5
         FROM migrate.repair_run r
         RETURNING id";
     let Opening { repair, arguments, undoes, hashed } = opening;
@@ -174,16 +204,18 @@ pub(super) async fn nobody_is_at_work(connection: &Connection) -> Result<(), db:
 /// Rows that the run `r` had changed when it was last closed.
 pub(super) const CHANGED: &str = "CASE WHEN pg_catalog.jsonb_typeof(r.totals -> 'rows'::text) = 'number' THEN (r.totals ->> 'rows'::text)::numeric ELSE 0::numeric END";
 
-/// Whether a run's journal does not hold all that it has found, or not all that it has changed.
-pub(super) async fn is_forgotten(connection: &Connection, run: i64) -> Result<bool, db::Error> {
+/// If a run's journal does not hold all that it has found, or not all that it has changed: how many rows it holds, and how many
+/// it should.
+pub(super) async fn lost(connection: &Connection, run: i64) -> Result<Option<(u64, u64)>, db::Error> {
     let sql = format!(
-        "SELECT c.rows < r.rows_found OR c.changed::numeric < {CHANGED} AS forgotten
+        "SELECT least(c.rows, c.changed) AS there, r.rows_found
          FROM migrate.repair_run r
          CROSS JOIN LATERAL {} c
-         WHERE r.id = $1",
+         WHERE r.id = $1 AND (c.rows < r.rows_found OR c.changed::numeric < {CHANGED})",
         there(connection).await?.of_run()
     );
-    Ok(connection.query_one(&sql, &[&run]).await?.try_get("forgotten")?)
+    let row = connection.query_opt(&sql, &[&run]).await?;
+    Ok(row.map(|row| (row.get::<_, i64>("there").unsigned_abs(), row.get::<_, i64>("rows_found").unsigned_abs())))
 }
 
 /// When a run began, as the server writes it.

@@ -19,7 +19,7 @@ use super::registry::{AnyRebuild, Entry};
 use super::repair::Rows;
 use super::runs::{self, Run, RunState};
 use super::statements::{Change, Detail};
-use super::task::{BOOKS, OnLine, Task, look, look_and_tell, may_change, owner, repair_task};
+use super::task::{OnLine, Task, look, look_and_tell, may_change, owner, repair_task};
 use super::{RepairError, Repairs};
 use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock};
 use crate::engine::{Forecast, Outcome};
@@ -101,6 +101,8 @@ impl Repairer {
     /// When the database cannot be asked.
     pub async fn runs(&self, newest: Option<i64>, each: &mut (dyn FnMut(Run) + Send)) -> Result<u64, RepairError> {
         let connection = self.connector.clone().read_only().connect("migrate: repair runs").await?;
+        db::refuse_mightier(&connection, &[], &[], db::Purpose::Look).await?;
+        journal::may_read(&connection).await?;
         // If nobody is at work, what says so was killed.
         let at_work = db::holder(&connection, db::REPAIR.session).await?.is_some();
         let mut tell = |mut run: Run| {
@@ -252,12 +254,12 @@ impl Repairer {
     }
 
     /// Closes a run that has not come to its end, so that nobody goes on with it. What it has changed stays, and can be
-    /// undone. How it stood.
+    /// undone, unless its journal is incomplete. How it stood, and whether it can be undone.
     ///
     /// # Errors
     ///
     /// [`RepairError`], also if the run has come to its end.
-    pub async fn close(&self, run: i64, lock_wait: Duration) -> Result<Run, RepairError> {
+    pub async fn close(&self, run: i64, lock_wait: Duration) -> Result<(Run, bool), RepairError> {
         let (lock, session) = self.acquire(lock_wait).await?;
         let closed = async {
             journal::may_write(&session).await?;
@@ -268,7 +270,8 @@ impl Repairer {
             }
             journal::prepare(&session, None).await?;
             journal::close(&session, run, RunState::Closed, None).await?;
-            Ok(found)
+            let can_be_undone = found.rows_done > 0 && journal::lost(&session, run).await?.is_none();
+            Ok((found, can_be_undone))
         }
         .await;
         session.close().await;
@@ -285,10 +288,10 @@ impl Repairer {
         Duration::from_secs(rows.div_ceil(ROWS_PER_SECOND)).saturating_add(pauses)
     }
 
-    async fn to_look(&self) -> Result<Connection, db::Error> {
+    async fn to_look(&self) -> Result<Connection, RepairError> {
         let connection = self.connector.clone().read_only().connect("migrate: repair, dry run").await?;
-        db::refuse_mightier(&connection, &BOOKS, &[], db::Purpose::Look).await?;
         usage::may_look(&connection).await?;
+        journal::may_read(&connection).await?;
         Ok(connection)
     }
 
@@ -309,7 +312,14 @@ impl Repairer {
         let quiet = |_| {};
         let patience = PATIENCE.min(lock_wait);
         match RunLock::acquire(&self.connector, db::REPAIR, "migrate: repair", patience, &quiet).await {
-            Ok(acquired) => Ok(acquired),
+            Ok((lock, session)) => match db::refuse_mightier(&session, &[], &[], db::Purpose::Look).await {
+                Ok(()) => Ok((lock, session)),
+                Err(error) => {
+                    session.close().await;
+                    lock.release().await;
+                    Err(error.into())
+                }
+            },
             Err(LockTimeout::TimedOut { holder, .. }) => {
                 let connection = self.connector.clone().read_only().connect("migrate: repair").await?;
                 let run = runs::at_work(&connection).await?.map(Box::new);
@@ -437,8 +447,12 @@ impl Repairer {
                 return Err(RepairError::refused(format!("run {run} was of {}, {what}", first.repair)));
             }
         };
-        if journal::is_forgotten(connection, run).await? {
-            return Err(RepairError::refused(format!("the journal of run {run} is gone, so it cannot be undone")));
+        if let Some((there, found)) = journal::lost(connection, run).await? {
+            let left = if there == 0 { "is gone".to_owned() } else { format!("knows {there} of {found} rows") };
+            return Err(RepairError::refused_with_hint(
+                format!("the journal of run {run} {left}, so it cannot be undone"),
+                "restore migrate.repair_change from a backup",
+            ));
         }
         let present = columns::of_table(connection, rows.table).await?;
         let then: Option<Vec<Present>> =

@@ -197,12 +197,6 @@ pub(super) async fn there(connection: &Connection) -> Result<There, db::Error> {
     Ok(There { runs: row.try_get("runs")?, changes: row.try_get("changes")? })
 }
 
-/// Whether there are both.
-pub(super) async fn is_there(connection: &Connection) -> Result<bool, db::Error> {
-    let There { runs, changes } = there(connection).await?;
-    Ok(runs && changes)
-}
-
 /// The newest runs, or all, the newest first, one by one; and how many there are.
 pub(super) async fn runs(
     connection: &Connection,

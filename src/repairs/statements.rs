@@ -72,8 +72,8 @@ pub(super) struct Change {
     stamps: Vec<&'static str>,
     /// The condition on `u`.
     eligible: String,
-    /// The name of the repair whose journal knows what is repaired already, if it keeps any.
-    known_as: Option<String>,
+    /// The condition for rows of the journal that know what is repaired already, if there is any.
+    known_by: Option<String>,
     /// Rows can be left that should have been changed.
     leaves: bool,
     /// A hash of what is not changed of `u`, and the columns it is of.
@@ -89,8 +89,8 @@ impl Change {
     /// The rows that are wrong become right.
     ///
     /// A row that was repaired carries the time of its repair. With a later cutoff it would meet the condition again; where
-    /// there is a journal of the repair `known_as`, it is known, unless somebody has written other numbers since.
-    pub fn repair(rows: Rows, present: &[Present], eligible: String, known_as: Option<&str>) -> Self {
+    /// there is a journal, it is `known_by` that, unless somebody has written other numbers since.
+    pub fn repair(rows: Rows, present: &[Present], eligible: String, known_by: Option<String>) -> Self {
         let stamps = rows.stamps.clone();
         let writes: Vec<Column> = rows.corrects.iter().map(|(column, _)| *column).collect();
         let mut checked = writes.clone();
@@ -107,9 +107,9 @@ impl Change {
         let amount = rows.corrects.iter().find(|(column, _)| column.name == rows.amount);
         let amount_after =
             amount.map_or_else(|| format!("u.{}", rows.amount), |(_, becomes)| of_row(becomes, &checked));
-        let (hashed, known_as) = (columns::others(present, &rows), known_as.map(str::to_owned));
+        let hashed = columns::others(present, &rows);
         let others = columns::hash(&hashed);
-        let found = found(&eligible, &rows, known_as.as_deref(), None);
+        let found = found(&eligible, &rows, known_by.as_deref(), None);
         let source = |shared: &str, joins: &str| {
             format!(
                 "SELECT u.{key}::text AS key,
@@ -142,7 +142,7 @@ impl Change {
             writes,
             stamps,
             eligible,
-            known_as,
+            known_by,
             leaves: true,
             others,
             hashed,
@@ -193,7 +193,7 @@ impl Change {
             writes,
             stamps: Vec::new(),
             eligible: "true".to_owned(),
-            known_as: None,
+            known_by: None,
             leaves: false,
             others,
             hashed,
@@ -402,7 +402,7 @@ impl Change {
     /// Rows that still are wrong after `run`; none if this change cannot leave any. What other runs have repaired is known by
     /// their journals; what this one has, must not meet the condition.
     pub fn left_over(&self, run: i64) -> Option<String> {
-        let found = found(&self.eligible, &self.rows, self.known_as.as_deref(), Some(run));
+        let found = found(&self.eligible, &self.rows, self.known_by.as_deref(), Some(run));
         self.leaves.then(|| format!("SELECT pg_catalog.count(*) FROM {} u WHERE {found}", self.rows.table))
     }
 

@@ -6,6 +6,7 @@ use tokio_postgres::Row;
 use super::RepairError;
 use super::columns::{self, Present};
 use super::execute::{big, straggler};
+use super::expressions::journal_of;
 use super::finding::{Finding, Line, Lines, RollupThere, Totals};
 use super::past;
 use super::registry::AnyRepair;
@@ -56,12 +57,13 @@ pub(super) async fn repair_task(
     repair.rows().check()?;
     let (rows, cutoff) = (repair.rows(), repair.cutoff(arguments)?);
     past::is_known(connection, repair.name(), rows.table, arguments, cutoff.as_deref()).await?;
-    let known_as = runs::is_there(connection).await?.then(|| repair.name());
+    let there = runs::there(connection).await?;
+    let known_by = there.changes.then(|| journal_of(repair.name(), there.runs));
     let present = columns::of_table(connection, rows.table).await?;
     Ok(Task {
         name: repair.name(),
         arguments: arguments.clone(),
-        change: Change::repair(rows, &present, repair.eligible(arguments)?, known_as),
+        change: Change::repair(rows, &present, repair.eligible(arguments)?, known_by),
         then: None,
         undoes: None,
         closes: false,

@@ -151,6 +151,69 @@ async fn a_superuser_who_only_looks_is_refused_where_looking_would_run_code_of_t
     owned.forget(&[]).await;
 }
 
+/// A planner evaluates functions that say they are immutable, wherever it meets them.
+#[tokio::test]
+async fn a_superuser_who_looks_runs_no_code_that_hides_in_statistics_children_and_types() {
+    const SLY: &str = "CREATE FUNCTION sly(bigint) RETURNS bigint IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'";
+    let cases: [(&str, &[&[&str]]); 7] = [
+        (
+            "CREATE STATISTICS hidden ON (sly(1) + input_tokens), model FROM task_usage",
+            &[&["verify", "rollup"], &["rollup", "status"], &["repair", "hourly-rollup"], &["up"], &["status"]],
+        ),
+        (
+            "CREATE TABLE child () INHERITS (task_usage); CREATE INDEX hidden ON child ((sly(1) + input_tokens))",
+            &[&["verify", "rollup"], &["repair", "codex-cache", "--cutoff", "2026-01-01T00:00:00Z"]],
+        ),
+        (
+            "CREATE TYPE ev AS ENUM ('codex', 'claude');
+             ALTER TABLE task_usage ALTER provider DROP DEFAULT, ALTER provider TYPE ev USING 'codex'",
+            &[&["verify", "rollup"], &["repair", "codex-cache", "--cutoff", "2026-01-01T00:00:00Z"]],
+        ),
+        (
+            "CREATE INDEX hidden ON migrate.repair_run ((sly(1) + id))",
+            &[&["repair", "runs"], &["repair", "close", "1"], &["repair", "undo", "1"], &["status"]],
+        ),
+        (
+            "CREATE STATISTICS hidden ON (sly(1) + version), name FROM migrate.history_platform",
+            &[&["status"], &["verify", "history"], &["up"], &["up", "--dry-run"], &["repair", "runs"]],
+        ),
+        (
+            "ALTER TABLE migrate.repair_run RENAME TO kept;
+             CREATE VIEW migrate.repair_run AS SELECT * FROM migrate.kept WHERE sly(id) > 0",
+            &[&["repair", "runs"], &["repair", "close", "1"]],
+        ),
+        (
+            "CREATE TYPE pair AS (a text, b text); ALTER TABLE migrate.repair_run ADD COLUMN hidden pair",
+            &[&["repair", "runs"], &["repair", "close", "1"]],
+        ),
+    ];
+    for (made, looks) in cases {
+        let owned = Owned::at_version(104).await;
+        let refused = owned.run_as(&owned.owner, &["repair", "runs"]).expect(7);
+        assert!(refused.stderr.contains("as postgres, who owns that schema, run: GRANT USAGE"), "{}", refused.stderr);
+        owned
+            .database
+            .batch(&format!(
+                "CREATE TABLE migrate.repair_run (id bigint PRIMARY KEY);
+                 DO $do$ DECLARE t regclass; BEGIN
+                     FOR t IN SELECT oid FROM pg_class WHERE relnamespace = 'migrate'::regnamespace AND relkind = 'r' LOOP
+                         EXECUTE format('ALTER TABLE %s OWNER TO {0}', t);
+                     END LOOP;
+                 END $do$;
+                 GRANT ALL ON SCHEMA migrate TO {0}",
+                owned.owner
+            ))
+            .await;
+        owned.as_owner(SLY).await;
+        owned.as_owner(made).await;
+        for look in looks {
+            let refused = owned.run(look).expect(7);
+            assert!(refused.stderr.contains("is a superuser and "), "{made}: {look:?}: {}", refused.stderr);
+        }
+        owned.forget(&[]).await;
+    }
+}
+
 #[tokio::test]
 async fn a_member_of_the_owner_works_as_the_owner_and_lends_it_no_more_than_its_own_rights() {
     let owned = Owned::at_version(84).await;

@@ -344,12 +344,15 @@ fn straggler(holder: Option<&Holder>) {
     }
 }
 
-pub(super) fn closed(run: &Run) {
+pub(super) fn closed(run: &Run, can_be_undone: bool) {
     let [done, found] = [run.rows_done, run.rows_found].map(|rows| grouped(rows.unsigned_abs()));
     let id = run.id;
-    out(text!(
-        "{BOLD}run {id} closed{RESET}: {done} of {found} rows changed; migrate repair undo {id} would take it back"
-    ));
+    let next = match (run.rows_done, can_be_undone) {
+        (_, true) => format!("; migrate repair undo {id} would take it back"),
+        (0, false) => String::new(),
+        (_, false) => " by its journal, which is incomplete: it cannot be undone".to_owned(),
+    };
+    out(text!("{BOLD}run {id} closed{RESET}: {done} of {found} rows changed{next}"));
 }
 
 /// What is not repaired, and what to do about it.

@@ -192,9 +192,9 @@ pub(super) fn repair_run(run: &Run) {
     named("repair_run", run);
 }
 
-pub(super) fn repair_closed(run: &Run) {
+pub(super) fn repair_closed(run: &Run, can_be_undone: bool) {
     line(&json!({ "event": "repair_closed", "run": run.id, "repair": run.repair, "rows_done": run.rows_done,
-                  "rows_found": run.rows_found }));
+                  "rows_found": run.rows_found, "can_be_undone": can_be_undone }));
 }
 
 /// Totals under the names that the repair gives them, and whatever else there is to say.

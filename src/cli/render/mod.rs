@@ -252,10 +252,10 @@ impl Renderer {
     }
 
     /// A run that nobody goes on with any more, as it stood.
-    pub fn repair_closed(&self, run: &Run) {
+    pub fn repair_closed(&self, run: &Run, can_be_undone: bool) {
         match &self.0 {
-            Kind::Human(_) => human_repair::closed(run),
-            Kind::Json { .. } => json::repair_closed(run),
+            Kind::Human(_) => human_repair::closed(run, can_be_undone),
+            Kind::Json { .. } => json::repair_closed(run, can_be_undone),
         }
     }
 

@@ -247,3 +247,51 @@ async fn rights_on_the_queues_are_asked_for_before_anything_is_written() {
     assert_eq!(database.fingerprint().await, before);
     database.batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
+
+/// The journal knows every row, and not that most of them were corrected after the backup.
+#[tokio::test]
+async fn a_journal_restored_from_the_middle_of_the_run_takes_nothing_twice() {
+    for closes in [false, true] {
+        let database = overcounted(400).await;
+        let cutoff = killed(&database).await;
+        database
+            .batch("CREATE TABLE runs AS TABLE migrate.repair_run; CREATE TABLE changes AS TABLE migrate.repair_change")
+            .await;
+        codex_cache(&database, &cutoff).args(["--execute"]).run().expect(0);
+        let right = database.fingerprint().await;
+        database
+            .batch(
+                "TRUNCATE migrate.repair_run, migrate.repair_change;
+                 INSERT INTO migrate.repair_run SELECT * FROM runs; INSERT INTO migrate.repair_change SELECT * FROM changes",
+            )
+            .await;
+        if closes {
+            database.program().args(["repair", "close", "1"]).run().expect(0);
+        } else {
+            codex_cache(&database, &cutoff).args(["--execute"]).run().expect(0);
+        }
+        let later = now(&database).await;
+        let again = codex_cache(&database, &later).args(["--execute"]).run().expect(0);
+        assert_eq!(again.stdout, "nothing to repair: there is no such row\n");
+        assert_eq!(database.fingerprint().await, right);
+    }
+}
+
+/// A journal without the run that it is of is no less true.
+#[tokio::test]
+async fn a_journal_whose_run_is_not_recorded_is_known_and_its_number_is_not_used_again() {
+    let database = overcounted(200).await;
+    database.repair().await.expect(0);
+    database.batch("TRUNCATE migrate.repair_run; COMMENT ON TABLE task_usage IS NULL").await;
+    let later = now(&database).await;
+    let looked = codex_cache(&database, &later).run().expect(0);
+    assert_eq!(looked.stdout, "nothing to repair: there is no such row\n");
+    database
+        .batch(
+            "UPDATE task_usage SET input_tokens = 500, cache_read_tokens = 100, updated_at = now() - interval '1 day'
+             WHERE id = (SELECT key::uuid FROM migrate.repair_change LIMIT 1)",
+        )
+        .await;
+    let repaired = codex_cache(&database, &later).args(["--execute"]).run().expect(0);
+    assert!(repaired.stdout.starts_with("run 2 done"), "{}", repaired.stdout);
+}
