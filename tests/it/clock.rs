@@ -93,7 +93,7 @@ async fn a_wrong_clock_at_boot_loses_nothing_whoever_looks_at_the_watermark_firs
 
 #[tokio::test]
 async fn the_guard_refuses_a_watermark_ahead_of_the_clock_when_its_hook_is_skipped() {
-    let (database, clock) = settled_before_the_guard().await;
+    let (database, clock) = settled_before_the_guard("clock-guard").await;
     clock.set(24.0 * HOUR);
     for _ in 0..10 {
         tick(&database).await;
@@ -111,8 +111,8 @@ async fn the_guard_refuses_a_watermark_ahead_of_the_clock_when_its_hook_is_skipp
     database.assert_parity().await;
 }
 
-async fn settled_before_the_guard() -> (TestDatabase, Clock) {
-    let (url, clock) = server_with_a_clock("clock-guard");
+async fn settled_before_the_guard(name: &str) -> (TestDatabase, Clock) {
+    let (url, clock) = server_with_a_clock(name);
     let database = TestDatabase::on_server(&url, "clock").await;
     database.program().args(["up", "--target", "84"]).run().expect(0);
     database.write_usage(200, 3).await;
@@ -164,7 +164,7 @@ async fn a_time_at_the_very_end_stops_no_tick() {
 /// and can be older than the watermark then is.
 #[tokio::test]
 async fn what_an_old_transaction_writes_while_a_walk_ends_is_rolled_up_after_all() {
-    let (database, clock) = settled_before_the_guard().await;
+    let (database, clock) = settled_before_the_guard("clock-late").await;
     for _ in 0..6 {
         tick(&database).await;
     }
