@@ -19,7 +19,7 @@ use super::registry::{AnyRebuild, Entry};
 use super::repair::Rows;
 use super::runs::{self, Run, RunState};
 use super::statements::{Change, Detail};
-use super::task::{OnLine, Task, look, look_and_tell, may_change, owner, repair_task};
+use super::task::{OnLine, Task, look, look_and_tell, may_change, may_write_history, owner, repair_task};
 use super::{RepairError, Repairs};
 use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock};
 use crate::engine::{Forecast, Outcome};
@@ -312,7 +312,8 @@ impl Repairer {
         let quiet = |_| {};
         let patience = PATIENCE.min(lock_wait);
         match RunLock::acquire(&self.connector, db::REPAIR, "migrate: repair", patience, &quiet).await {
-            Ok((lock, session)) => match db::refuse_mightier(&session, &[], &[], db::Purpose::Look).await {
+            // Whoever holds the lock writes history and journal.
+            Ok((lock, session)) => match may_write_history(&session).await {
                 Ok(()) => Ok((lock, session)),
                 Err(error) => {
                     session.close().await;
@@ -322,6 +323,7 @@ impl Repairer {
             },
             Err(LockTimeout::TimedOut { holder, .. }) => {
                 let connection = self.connector.clone().read_only().connect("migrate: repair").await?;
+                db::refuse_mightier(&connection, &[], &[], db::Purpose::Look).await?;
                 let run = runs::at_work(&connection).await?.map(Box::new);
                 connection.close().await;
                 Err(RepairError::Busy { run, holder })

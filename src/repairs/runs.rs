@@ -271,7 +271,8 @@ pub(super) async fn unfinished(
     Ok(connection.query_opt(&sql, &[&repair, arguments]).await?.as_ref().map(unfinished_from))
 }
 
-/// Another unfinished run that has changed rows of the same repair: with other arguments, or taking one of its runs back.
+/// Another unfinished run that has changed rows of the same repair, than the one that would be gone on with: with other
+/// arguments, or taking one of its runs back.
 pub(super) async fn unfinished_beside(
     connection: &Connection,
     repair: &str,
@@ -284,7 +285,8 @@ pub(super) async fn unfinished_beside(
     // An undo that undoes itself is somebody's forgery, and no reason to go round in circles.
     let sql = format!(
         "{}
-           AND ((r.repair = $1 AND r.arguments <> $2)
+           AND NOT (r.repair = $1 AND r.arguments = $2)
+           AND (r.repair = $1
                 OR EXISTS (
                     WITH RECURSIVE chain AS (
                         SELECT r.undoes AS id, r.id AS by_run

@@ -214,6 +214,39 @@ async fn a_superuser_who_looks_runs_no_code_that_hides_in_statistics_children_an
     }
 }
 
+/// Whoever ran first owns the history, which may be the owner of the tables.
+#[tokio::test]
+async fn a_superuser_who_writes_the_history_runs_no_trigger_on_it() {
+    let owned = Owned::at_version(latest()).await;
+    owned
+        .database
+        .batch(&format!(
+            "CREATE TABLE migrate.repair_run (
+                 id bigint PRIMARY KEY, started_at timestamptz DEFAULT now(), repair text, arguments jsonb, state text,
+                 finished_at timestamptz, digest text, rows_found bigint, totals jsonb, undoes bigint, progress jsonb,
+                 rollup_from timestamptz, rollup_to timestamptz, run_by text DEFAULT 'app', run_from text,
+                 tool_version text, hashed jsonb);
+             INSERT INTO migrate.repair_run (id, repair, arguments, state, rows_found)
+             VALUES (1, 'codex-cache', '{{}}', 'running', 0);
+             ALTER TABLE migrate.repair_run OWNER TO {0}; GRANT ALL ON SCHEMA migrate TO {0}",
+            owned.owner
+        ))
+        .await;
+    owned.as_owner(TRAP).await;
+    owned
+        .as_owner("CREATE TRIGGER trap BEFORE UPDATE ON migrate.repair_run FOR EACH ROW EXECUTE FUNCTION trap()")
+        .await;
+    for writes in [
+        &["repair", "close", "1"][..],
+        &["repair", "hourly-rollup", "--execute"],
+        &["repair", "undo", "1", "--execute"],
+    ] {
+        owned.run(writes).expect(7);
+        assert_eq!(times(&owned.database, "sprung").await, 0, "{writes:?}");
+    }
+    owned.forget(&[]).await;
+}
+
 #[tokio::test]
 async fn a_member_of_the_owner_works_as_the_owner_and_lends_it_no_more_than_its_own_rights() {
     let owned = Owned::at_version(84).await;

@@ -110,6 +110,19 @@ async fn an_interrupted_undo_goes_on() {
 }
 
 #[tokio::test]
+async fn an_interrupted_undo_of_an_undo_goes_on() {
+    let database = overcounted(400).await;
+    database.repair().await.expect(0);
+    database.program().args(["repair", "undo", "1", "--execute"]).run().expect(0);
+    let undo = || database.program().args(["repair", "undo", "2", "--execute", "--batch-size", "20"]);
+    undo().args(["--sleep-between-batches", "400ms", "--max-runtime", "1s"]).run().expect(8);
+    let resumed = undo().run().expect(0);
+    assert!(resumed.stderr.contains("run 3, undo, goes on after "), "{}", resumed.stderr);
+    database.assert_corrected_once().await;
+    database.assert_parity().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_undone_says_so() {
     let database = overcounted(40).await;
     let refused = database.program().args(["repair", "undo", "7"]).run().expect(7);
