@@ -11,12 +11,12 @@
 
 pub mod catalog;
 pub mod cli;
-pub mod db;
-pub mod engine;
 #[path = "../hooks/mod.rs"]
 pub mod hooks;
 pub mod repairs;
 pub mod usage;
 
+pub use migrate_db as db;
+pub use migrate_engine as engine;
 pub use refinery;
 pub use tokio_util::sync::CancellationToken;

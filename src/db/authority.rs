@@ -93,7 +93,7 @@ pub async fn check_books(connection: &Connection) -> Result<(), Error> {
 /// # Errors
 ///
 /// What the server says.
-pub(crate) async fn share_books(connection: &Connection, role: &str) -> Result<(), Error> {
+pub async fn share_books(connection: &Connection, role: &str) -> Result<(), Error> {
     const OURS: &str = "
         SELECT c.relname::text, pg_catalog.pg_has_role(n.nspowner, 'USAGE')
         FROM pg_catalog.pg_class c

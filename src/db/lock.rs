@@ -100,7 +100,7 @@ pub struct Holder {
 
 impl Holder {
     /// From the columns process id, application, client, and since when.
-    pub(crate) fn from_row(row: &Row) -> Self {
+    pub fn from_row(row: &Row) -> Self {
         Self { pid: row.get(0), application: row.get(1), client: row.get(2), since: row.get(3) }
     }
 }

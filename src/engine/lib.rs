@@ -3,6 +3,8 @@
 //! [`Set`] is content: migrations, and hooks at their version boundaries. [`Plan`] is what a database still needs of
 //! it, a plain value. [`Migrator`] executes the plan or shows it, and tells what happens as [`Event`]s; it never prints.
 
+use migrate_db as db;
+
 mod adopt;
 mod apply;
 mod error;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-pub(crate) use authority::share_books;
+pub use authority::share_books;
 pub use authority::{Purpose, acting_role, check_books, refuse_mightier};
 pub use config::Database;
 pub use connect::{Connector, Notice};
@@ -31,7 +31,7 @@ pub use server::{ServerFacts, ident};
 pub use session::{Connection, Transaction};
 
 /// What a server says where a statement would make something whose name is taken.
-pub(crate) const ALREADY_THERE: [SqlState; 5] = [
+pub const ALREADY_THERE: [SqlState; 5] = [
     SqlState::DUPLICATE_TABLE,
     SqlState::DUPLICATE_OBJECT,
     SqlState::DUPLICATE_COLUMN,
@@ -41,18 +41,27 @@ pub(crate) const ALREADY_THERE: [SqlState; 5] = [
 
 /// SQL for a time that this program reads: NULL where it is in no calendar. A database can hold `infinity` and years before
 /// 1 and after 9999, which the types of the driver cannot.
-pub(crate) fn in_calendar(time: &str) -> String {
+#[must_use]
+pub fn in_calendar(time: &str) -> String {
     format!("CASE WHEN {time} >= '0001-01-01 UTC' AND {time} < '9999-01-01 UTC' THEN {time} END")
 }
 
-/// Serializes a duration as seconds.
-pub(crate) fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes a duration as seconds, to the millisecond.
+///
+/// # Errors
+///
+/// What the serializer says.
+pub fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
-/// Serializes a duration that may be missing as seconds.
+/// The same for a duration that may be missing.
+///
+/// # Errors
+///
+/// What the serializer says.
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
-pub(crate) fn as_optional_seconds<S: serde::Serializer>(
+pub fn as_optional_seconds<S: serde::Serializer>(
     duration: &Option<Duration>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
