@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::db::{self, Connection, Waiting};
+use crate::db::{self, Connection};
 use crate::engine::{HookContext, HookError, Outcome, Progress};
 use crate::usage::{self, Resume, WalkError, WalkHost, WalkReport, grouped};
 
@@ -63,10 +63,6 @@ impl WalkHost for Host<'_> {
 
     fn progress(&self, done: u64, total: u64, buckets: u64) {
         self.0.progress(Progress { unit: "months", done, total, written: buckets, written_unit: "buckets" });
-    }
-
-    fn waiting(&self, waiting: Waiting) {
-        self.0.waiting(waiting);
     }
 
     async fn load(&self, connection: &Connection) -> Result<Option<Resume>, db::Error> {

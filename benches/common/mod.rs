@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use migrate::CancellationToken;
-use migrate::db::{Connection, Connector, Database, Error, Waiting};
+use migrate::db::{Connection, Connector, Database, Error};
 use migrate::usage::{self, CompareHost, Difference, Scope};
 
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -127,5 +127,4 @@ struct Quiet;
 impl CompareHost for Quiet {
     fn progress(&self, _: u64, _: u64, _: u64) {}
     fn difference(&self, _: &Difference) {}
-    fn waiting(&self, _: Waiting) {}
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use migrate::db::{Connection, Error, Waiting};
+use migrate::db::{Connection, Error};
 use migrate::usage::{self, Resume, Tick, WalkHost, WalkOptions};
 use serde::{Deserialize, Serialize};
 
@@ -314,7 +314,6 @@ struct Quiet;
 #[async_trait]
 impl WalkHost for Quiet {
     fn progress(&self, _: u64, _: u64, _: u64) {}
-    fn waiting(&self, _: Waiting) {}
     async fn load(&self, _: &Connection) -> Result<Option<Resume>, Error> {
         Ok(None)
     }

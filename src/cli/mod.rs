@@ -21,7 +21,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::catalog;
-use crate::db::{Connector, Database};
+use crate::db::{Connector, Database, Observer};
 use crate::engine::{Error, Event, Migrator};
 use crate::repairs::{Repairer, Repairs};
 use failure::Failure;
@@ -190,8 +190,8 @@ async fn dispatch(cli: &Cli, repairs: Repairs, renderer: &Arc<Renderer>, interru
     let database = database(&cli.global)?;
     let (notices, waits) = (Arc::clone(renderer), Arc::clone(renderer));
     let connector = Connector::new(database.clone(), interrupt.token().clone())
-        .on_notice(move |notice| notices.event(Event::Notice(notice)))
-        .on_wait(move |waiting| waits.event(Event::Waiting(waiting)));
+        .on_notice(Observer::new(move |notice| notices.event(Event::Notice(notice))))
+        .on_wait(Observer::new(move |waiting| waits.event(Event::Waiting(waiting))));
     connector.wait_at_most(cli.global.lock_wait);
     let Some(set) = catalog::set(&cli.global.set) else {
         return Err(Failure::usage(format!("there is no set {:?}", cli.global.set)));

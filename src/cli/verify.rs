@@ -12,8 +12,8 @@ use super::exit;
 use super::failure::Failure;
 use super::render::Renderer;
 use crate::catalog;
-use crate::db::{Connector, Waiting};
-use crate::engine::{Event, Migrator, Verified};
+use crate::db::Connector;
+use crate::engine::{Migrator, Verified};
 use crate::usage::{self, CompareError, CompareHost, Comparison, Difference, Scope};
 
 /// Arguments of `migrate verify`.
@@ -144,9 +144,5 @@ impl CompareHost for Renderer {
 
     fn difference(&self, difference: &Difference) {
         Self::difference(self, difference);
-    }
-
-    fn waiting(&self, waiting: Waiting) {
-        self.event(Event::Waiting(waiting));
     }
 }

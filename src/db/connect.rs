@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::reach::{self, Address, Identity, Pin, Server};
 use super::session::{Access, Driver};
 use super::waits::Waits;
-use super::{Connection, Database, Error, Waiting};
+use super::{Connection, Database, Error, Observer, Waiting};
 
 /// A connection that takes longer than this is told of.
 const SOON: Duration = Duration::from_secs(2);
@@ -37,14 +37,12 @@ pub struct Notice {
     pub hint: Option<String>,
 }
 
-type NoticeSink = Arc<dyn Fn(Notice) + Send + Sync>;
-
 /// Opens sessions on one database.
 #[derive(Clone)]
 pub struct Connector {
     database: Database,
     cancel: CancellationToken,
-    notices: NoticeSink,
+    notices: Observer<Notice>,
     access: Access,
     pin: Pin,
     waits: Waits,
@@ -59,7 +57,7 @@ impl Connector {
         Self {
             database,
             cancel,
-            notices: Arc::new(|_| {}),
+            notices: Observer::silent(),
             access: Access::Session,
             pin: Pin::default(),
             waits: Waits::default(),
@@ -67,11 +65,11 @@ impl Connector {
         }
     }
 
-    /// Tells `sink` when a statement has been waiting for a lock of somebody else's for a second, and every ten from then
+    /// Tells `observer` when a statement has been waiting for a lock of somebody else's for a second, and every ten from then
     /// on; for sessions opened from here on.
     #[must_use]
-    pub fn on_wait(mut self, sink: impl Fn(Waiting) + Send + Sync + 'static) -> Self {
-        self.waits = self.waits.told_to(sink);
+    pub fn on_wait(mut self, observer: Observer<Waiting>) -> Self {
+        self.waits = self.waits.told_to(observer);
         self
     }
 
@@ -92,10 +90,10 @@ impl Connector {
         self
     }
 
-    /// Passes every server notice of the sessions opened from here on to `sink`.
+    /// Passes every server notice of the sessions opened from here on to `observer`.
     #[must_use]
-    pub fn on_notice(mut self, sink: impl Fn(Notice) + Send + Sync + 'static) -> Self {
-        self.notices = Arc::new(sink);
+    pub fn on_notice(mut self, observer: Observer<Notice>) -> Self {
+        self.notices = observer;
         self
     }
 
@@ -168,7 +166,7 @@ impl Connector {
             () = self.cancel.cancelled() => return Err(Error::Interrupted),
             () = tokio::time::sleep(SOON) => {}
         }
-        (self.notices)(Notice {
+        self.notices.tell(Notice {
             severity: "NOTICE".to_owned(),
             message: format!("waiting for {} to answer, for the session \"{application}\"", self.database),
             detail: None,
@@ -232,7 +230,7 @@ impl Connector {
             let attempt = address.of(config).connect(self.database.tls()).await;
             let (client, connection) = attempt.map_err(|error| self.connect_error(&error))?;
             let ended = Arc::new(OnceLock::new());
-            let driver = tokio::spawn(drive(connection, Arc::clone(&self.notices), Arc::clone(&ended)));
+            let driver = tokio::spawn(drive(connection, self.notices.clone(), Arc::clone(&ended)));
             let mut connection = Connection {
                 client: Arc::new(client),
                 tls: self.database.tls(),
@@ -315,7 +313,7 @@ impl Connector {
 /// Moves messages between client and server until the session ends.
 async fn drive<S, T>(
     mut connection: tokio_postgres::Connection<S, T>,
-    notices: NoticeSink,
+    notices: Observer<Notice>,
     ended: Arc<OnceLock<String>>,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -323,7 +321,7 @@ async fn drive<S, T>(
 {
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
-            Some(Ok(AsyncMessage::Notice(notice))) => notices(Notice {
+            Some(Ok(AsyncMessage::Notice(notice))) => notices.tell(Notice {
                 severity: notice.severity().to_owned(),
                 message: notice.message().to_owned(),
                 detail: notice.detail().map(str::to_owned),

@@ -7,6 +7,7 @@ mod conninfo;
 mod error;
 mod foreign_options;
 mod lock;
+mod observer;
 mod options;
 mod reach;
 mod server;
@@ -27,6 +28,7 @@ pub use lock::{
     Holder, LockKey, LockTimeout, MIGRATION, Patience, REPAIR, RUN_LOCK, RUN_SESSION_LOCK, RunLock, RunLocks, Waiting,
     holder,
 };
+pub use observer::Observer;
 pub use server::{ServerFacts, ident};
 pub use session::{Connection, Transaction};
 

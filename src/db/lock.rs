@@ -172,18 +172,19 @@ impl Patience {
         Self { limit, since: Instant::now(), pause: FIRST_PAUSE, reported: None }
     }
 
-    /// Waits a little after `lock` was not to be had, and tells every ten seconds who holds the lock, as seen by
-    /// `connection`.
+    /// Tells of the wait only once it has lasted ten seconds.
+    #[must_use]
+    pub fn quiet_at_first(self) -> Self {
+        Self { reported: Some(Instant::now()), ..self }
+    }
+
+    /// Waits a little after `connection` could not acquire `lock`. Every ten seconds, the connector's observer of waits is
+    /// told who holds it.
     ///
     /// # Errors
     ///
     /// [`LockTimeout::TimedOut`] when the patience is at its end.
-    pub async fn wait(
-        &mut self,
-        connection: &Connection,
-        lock: LockKey,
-        on_wait: &(dyn Fn(Waiting) + Send + Sync),
-    ) -> Result<(), LockTimeout> {
+    pub async fn wait(&mut self, connection: &Connection, lock: LockKey) -> Result<(), LockTimeout> {
         let waited = self.since.elapsed();
         let what = lock.what;
         if waited >= self.limit {
@@ -192,7 +193,7 @@ impl Patience {
         }
         if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
             self.reported = Some(Instant::now());
-            on_wait(Waiting { what, holder: holder(connection, lock).await?, waited });
+            connection.tell(Waiting { what, holder: holder(connection, lock).await?, waited });
         }
         connection.pause(self.pause.min(self.limit.saturating_sub(waited))).await?;
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -248,8 +249,7 @@ impl RunLock {
         connector: &Connector,
         locks: RunLocks,
         application: &str,
-        patience: Duration,
-        on_wait: &(dyn Fn(Waiting) + Send + Sync),
+        mut patience: Patience,
     ) -> Result<(Self, Connection), LockTimeout> {
         // Until it is known that no pooler lends them out, neither session is told anything that would outlive us.
         let bare = connector.clone().bare();
@@ -262,10 +262,9 @@ impl RunLock {
             connection.settings_of_transaction(),
             locks.run.key
         );
-        let mut patience = Patience::new(patience);
         while last_value(&connection.simple_query(&begin).await?).as_deref() != Some("t") {
             connection.batch("ROLLBACK").await?;
-            patience.wait(&session, locks.run, on_wait).await?;
+            patience.wait(&session, locks.run).await?;
             // It has not been told yet that it may be idle for as long as it likes.
             session.batch("SELECT 1").await?;
         }
@@ -282,7 +281,7 @@ impl RunLock {
         session.settle().await?;
         let ask = "SELECT pg_catalog.pg_try_advisory_lock($1)";
         while !session.query_one(ask, &[&locks.session.key]).await?.get::<_, bool>(0) {
-            patience.wait(&session, locks.session, on_wait).await?;
+            patience.wait(&session, locks.session).await?;
         }
         Ok((Self { connection, key: locks.run.key, pid }, session))
     }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reach::Identity;
 use super::waits::{self, InTheWay, Waits};
-use super::{Connector, Error};
+use super::{Connector, Error, Waiting};
 
 /// How long a cancelled statement is given to end on the server before the program stops waiting for it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
@@ -292,6 +292,11 @@ impl Connection {
     #[must_use]
     pub fn shielded(&self) -> Self {
         Self { shielded: true, ..self.clone() }
+    }
+
+    /// Tells whoever observes the waits of this session's connector.
+    pub fn tell(&self, waiting: Waiting) {
+        self.waits.tell(waiting);
     }
 
     /// Does nothing for a while, or until the run is told to stop.

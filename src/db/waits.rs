@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 
 use super::error::ServerReport;
-use super::{Connection, Connector, Error, Holder, Waiting};
+use super::{Connection, Connector, Error, Holder, Observer, Waiting};
 
 /// How often it is looked at whom a statement waits for, and how often that is told.
 const EVERY: Duration = Duration::from_secs(1);
@@ -28,26 +28,28 @@ const LIMIT: Duration = Duration::from_mins(10);
 /// How much longer the server waits before it ends the wait of its own accord.
 const MARGIN: Duration = Duration::from_secs(15);
 
-type WaitSink = Arc<dyn Fn(Waiting) + Send + Sync>;
-
 /// How long statements may wait, and who is told.
 #[derive(Clone)]
 pub(super) struct Waits {
     limit: Arc<AtomicU64>,
-    sink: WaitSink,
+    observer: Observer<Waiting>,
 }
 
 impl Default for Waits {
     fn default() -> Self {
-        let waits = Self { limit: Arc::default(), sink: Arc::new(|_| {}) };
+        let waits = Self { limit: Arc::default(), observer: Observer::silent() };
         waits.set_limit(LIMIT);
         waits
     }
 }
 
 impl Waits {
-    pub fn told_to(self, sink: impl Fn(Waiting) + Send + Sync + 'static) -> Self {
-        Self { sink: Arc::new(sink), ..self }
+    pub fn told_to(self, observer: Observer<Waiting>) -> Self {
+        Self { observer, ..self }
+    }
+
+    pub fn tell(&self, waiting: Waiting) {
+        self.observer.tell(waiting);
     }
 
     pub fn set_limit(&self, limit: Duration) {
@@ -127,7 +129,7 @@ async fn look(connector: &Connector, pid: i32, in_the_way: &InTheWay, waited: &m
             }
             if reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
                 reported = Some(Instant::now());
-                (waits.sink)(Waiting { what, holder: Some(holder), waited: *waited });
+                waits.tell(Waiting { what, holder: Some(holder), waited: *waited });
             }
         }
         looked = Instant::now();

@@ -45,8 +45,7 @@ impl Migrator {
                 Mode::NoTransaction { index } => {
                     // A build that gave way has left its index behind, which the next try would be content with.
                     if let (Some(_), Some(index)) = (noted, index) {
-                        let told = |waiting| self.observer.event(Event::Waiting(waiting));
-                        invalid_index::drop_invalid(connection, index, options.lock_wait, &told).await?;
+                        invalid_index::drop_invalid(connection, index, options.lock_wait).await?;
                     }
                     Box::pin(self.apply_watched(connection, migration, with)).await
                 }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::Version;
 use super::event::{Event, SharedObserver};
 use super::repeatable::Why;
-use crate::db::{self, Connection, Connector, LockTimeout, Waiting};
+use crate::db::{self, Connection, Connector, LockTimeout};
 
 /// Work that has to be done before a migration may run.
 ///
@@ -282,11 +282,6 @@ impl HookContext {
             elapsed,
             eta,
         });
-    }
-
-    /// Tells that the hook waits for a lock.
-    pub fn waiting(&self, waiting: Waiting) {
-        self.observer.event(Event::Waiting(waiting));
     }
 
     /// What [`Self::save_state`] saved last, in this run or in one that did not get to the end.

@@ -86,7 +86,6 @@ pub(super) async fn drop_invalid(
     connection: &Connection,
     index: &ConcurrentIndex,
     limit: Duration,
-    on_wait: &(dyn Fn(Waiting) + Send + Sync),
 ) -> Result<Found, LockTimeout> {
     const WHAT: &str = "the table of an invalid index";
     let since = Instant::now();
@@ -115,7 +114,7 @@ pub(super) async fn drop_invalid(
         }
         if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             told = Some(Instant::now());
-            on_wait(Waiting { what: WHAT, holder: in_the_way(connection, table).await?, waited });
+            connection.tell(Waiting { what: WHAT, holder: in_the_way(connection, table).await?, waited });
         }
         connection.pause(PAUSE).await?;
     }
@@ -179,7 +178,7 @@ async fn in_the_way(connection: &Connection, table: &str) -> Result<Option<Holde
 
 /// Drops the index of a build that was given up, if it is invalid. Nobody waits long for that.
 pub(super) async fn leave_nothing(connection: &Connection, index: &ConcurrentIndex) -> Result<(), LockTimeout> {
-    drop_invalid(connection, index, Duration::from_secs(2), &|_| {}).await.map(drop)
+    drop_invalid(connection, index, Duration::from_secs(2)).await.map(drop)
 }
 
 /// Drops an invalid index of the name that the next migration is going to build.
@@ -225,7 +224,7 @@ impl Hook for InvalidIndexCleanup {
     async fn run(&self, cx: &HookContext) -> Result<Outcome, HookError> {
         let connection = cx.connect().await?;
         let name = &self.index.name;
-        let found = drop_invalid(&connection, &self.index, cx.lock_wait(), &|waiting| cx.waiting(waiting)).await?;
+        let found = drop_invalid(&connection, &self.index, cx.lock_wait()).await?;
         let outcome = match found {
             Found::Nothing | Found::ValidIndex => Outcome::new("no invalid index to drop"),
             Found::InvalidIndex { .. } => {

@@ -14,7 +14,7 @@ use super::session::With;
 use super::{
     AdoptionError, Boundary, Error, Plan, Set, StatusReport, Step, Version, fitness, overloads, owner, repeatable,
 };
-use crate::db::{self, Connection, Connector, Database, RunLock, ServerFacts};
+use crate::db::{self, Connection, Connector, Database, Patience, RunLock, ServerFacts};
 
 /// How long the record of a hook's failure may take.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(2);
@@ -90,8 +90,8 @@ impl Migrator {
         let observer: SharedObserver = Arc::new(observer);
         let (notices, waits) = (Arc::clone(&observer), Arc::clone(&observer));
         let connector = Connector::new(database, cancel)
-            .on_notice(move |notice| notices.event(Event::Notice(notice)))
-            .on_wait(move |waiting| waits.event(Event::Waiting(waiting)));
+            .on_notice(db::Observer::new(move |notice| notices.event(Event::Notice(notice))))
+            .on_wait(db::Observer::new(move |waiting| waits.event(Event::Waiting(waiting))));
         Self { set, connector, observer }
     }
 
@@ -139,9 +139,8 @@ impl Migrator {
             }
         }
 
-        let on_wait = |waiting| self.observer.event(Event::Waiting(waiting));
-        let (lock, session) =
-            RunLock::acquire(&self.connector, db::MIGRATION, "migrate: up", options.lock_wait, &on_wait).await?;
+        let patience = Patience::new(options.lock_wait);
+        let (lock, session) = RunLock::acquire(&self.connector, db::MIGRATION, "migrate: up", patience).await?;
         let result = tokio::select! {
             result = Box::pin(self.run_locked(&session, &lock, options, started)) => result,
             never = lock.keep(&self.connector) => match never {},

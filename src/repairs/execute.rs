@@ -335,8 +335,7 @@ impl Execution<'_> {
     /// which take the lock for a whole session, are waited for.
     async fn begin(&self) -> Result<Transaction<'_>, RepairError> {
         if self.change.rows.feeds_rollup {
-            let on_wait = |waiting| (self.observer)(RepairEvent::Waiting(waiting));
-            Ok(usage::lock_rollup(self.connection, self.pacing.lock_wait, &on_wait).await?)
+            Ok(usage::lock_rollup(self.connection, self.pacing.lock_wait).await?)
         } else {
             let transaction = self.connection.begin().await?;
             transaction.limit_lock_wait(self.pacing.lock_wait).await?;

@@ -8,7 +8,7 @@ use super::RepairError;
 use super::gate::Authorised;
 use super::rebuild::RebuildContext;
 use super::repair::Rebuild;
-use crate::db::{self, Connection, Waiting};
+use crate::db::{self, Connection};
 use crate::engine::{Forecast, Outcome};
 use crate::usage::{
     self, Pipeline, Resume, Survey, SurveyError, WalkError, WalkHost, WalkOptions, WalkReport, WalkScope, grouped,
@@ -143,10 +143,6 @@ impl WalkHost for Host<'_> {
 
     fn progress(&self, done: u64, total: u64, _: u64) {
         self.0.progress("months", done, total);
-    }
-
-    fn waiting(&self, waiting: Waiting) {
-        self.0.waiting(waiting);
     }
 
     /// Months that an interrupted execution had rebuilt may have been damaged since. What is right is read and not written

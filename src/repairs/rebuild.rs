@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::event::{RepairEvent, RepairObserver};
 use super::rate::Rate;
-use crate::db::{self, Connection, Waiting};
+use crate::db::{self, Connection};
 
 /// A place to keep progress, and somebody to tell about it.
 pub struct RebuildContext {
@@ -50,11 +50,6 @@ impl RebuildContext {
         };
         let repair = self.name.clone();
         (self.observer)(RepairEvent::RepairProgress { run, repair, unit, done, total, per_second, eta });
-    }
-
-    /// Tells that it waits for a lock.
-    pub fn waiting(&self, waiting: Waiting) {
-        (self.observer)(RepairEvent::Waiting(waiting));
     }
 
     /// What [`Self::save`] kept last, in this execution or in one that did not get to the end.

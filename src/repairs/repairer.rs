@@ -21,7 +21,7 @@ use super::runs::{self, Run, RunState};
 use super::statements::{Change, Detail};
 use super::task::{OnLine, Task, look, look_and_tell, may_change, may_write_history, owner, repair_task};
 use super::{RepairError, Repairs};
-use crate::db::{self, Connection, Connector, Database, LockTimeout, RunLock};
+use crate::db::{self, Connection, Connector, Database, LockTimeout, Patience, RunLock};
 use crate::engine::{Forecast, Outcome};
 use crate::usage;
 
@@ -71,8 +71,8 @@ impl Repairer {
         let observer: RepairObserver = Arc::new(observer);
         let (notices, waits) = (Arc::clone(&observer), Arc::clone(&observer));
         let connector = Connector::new(database, cancel)
-            .on_notice(move |notice| notices(RepairEvent::Notice(notice)))
-            .on_wait(move |waiting| waits(RepairEvent::Waiting(waiting)));
+            .on_notice(db::Observer::new(move |notice| notices(RepairEvent::Notice(notice))))
+            .on_wait(db::Observer::new(move |waiting| waits(RepairEvent::Waiting(waiting))));
         Self { repairs, connector, observer }
     }
 
@@ -309,9 +309,8 @@ impl Repairer {
     }
 
     async fn acquire(&self, lock_wait: Duration) -> Result<(RunLock, Connection), RepairError> {
-        let quiet = |_| {};
-        let patience = PATIENCE.min(lock_wait);
-        match RunLock::acquire(&self.connector, db::REPAIR, "migrate: repair", patience, &quiet).await {
+        let patience = Patience::new(PATIENCE.min(lock_wait)).quiet_at_first();
+        match RunLock::acquire(&self.connector, db::REPAIR, "migrate: repair", patience).await {
             // Whoever holds the lock writes history and journal.
             Ok((lock, session)) => match may_write_history(&session).await {
                 Ok(()) => Ok((lock, session)),

@@ -20,7 +20,7 @@ use super::queries::{Cost, Tokens};
 use super::too_large::TooLarge;
 use super::walk::lock;
 use super::{Survey, SurveyError};
-use crate::db::{self, Connection, Connector, LockTimeout, Waiting, in_calendar};
+use crate::db::{self, Connection, Connector, LockTimeout, in_calendar};
 
 /// How many differences are in memory at once.
 const BATCH: usize = 1000;
@@ -34,8 +34,6 @@ pub trait CompareHost: Send + Sync {
     fn progress(&self, done: u64, total: u64, buckets: u64);
     /// A bucket that is not what it should be.
     fn difference(&self, difference: &Difference);
-    /// Somebody else has the lock that a repair needs.
-    fn waiting(&self, waiting: Waiting);
 }
 
 /// Why a comparison failed.
@@ -109,7 +107,7 @@ async fn compare_days(
     };
     let role = role.as_deref();
     let pipeline = check_what_is_there(&session).await?;
-    let impossible = impossible_buckets(&session, role, fix, host).await?;
+    let impossible = impossible_buckets(&session, role, fix).await?;
     if fix.is_some()
         && pipeline.foreign.is_empty()
         && let Some(what) = &pipeline.unknown
@@ -137,7 +135,7 @@ async fn compare_days(
         let last = match fix {
             Some(lock_wait) if seen.counts.wrong() > 0 => {
                 // No snapshot is open here: whoever wants the tables for himself is waited for like anybody else.
-                rebuild(&session, role, lock_wait, own_functions, &seen, host).await?;
+                rebuild(&session, role, lock_wait, own_functions, &seen).await?;
                 let left = look(Pass::Left).compare(false, &mut waiting, host).await?.counts;
                 found.fixed += seen.counts.wrong().saturating_sub(left.wrong());
                 left
@@ -153,7 +151,7 @@ async fn compare_days(
         && found.is_ahead()
     {
         // Everything has been compared since then, and what is not right is reported.
-        found.lag = bring_back(&session, role, lock_wait, &began, host).await?;
+        found.lag = bring_back(&session, role, lock_wait, &began).await?;
         found.brought_back = true;
     }
     session.close().await;
@@ -177,14 +175,13 @@ async fn bring_back(
     role: Option<&str>,
     lock_wait: Duration,
     began: &str,
-    host: &dyn CompareHost,
 ) -> Result<f64, CompareError> {
     const BRING_BACK: &str = "
         UPDATE task_usage_hourly_rollup_state
         SET watermark_at = CASE WHEN watermark_at > pg_catalog.now() THEN $1::text::timestamptz ELSE watermark_at END
         WHERE id = 1
         RETURNING extract(epoch FROM pg_catalog.now() - watermark_at)::float8 AS lag";
-    let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
+    let transaction = lock(session, lock_wait).await?;
     let work = async { transaction.query_opt(BRING_BACK, &[&began]).await };
     let Some(row) = transaction.as_role(role, work).await? else { return Err(CompareError::NoState) };
     transaction.commit().await?;
@@ -197,13 +194,12 @@ async fn impossible_buckets(
     session: &Connection,
     role: Option<&str>,
     fix: Option<Duration>,
-    host: &dyn CompareHost,
 ) -> Result<u64, CompareError> {
     const IMPOSSIBLE: &str = "bucket_hour < '0001-01-01 UTC' OR bucket_hour >= '9999-01-01 UTC'";
     let find = format!("SELECT bucket_hour::text AS at FROM task_usage_hourly WHERE {IMPOSSIBLE} LIMIT 1");
     let Some(row) = session.query_opt(&find, &[]).await? else { return Ok(0) };
     let Some(lock_wait) = fix else { return Err(CompareError::NoHour { at: row.get("at") }) };
-    let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
+    let transaction = lock(session, lock_wait).await?;
     let remove = format!("DELETE FROM task_usage_hourly WHERE {IMPOSSIBLE}");
     let removed = transaction.as_role(role, transaction.execute(&remove, &[])).await?;
     transaction.commit().await?;
@@ -420,7 +416,6 @@ async fn rebuild(
     lock_wait: Duration,
     own_functions: bool,
     seen: &Seen,
-    host: &dyn CompareHost,
 ) -> Result<(), CompareError> {
     const REBUILD: &str = "SELECT task_usage_hourly_rebuild($1::timestamptz[])";
     const ENQUEUE: &str = "
@@ -434,7 +429,7 @@ async fn rebuild(
             enqueued_at = least(d.enqueued_at, excluded.enqueued_at)";
     const DRAIN: &str =
         "SELECT rollup_task_usage_hourly_window(pg_catalog.now() - interval '1 microsecond', pg_catalog.now())";
-    let transaction = lock(session, lock_wait, &|waiting| host.waiting(waiting)).await?;
+    let transaction = lock(session, lock_wait).await?;
     if own_functions {
         let hours: Vec<OffsetDateTime> = seen.hours.iter().copied().collect();
         transaction.as_role(role, transaction.query_one(REBUILD, &[&hours])).await?;

@@ -15,7 +15,7 @@ use tokio_postgres::types::ToSql;
 
 use super::grouped;
 use super::survey::{self, Extent, Month, Survey, SurveyError};
-use crate::db::{self, Connection, LockKey, LockTimeout, Patience, Transaction, Waiting};
+use crate::db::{self, Connection, LockKey, LockTimeout, Patience, Transaction};
 
 /// Taken by every tick and every slice for its transaction; older programs take it as a session lock.
 pub(super) const ROLLUP_LOCK: LockKey = LockKey::one(4246, "the lock of the hourly rollup");
@@ -88,8 +88,6 @@ pub trait WalkHost: Send + Sync {
     }
     /// `done` of `total` months, `buckets` written so far.
     fn progress(&self, done: u64, total: u64, buckets: u64);
-    /// Somebody else has the lock.
-    fn waiting(&self, waiting: Waiting);
     /// What was saved last.
     async fn load(&self, connection: &Connection) -> Result<Option<Resume>, db::Error>;
     /// Saves progress, in the open transaction.
@@ -270,7 +268,7 @@ async fn walk_months(
 
     let started_with = resume.clone();
     for month in months.iter().filter(|month| !month.is_done(&started_with)) {
-        let transaction = lock(connection, options.lock_wait, &|waiting| host.waiting(waiting)).await?;
+        let transaction = lock(connection, options.lock_wait).await?;
         let work = Box::pin(transaction.as_role(host.role(), slice(&transaction, options.scope, month)));
         let buckets = with_heartbeat(work, || host.progress(done, total, resume.buckets)).await?;
         resume.done = Some(month.starts);
@@ -341,11 +339,7 @@ async fn begin_or_resume(connection: &Connection, host: &dyn WalkHost) -> Result
 }
 
 /// Begins a transaction that holds the rollup's locks.
-pub(crate) async fn lock<'c>(
-    connection: &'c Connection,
-    lock_wait: Duration,
-    on_wait: &(dyn Fn(Waiting) + Send + Sync),
-) -> Result<Transaction<'c>, LockTimeout> {
+pub(crate) async fn lock(connection: &Connection, lock_wait: Duration) -> Result<Transaction<'_>, LockTimeout> {
     let mut patience = Patience::new(lock_wait);
     loop {
         let transaction = connection.begin().await?;
@@ -363,7 +357,7 @@ pub(crate) async fn lock<'c>(
             return Ok(transaction);
         };
         transaction.rollback().await;
-        patience.wait(connection, taken, on_wait).await?;
+        patience.wait(connection, taken).await?;
     }
 }
 
@@ -375,7 +369,7 @@ async fn lock_at_horizon<'c>(
 ) -> Result<(Transaction<'c>, String), WalkError> {
     let since = Instant::now();
     loop {
-        let transaction = lock(connection, options.lock_wait, &|waiting| host.waiting(waiting)).await?;
+        let transaction = lock(connection, options.lock_wait).await?;
         if let Some(horizon) = horizon(&transaction, host.role()).await? {
             return Ok((transaction, horizon));
         }

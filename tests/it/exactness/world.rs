@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use migrate::CancellationToken;
-use migrate::db::{Connection, Connector, Database, Error, Waiting};
+use migrate::db::{Connection, Connector, Database, Error};
 use migrate::usage::{
     self, CompareError, CompareHost, Difference, Kind, Resume, Scope, SurveyError, TaskUsage, Tokens, WalkError,
     WalkHost, WalkOptions, WalkScope,
@@ -537,7 +537,6 @@ impl World {
             fn difference(&self, difference: &Difference) {
                 self.0.lock().unwrap().push(difference.clone());
             }
-            fn waiting(&self, _: Waiting) {}
         }
         let host = Host(std::sync::Mutex::default());
         let found = match usage::compare(&self.connector, Scope::default(), &host).await {
@@ -614,7 +613,6 @@ struct Alone;
 #[async_trait]
 impl WalkHost for Alone {
     fn progress(&self, _: u64, _: u64, _: u64) {}
-    fn waiting(&self, _: Waiting) {}
     async fn load(&self, _: &Connection) -> Result<Option<Resume>, Error> {
         Ok(None)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use migrate::CancellationToken;
 use migrate::catalog;
-use migrate::db::{Connection, Connector, Database, Waiting};
+use migrate::db::{Connection, Connector, Database};
 use migrate::engine::{Event, Migrator, Set, UpOptions};
 use migrate::repairs::{RepairEvent, Repairer};
 use migrate::usage::{self, CompareHost, Difference, Scope, Standing, Survey};
@@ -136,7 +136,6 @@ struct Nobody;
 impl CompareHost for Nobody {
     fn progress(&self, _: u64, _: u64, _: u64) {}
     fn difference(&self, _: &Difference) {}
-    fn waiting(&self, _: Waiting) {}
 }
 
 const REPAIR: [&str; 3] = ["repair", "codex-cache", "--execute"];
