@@ -44,7 +44,7 @@ pub fn platform() -> Result<Set, SetError> {
         .repeatable(usage_pipeline())
         .before(103, HourlyBackfill::default())
         .adopts(ledger::ledger())
-        .alters(&["task_usage", "agent_task_queue", "agent", "agent_runtime", "issue"])
+        .owned_like("task_usage")
         .notes_on_empty(
             "the database is empty: building the usage tables alone. The platform's own migrator cannot go on from \
              there (it stops at its first file: relation \"workspace\" already exists); to have the whole platform, let it \

@@ -212,9 +212,9 @@ pub(super) async fn elsewhere(connection: &Connection, set: &Set) -> Result<Opti
           AND pg_catalog.to_regclass(pg_catalog.quote_ident($1)) IS NULL
         ORDER BY n.nspname
         LIMIT 1";
-    let Some(table) = set.alters().first() else { return Ok(None) };
-    let row = connection.query_opt(ELSEWHERE, &[table]).await?;
-    Ok(row.map(|row| ((*table).to_owned(), row.get(0))))
+    let Some(table) = set.owned_like() else { return Ok(None) };
+    let row = connection.query_opt(ELSEWHERE, &[&table]).await?;
+    Ok(row.map(|row| (table.to_owned(), row.get(0))))
 }
 
 /// Something that depends on what a version drops.

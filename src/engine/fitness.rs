@@ -43,7 +43,7 @@ pub(super) async fn check_row_security(
         ORDER BY 1
         LIMIT 1";
     let roles: Vec<String> = acting.into_iter().chain([facts.role.clone()]).collect();
-    match connection.query_opt(HIDES, &[&set.alters(), &roles]).await? {
+    match connection.query_opt(HIDES, &[&set.changed_tables(), &roles]).await? {
         Some(row) => Err(Error::RowSecurity { table: row.get("table_name"), role: row.get("role") }),
         None => Ok(()),
     }

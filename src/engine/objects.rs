@@ -41,7 +41,7 @@ async fn list(connection: &Connection, set: &Set, only: Option<&[String]>, made_
             pg_catalog.current_schema()), pg_catalog.current_setting('search_path')";
     const SET_PATH: &str = "SELECT pg_catalog.set_config('search_path', $1, false)";
     // A set that says nothing of its tables lives where new ones would go.
-    let first = set.alters().first().copied().unwrap_or("-");
+    let first = set.owned_like().unwrap_or("-");
     let row = connection.query_one(SCHEMA, &[&first]).await?;
     let (Some(schema), path) = (row.get::<_, Option<String>>(0), row.get::<_, String>(1)) else {
         return Ok(Objects::new());
@@ -120,6 +120,22 @@ impl Description {
         touched.flat_map(|(_, objects)| objects.keys().map(String::as_str)).collect()
     }
 
+    /// The tables that a version changes, or drops, without having made them itself.
+    pub(super) fn changed_tables(&self) -> BTreeSet<&str> {
+        let mut made: BTreeSet<&str> = BTreeSet::new();
+        let mut changed = BTreeSet::new();
+        for objects in self.0.values() {
+            let here = |table: &&str| {
+                !made.contains(table) && objects.get(&format!("table {table}")).is_some_and(Option::is_some)
+            };
+            let touched: BTreeSet<&str> = objects.keys().filter_map(|object| table_of(object)).collect();
+            let (new, old): (BTreeSet<&str>, BTreeSet<&str>) = touched.into_iter().partition(here);
+            made.extend(new);
+            changed.extend(old);
+        }
+        changed
+    }
+
     /// Whether this version makes, changes or removes anything.
     pub(super) fn changes(&self, version: Version) -> bool {
         self.0.get(&version).is_some_and(|objects| !objects.is_empty())
@@ -158,9 +174,29 @@ impl std::fmt::Display for Description {
     }
 }
 
+/// The table that an object is, or belongs to.
+fn table_of(object: &str) -> Option<&str> {
+    let (kind, name) = object.split_once(' ')?;
+    match kind {
+        "table" => Some(name),
+        "column" => name.split_once('.').map(|(table, _)| table),
+        "constraint" | "index" | "trigger" => name.rsplit_once(" on ").map(|(_, table)| table),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_that_a_version_finds_and_changes_need_no_list() {
+        let text = "V1\n+ table a = permanent\n+ column a.n = int\n+ table b = permanent\n+ table c = permanent
+V2\n+ column a.m = int\n+ trigger t on b = CREATE TRIGGER t\n+ index i on elsewhere = CREATE INDEX i
+V3\n+ function f() = returns int\n+ table d = permanent\n+ constraint d_pkey on d = PRIMARY KEY (n)\n- table c";
+        let description = Description::parse(text).unwrap();
+        assert_eq!(Vec::from_iter(description.changed_tables()), ["a", "b", "c", "elsewhere"]);
+    }
 
     #[test]
     fn a_description_is_read_as_it_was_written() {

@@ -214,7 +214,7 @@ fn must_be_there<'a>(set: &'a Set, history: &History) -> Vec<Thing<'a>> {
         .filter(|thing| match thing.parts() {
             // What the application goes on changing: only what the chain itself needs.
             Some((relation, column)) if thing.version <= shared => {
-                column.is_empty() && set.alters().contains(&relation)
+                column.is_empty() && set.changed_tables().iter().any(|table| table == relation)
             }
             Some((_, column)) => (column.is_empty() || !adopted(thing.version)) && !made_anew(set, thing.version),
             None => false,
@@ -245,7 +245,7 @@ async fn present(connection: &Connection, set: &Set, things: &[Thing<'_>]) -> Re
     }
     let parts: Vec<_> = things.iter().map(|thing| thing.parts().unwrap_or_default()).collect();
     let (relations, columns): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let first = set.alters().first().copied().unwrap_or("-");
+    let first = set.owned_like().unwrap_or("-");
     let rows = connection.query(PRESENT, &[&first, &relations, &columns]).await?;
     Ok(rows.iter().filter_map(|row| usize::try_from(row.get::<_, i64>(0) - 1).ok()).collect())
 }

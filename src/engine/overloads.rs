@@ -25,11 +25,11 @@ pub struct Warning {
 }
 
 async fn overloads(connection: &Connection, set: &Set) -> Result<Vec<Overload>, Error> {
-    let Some(first) = set.alters().first() else { return Ok(Vec::new()) };
+    let Some(first) = set.owned_like() else { return Ok(Vec::new()) };
     let versions: Vec<_> = set.migrations().iter().map(super::Migration::version).collect();
     let described = set.description().after(&versions);
     let ours: Vec<&str> = described.keys().filter_map(|object| object.strip_prefix("function ")).collect();
-    let rows = connection.query(include_str!("overloads.sql"), &[first, &ours]).await?;
+    let rows = connection.query(include_str!("overloads.sql"), &[&first, &ours]).await?;
     Ok(rows.iter().map(|row| Overload { object: row.get(0), owner: row.get(1), remedy: row.get(2) }).collect())
 }
 
@@ -63,8 +63,8 @@ pub(super) async fn everybody_may_create(connection: &Connection, set: &Set) -> 
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($1))::oid
           AND pg_catalog.has_schema_privilege('public', n.oid, 'CREATE')";
-    let Some(first) = set.alters().first() else { return Ok(None) };
-    let row = connection.query_opt(MAY, &[first]).await?;
+    let Some(first) = set.owned_like() else { return Ok(None) };
+    let row = connection.query_opt(MAY, &[&first]).await?;
     Ok(row.map(|row| row.get::<_, String>(0)).map(|schema| Warning {
         remedy: format!("REVOKE CREATE ON SCHEMA {} FROM PUBLIC;", ident(&schema)),
         what: format!(

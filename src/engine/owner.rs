@@ -8,8 +8,8 @@ use super::{Error, Lacks, Ledger, Set};
 use crate::db::{self, Connection, ServerFacts};
 
 /// The tables that the set changes or makes.
-fn tables(set: &Set) -> Vec<&'static str> {
-    let mut tables = set.alters().to_vec();
+fn tables(set: &Set) -> Vec<&str> {
+    let mut tables: Vec<&str> = set.changed_tables().iter().map(String::as_str).collect();
     tables.extend(set.ledger().map(Ledger::tables).unwrap_or_default());
     tables
 }
@@ -38,14 +38,14 @@ pub(super) async fn acting_role(
     set: &Set,
     facts: &ServerFacts,
 ) -> Result<Option<String>, Error> {
-    let Some(first) = set.alters().first() else { return Ok(None) };
+    let Some(first) = set.owned_like() else { return Ok(None) };
     let functions = set.ledger().map(Ledger::functions).unwrap_or_default();
     let tables = tables(set);
     let names: Vec<String> = tables.iter().map(|table| db::ident(table)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     db::refuse_mightier(connection, &names, &functions, db::Purpose::Write).await?;
     let sql = include_str!("owner.sql");
-    let Some(row) = connection.query_opt(sql, &[first, &tables, &functions]).await? else { return Ok(None) };
+    let Some(row) = connection.query_opt(sql, &[&first, &tables, &functions]).await? else { return Ok(None) };
     let (owner, is_ours, inherits, may_become): (String, bool, bool, bool) =
         (row.get(0), row.get(1), row.get(2), row.get(3));
     let (session, schema, may_create): (String, String, bool) = (row.get(4), row.get(5), row.get(6));

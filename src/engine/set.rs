@@ -162,7 +162,8 @@ pub struct Set {
     hooks: BTreeMap<Version, Vec<Arc<dyn Hook>>>,
     repeatables: Vec<Repeatable>,
     ledger: Option<Ledger>,
-    alters: Vec<&'static str>,
+    owned_like: Option<String>,
+    changed_tables: Vec<String>,
     description: Description,
     note_on_empty: Option<String>,
 }
@@ -178,7 +179,7 @@ impl Set {
             hooks: Vec::new(),
             repeatables: Vec::new(),
             ledger: None,
-            alters: Vec::new(),
+            owned_like: None,
             description: String::new(),
             note_on_empty: None,
         }
@@ -232,10 +233,16 @@ impl Set {
         self.ledger.as_ref()
     }
 
-    /// The tables that the migrations change, the one whose owner owns everything first.
+    /// The table whose owner owns everything that the migrations make, and in whose schema they make it.
     #[must_use]
-    pub fn alters(&self) -> &[&'static str] {
-        &self.alters
+    pub fn owned_like(&self) -> Option<&str> {
+        self.owned_like.as_deref()
+    }
+
+    /// The tables that a migration finds and changes, that of [`Self::owned_like`] first.
+    #[must_use]
+    pub fn changed_tables(&self) -> &[String] {
+        &self.changed_tables
     }
 
     /// What each version leaves behind; empty if nobody has described it.
@@ -269,7 +276,7 @@ pub struct SetBuilder {
     hooks: Vec<(Version, Arc<dyn Hook>)>,
     repeatables: Vec<Result<Repeatable, SetError>>,
     ledger: Option<Ledger>,
-    alters: Vec<&'static str>,
+    owned_like: Option<String>,
     description: String,
     note_on_empty: Option<String>,
 }
@@ -324,11 +331,10 @@ impl SetBuilder {
         self
     }
 
-    /// The tables that the migrations change. What the migrations make belongs to the owner of the first one, also when
-    /// another role runs them.
+    /// What the migrations make belongs to the owner of this table, also when another role runs them.
     #[must_use]
-    pub fn alters(mut self, tables: &[&'static str]) -> Self {
-        self.alters = tables.to_vec();
+    pub fn owned_like(mut self, table: &str) -> Self {
+        self.owned_like = Some(table.to_owned());
         self
     }
 
@@ -379,6 +385,10 @@ impl SetBuilder {
         if let Some(repeatable) = repeatables.iter().find(unplaced) {
             return Err(SetError::NoBoundary { hook: repeatable.file(), version: repeatable.since() });
         }
+        let description = Description::parse(&self.description)?;
+        let mut changed_tables: Vec<String> = self.owned_like.iter().cloned().collect();
+        let others = description.changed_tables().into_iter().filter(|table| self.owned_like.as_deref() != Some(table));
+        changed_tables.extend(others.map(str::to_owned));
         Ok(Set {
             name: self.name,
             minimum_server: self.minimum_server,
@@ -387,8 +397,9 @@ impl SetBuilder {
             repeatables,
             note_on_empty: self.note_on_empty,
             ledger: self.ledger,
-            alters: self.alters,
-            description: Description::parse(&self.description)?,
+            owned_like: self.owned_like,
+            changed_tables,
+            description,
         })
     }
 }

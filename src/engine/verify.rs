@@ -218,7 +218,7 @@ impl Migrator {
         Ok(problems)
     }
 
-    /// Invalid indexes on the tables that this set alters which no version accounts for.
+    /// Invalid indexes on the tables that this set changes which no version accounts for.
     async fn stray_invalid_indexes(&self, connection: &Connection, known: &[Problem]) -> Result<Vec<Problem>, Error> {
         const STRAY: &str = "
             SELECT pg_catalog.format('index %s on %s', c.relname, t.relname),
@@ -243,7 +243,7 @@ impl Migrator {
                   AND l.granted
             )
             ORDER BY 1";
-        let rows = connection.query(STRAY, &[&self.set.alters()]).await?;
+        let rows = connection.query(STRAY, &[&self.set.changed_tables()]).await?;
         let stray = rows.iter().map(|row: &Row| (row.get::<_, String>(0), row.get::<_, String>(1)));
         Ok(stray
             .filter(|(object, _)| !known.iter().any(|problem| problem.object == *object))

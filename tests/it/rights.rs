@@ -3,6 +3,10 @@
 use std::path::Path;
 use std::process::Command;
 
+use migrate::CancellationToken;
+use migrate::db::Database;
+use migrate::engine::{Error, Lacks, Migrator, Set, UpOptions};
+
 use crate::harness::{Program, TestDatabase, special_server, with_database};
 
 /// The same database as another role. Its password is its name.
@@ -107,4 +111,42 @@ async fn whoever_may_only_read_can_look_at_everything() {
         assert!(looked.stderr.contains("GRANT"), "{look:?}: {}", looked.stderr);
     }
     database.batch(&format!("DROP OWNED BY {reader}; DROP ROLE {reader}")).await;
+}
+
+#[tokio::test]
+async fn a_new_version_that_changes_a_table_of_somebody_else_is_refused_in_the_dry_run() {
+    let database = TestDatabase::empty().await;
+    let role = format!("app_{}", database.name);
+    database
+        .batch(&format!(
+            "CREATE ROLE {role} LOGIN PASSWORD '{role}';
+             GRANT CREATE ON DATABASE {} TO {role};
+             GRANT ALL ON SCHEMA public TO {role}",
+            database.name
+        ))
+        .await;
+    let set = Set::builder("shop")
+        .migration("V1__tables", "CREATE TABLE account (n int); CREATE TABLE invoice (n int);")
+        .migration("V2__account_note", "ALTER TABLE account ADD note text;")
+        .migration("V3__invoice_note", "ALTER TABLE invoice ADD note text;")
+        .described_by(
+            "V1\n+ table account = permanent\n+ table invoice = permanent\n\
+             V2\n+ column account.note = text\n\
+             V3\n+ column invoice.note = text",
+        )
+        .owned_like("account")
+        .build()
+        .unwrap();
+    let target = Database::from_url(&as_role(&database.url, &role)).unwrap();
+    let migrator = Migrator::new(set, target, CancellationToken::new(), |_| {});
+    migrator.up(&UpOptions { target: Some(2), ..UpOptions::default() }).await.unwrap();
+    database.batch("ALTER TABLE invoice OWNER TO postgres").await;
+    let error = migrator.preview(&UpOptions::default()).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::Ownership { object, lacks: Lacks::Object, .. } if object == "table invoice"),
+        "{error}"
+    );
+    database.batch(&format!("ALTER TABLE invoice OWNER TO {role}")).await;
+    migrator.preview(&UpOptions::default()).await.unwrap();
+    database.batch(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}")).await;
 }
