@@ -53,7 +53,7 @@ impl Hook for HourlyBackfill {
         result.map(outcome).map_err(explain)
     }
 
-    fn covers(&self) -> &'static [&'static str] {
-        &[REBUILD]
+    fn covers(&self) -> Vec<&str> {
+        vec![REBUILD]
     }
 }

@@ -62,7 +62,13 @@ impl WalkHost for Host<'_> {
     }
 
     fn progress(&self, done: u64, total: u64, buckets: u64) {
-        self.0.progress(Progress { unit: "months", done, total, written: buckets, written_unit: "buckets" });
+        self.0.progress(Progress {
+            unit: "months".into(),
+            done,
+            total,
+            written: buckets,
+            written_unit: "buckets".into(),
+        });
     }
 
     async fn load(&self, connection: &Connection) -> Result<Option<Resume>, db::Error> {

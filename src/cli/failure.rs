@@ -226,7 +226,8 @@ fn exit_code(error: &Error) -> u8 {
         | Error::OutOfStep(_)
         | Error::Adoption(_)
         | Error::Database(db::Error::Mightier(_) | db::Error::AlteredBooks { .. })
-        | Error::Refused { .. } => exit::REFUSED,
+        | Error::Refused { .. }
+        | Error::Hook { source: HookError::Refused { .. }, .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
         Error::Lock(_) | Error::Entangled { .. } | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,
         Error::Database(

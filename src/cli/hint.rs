@@ -118,7 +118,9 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         Error::Refused { skipped, .. } if !skipped.is_empty() => {
             format!("run migrate up without --skip-hook {}", skipped.join(" --skip-hook "))
         }
-        Error::Hook { source: HookError::Failed { hint, .. }, .. } => return hint.clone(),
+        Error::Hook { source: HookError::Failed { hint, .. } | HookError::Refused { hint, .. }, .. } => {
+            return hint.clone();
+        }
         Error::Migration { source, .. } if source.is(&SqlState::ACTIVE_SQL_TRANSACTION) => {
             "let the file begin with: -- migrate: no-transaction".to_owned()
         }

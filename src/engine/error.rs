@@ -7,10 +7,11 @@ use time::OffsetDateTime;
 
 use super::Version;
 use super::history::Applied;
-use super::hook::{Boundary, HookError};
+use super::hook::HookError;
 use super::out_of_step::OutOfStep;
-use super::repeatable::Change;
+use super::outcome::Boundary;
 use super::set::SetError;
+use super::why::Change;
 use crate::db::{self, LockTimeout};
 
 /// The history of a database and the migrations of a set contradict each other. Nothing was written.

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::Version;
 use super::adopt::Adopted;
-use super::hook::{Boundary, Forecast, Outcome, Progress};
+use super::outcome::{Boundary, Forecast, Outcome, Progress};
 use super::plan::LeftAlone;
-use super::repeatable::Why;
+use super::why::Why;
 use crate::db::{Holder, Notice, ServerFacts, Waiting, as_optional_seconds, as_seconds};
 
 /// One thing that happened. As JSON, the name of the variant is in the field `event`, durations are in seconds, times

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio_postgres::error::SqlState;
 
-use super::hook::{Forecast, Hook, HookContext, HookError, Outcome};
+use super::context::HookContext;
+use super::hook::{Hook, HookError};
 use super::migration::ConcurrentIndex;
+use super::outcome::{Forecast, Outcome};
 use super::session::LOCK_TIMEOUT;
 use crate::db::{Connection, Error, Holder, LockTimeout, Transaction, Waiting};
 

@@ -211,11 +211,11 @@ impl Plan {
             let Step::Hook { hook, boundary, skipped, .. } = step else { return true };
             if matches!(boundary, Boundary::Before(_)) {
                 if !skipped {
-                    covered.extend(hook.covers());
+                    covered.extend(hook.covers().into_iter().map(str::to_owned));
                 }
                 return true;
             }
-            owed.iter().any(|name| name == hook.name()) && !covered.contains(&hook.name())
+            owed.iter().any(|name| name == hook.name()) && !covered.iter().any(|name| name == hook.name())
         });
         self.owed = owed.to_vec();
     }

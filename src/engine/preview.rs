@@ -1,7 +1,7 @@
 //! Showing a plan.
 
-use super::hook::Place;
-use super::run::hook_error;
+use super::context::Place;
+use super::run_hook::hook_error;
 use super::{
     Adopted, Boundary, Error, Forecast, LeftAlone, Migration, Migrator, Repeatable, Step, UpOptions, Version, Why,
 };
@@ -86,9 +86,8 @@ impl Migrator {
                     let forecast = if *skipped {
                         None
                     } else {
-                        let at =
-                            Place { boundary: boundary.clone(), version: *version, owed: plan.owed.clone(), due: None };
-                        let cx = self.hook_context(hook.as_ref(), at, connector.clone(), None, options);
+                        let at = Place { version: *version, owed: plan.owed.clone(), due: None };
+                        let cx = self.hook_context(hook.as_ref(), boundary, at, connector.clone(), options);
                         Some(hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), boundary, source))?)
                     };
                     PreviewStep::Hook { hook: hook.name().to_owned(), boundary: boundary.clone(), forecast }

@@ -8,14 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde::Serialize;
-
 use super::apply::{Noted, failed};
 use super::event::Event;
 use super::hook::Hook;
 use super::objects::{self, Objects, without_comment};
 use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN};
 use super::set::SetError;
+use super::why::{Change, Why};
 use super::{Boundary, Error, Migrator, Plan, Set, UpOptions, Version, forbidden, sql};
 use crate::db::{self, Connection};
 
@@ -133,61 +132,6 @@ impl Repeatable {
 impl std::fmt::Debug for Repeatable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.file())
-    }
-}
-
-/// Why a repeatable file is applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "why", rename_all = "snake_case")]
-pub enum Why {
-    /// It has not been applied to this database.
-    New,
-    /// Its text has changed since.
-    FileChanged,
-    /// What it made is not there as it was made.
-    ObjectChanged {
-        /// The first such object.
-        object: String,
-        /// In what way.
-        change: Change,
-        /// How many more there are.
-        more: usize,
-        /// All of them.
-        #[serde(skip)]
-        all: Vec<String>,
-    },
-}
-
-/// What became of an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change {
-    /// It does not exist any more.
-    Missing,
-    /// It is a trigger that somebody has switched off.
-    Disabled,
-    /// It has another definition.
-    Replaced,
-}
-
-impl std::fmt::Display for Change {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Missing => "does not exist",
-            Self::Disabled => "is disabled",
-            Self::Replaced => "has been replaced",
-        })
-    }
-}
-
-impl std::fmt::Display for Why {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::New => f.write_str("not applied here yet"),
-            Self::FileChanged => f.write_str("its file has changed"),
-            Self::ObjectChanged { object, change, more: 0, .. } => write!(f, "{object} {change}"),
-            Self::ObjectChanged { object, change, more, .. } => write!(f, "{object} {change}, and {more} more"),
-        }
     }
 }
 

@@ -6,18 +6,13 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::adopt;
+use super::context::Place;
 use super::event::{Event, Observer, SharedObserver};
-use super::history::{self, HookState};
-use super::hook::{Hook, HookContext, HookError, Outcome, Place};
+use super::history;
 use super::out_of_step::OutOfStep;
 use super::session::With;
-use super::{
-    AdoptionError, Boundary, Error, Plan, Set, StatusReport, Step, Version, fitness, overloads, owner, repeatable,
-};
+use super::{AdoptionError, Error, Plan, Set, StatusReport, Step, Version, fitness, overloads, owner, repeatable};
 use crate::db::{self, Connection, Connector, Database, Patience, RunLock, ServerFacts};
-
-/// How long the record of a hook's failure may take.
-const RECORDING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a run is asked to do.
 #[derive(Clone, Debug)]
@@ -202,8 +197,8 @@ impl Migrator {
                     self.skip_hook(connection, hook.as_ref(), boundary, *version).await?;
                 }
                 Step::Hook { hook, boundary, version, skipped: false } => {
-                    let at = Place { boundary: boundary.clone(), version: *version, owed: owed.clone(), due: None };
-                    self.run_hook(connection, hook.as_ref(), &at, role.as_deref(), options).await?;
+                    let at = Place { version: *version, owed: owed.clone(), due: None };
+                    self.run_hook(connection, hook.as_ref(), boundary, at, role.as_deref(), options).await?;
                     let done = |name: &str| name == hook.name() || hook.covers().contains(&name);
                     for name in owed.extract_if(.., |name| done(name)) {
                         repeatable::no_longer_owed(connection, &self.set, &name).await?;
@@ -223,36 +218,6 @@ impl Migrator {
             }
         }
         Ok(self.finish(&summary, started))
-    }
-
-    /// Asks the hooks behind repeatable files whether they have work, as the database is before anything is done: the
-    /// files, and versions in front of them, replace what would tell.
-    pub(super) async fn find_owed(
-        &self,
-        plan: &mut Plan,
-        connector: Connector,
-        options: &UpOptions,
-    ) -> Result<(), Error> {
-        let (mut owed, mut anew) = (plan.owed.clone(), Vec::new());
-        for (repeatable, why) in plan.to_repeat() {
-            for hook in repeatable.hooks() {
-                let (boundary, version) = (repeatable.boundary(), repeatable.since());
-                // Asked as if nothing were owed: whether there is a new reason.
-                let at = Place { boundary, version, owed: Vec::new(), due: Some(why.clone()) };
-                let cx = self.hook_context(hook.as_ref(), at.clone(), connector.clone(), None, options);
-                let forecast =
-                    hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), &at.boundary, source))?;
-                if !forecast.work {
-                    continue;
-                }
-                anew.push(hook.name().to_owned());
-                if !owed.iter().any(|name| name == hook.name()) {
-                    owed.push(hook.name().to_owned());
-                }
-            }
-        }
-        plan.only_owed(&owed, anew);
-        Ok(())
     }
 
     /// What the set says before it builds an empty database.
@@ -393,81 +358,5 @@ impl Migrator {
         owner::may_look(connection, &self.set).await?;
         self.observer.event(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });
         Ok(facts)
-    }
-
-    pub(super) fn hook_context(
-        &self,
-        hook: &dyn Hook,
-        at: Place,
-        connector: Connector,
-        role: Option<&str>,
-        options: &UpOptions,
-    ) -> HookContext {
-        let observer = Arc::clone(&self.observer);
-        let role = role.map(str::to_owned);
-        HookContext::new(self.set.name(), hook.name(), at, connector, observer, options.lock_wait, role)
-    }
-
-    async fn run_hook(
-        &self,
-        connection: &Connection,
-        hook: &dyn Hook,
-        at: &Place,
-        role: Option<&str>,
-        options: &UpOptions,
-    ) -> Result<(), Error> {
-        let (name, boundary) = (hook.name().to_owned(), at.boundary.clone());
-        self.observer.event(Event::HookStarted { hook: name.clone(), boundary: boundary.clone() });
-        let started = Instant::now();
-        let run = history::hook_started(connection, &self.set, &name, at.version).await?;
-        let cx = self.hook_context(hook, at.clone(), self.connector.clone(), role, options);
-        match hook.run(&cx).await {
-            Ok(outcome) => {
-                history::hook_ended(connection, run, HookState::Done, &outcome).await?;
-                let duration = started.elapsed();
-                self.observer.event(Event::HookFinished { hook: name, boundary, outcome, duration });
-                Ok(())
-            }
-            Err(source) => {
-                let (state, why) = match &source {
-                    HookError::Database(db::Error::Interrupted) => (HookState::Interrupted, "told to stop".to_owned()),
-                    HookError::Failed { message, hint: Some(hint) } => {
-                        (HookState::Failed, format!("{message}; {hint}"))
-                    }
-                    other => (HookState::Failed, other.to_string()),
-                };
-                let error = hook_error(hook, &boundary, source);
-                // The error that matters is the hook's; a database that is gone cannot record it, and is not waited for again.
-                let outcome = Outcome::new(why);
-                let recording = history::hook_ended(connection, run, state, &outcome);
-                match tokio::time::timeout(RECORDING_PATIENCE, recording).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::debug!("the failure of hook {name} could not be recorded: {error}"),
-                    Err(_) => tracing::debug!("the failure of hook {name} could not be recorded in time"),
-                }
-                Err(error)
-            }
-        }
-    }
-
-    async fn skip_hook(
-        &self,
-        connection: &Connection,
-        hook: &dyn Hook,
-        boundary: &Boundary,
-        version: Version,
-    ) -> Result<(), Error> {
-        let run = history::hook_started(connection, &self.set, hook.name(), version).await?;
-        let outcome = Outcome::new("left out by --skip-hook");
-        history::hook_ended(connection, run, HookState::Skipped, &outcome).await?;
-        self.observer.event(Event::HookSkipped { hook: hook.name().to_owned(), boundary: boundary.clone() });
-        Ok(())
-    }
-}
-
-pub(super) fn hook_error(hook: &dyn Hook, boundary: &Boundary, source: HookError) -> Error {
-    match source {
-        HookError::Database(db::Error::Interrupted) => Error::Interrupted,
-        source => Error::Hook { hook: hook.name().to_owned(), boundary: boundary.clone(), source },
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use migrate::CancellationToken;
 use migrate::catalog;
-use migrate::db::Database;
+use migrate::db::{Connector, Database};
 use migrate::engine::{
     Boundary, Error, Event, Forecast, Hook, HookContext, HookError, Migrator, Outcome, PreviewStep, Set, UpOptions,
 };
@@ -74,6 +74,26 @@ async fn a_hook_that_fails_stops_the_run_and_the_next_run_tries_again() {
         .map(|row| row.get(0))
         .collect();
     assert_eq!(states, ["failed", "done"]);
+}
+
+#[tokio::test]
+async fn a_hook_can_be_run_by_itself() {
+    let database = TestDatabase::empty().await;
+    let connector = Connector::new(Database::from_url(&database.url).unwrap(), CancellationToken::new());
+    let cx = HookContext::alone("sql-hook", connector);
+    let hook = SqlHook { plan: "", run: "CREATE TABLE made (n int)" };
+    assert!(hook.plan(&cx).await.unwrap().work);
+    hook.run(&cx).await.unwrap();
+
+    let connection = cx.connect().await.unwrap();
+    assert_eq!(cx.load_state::<i32>(&connection).await.unwrap(), None);
+    cx.save_state(&connection, &7).await.unwrap();
+    assert_eq!(cx.load_state::<i32>(&connection).await.unwrap(), Some(7));
+    cx.clear_state(&connection).await.unwrap();
+    assert_eq!(cx.load_state::<i32>(&connection).await.unwrap(), None);
+    let made: bool =
+        database.value("SELECT to_regclass('made') IS NOT NULL AND to_regnamespace('migrate') IS NULL").await;
+    assert!(made);
 }
 
 #[tokio::test]

@@ -151,7 +151,7 @@ impl Human {
             RepairEvent::RepairProgress { repair, unit, done, total, per_second, eta, .. } => {
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate")]
                 let written = per_second as u64;
-                let progress = Progress { unit, done, total, written, written_unit: "a second" };
+                let progress = Progress { unit: unit.into(), done, total, written, written_unit: "a second".into() };
                 self.progress(&repair, &progress, eta);
             }
             RepairEvent::ReplicaBehind { replica, lag } => {
@@ -211,7 +211,7 @@ impl Human {
         }
         #[allow(clippy::cast_precision_loss, reason = "an estimate")]
         let eta = (done > 0).then(|| began.elapsed().mul_f64((total - done) as f64 / done as f64));
-        let progress = Progress { unit: "days", done, total, written: buckets, written_unit: "buckets" };
+        let progress = Progress { unit: "days".into(), done, total, written: buckets, written_unit: "buckets".into() };
         self.progress("comparing", &progress, eta);
     }
 
