@@ -225,7 +225,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::TargetBehind { .. }
         | Error::OutOfStep(_)
         | Error::Adoption(_)
-        | Error::Database(db::Error::Mightier(_) | db::Error::AlteredBooks { .. })
+        | Error::Database(db::Error::SuperuserRefused(_) | db::Error::AlteredHistory { .. })
         | Error::Refused { .. }
         | Error::Hook { source: HookError::Refused { .. }, .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,

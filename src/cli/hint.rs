@@ -343,8 +343,8 @@ fn database_hint(error: &db::Error) -> Option<String> {
         db::Error::Server(report) if report.sqlstate == SqlState::LOCK_NOT_AVAILABLE.code() => {
             "end the transaction that holds it, or give a longer --lock-wait"
         }
-        db::Error::Mightier(found) => return Some(mightier_hint(&found.owner, found.may_log_in)),
-        db::Error::AlteredBooks { remedy, .. } => {
+        db::Error::SuperuserRefused(found) => return Some(superuser_hint(&found.owner, found.may_log_in)),
+        db::Error::AlteredHistory { remedy, .. } => {
             let remedy = remedy.as_deref().unwrap_or("find out who has made it, and remove it");
             return Some(format!("nothing was written; {remedy}, then look at the history: migrate verify history"));
         }
@@ -354,7 +354,7 @@ fn database_hint(error: &db::Error) -> Option<String> {
 }
 
 /// How to do without a superuser.
-fn mightier_hint(owner: &str, may_log_in: bool) -> String {
+fn superuser_hint(owner: &str, may_log_in: bool) -> String {
     let member = format!(
         "a role that is a member of {owner} and of nothing else: CREATE ROLE deployer LOGIN PASSWORD '...' IN ROLE {}",
         db::ident(owner)

@@ -54,7 +54,7 @@ impl Rollup {
                 }
             }
             Self::Watch(Watch { every }) => {
-                if let Err(error @ db::Error::Mightier(_)) = may_tick(connector).await {
+                if let Err(error @ db::Error::SuperuserRefused(_)) = may_tick(connector).await {
                     return Err(error.into());
                 }
                 renderer.watching(connector.database(), *every);

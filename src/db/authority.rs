@@ -5,7 +5,7 @@
 //! should have no more rights than their owner; and for the one right that leads to every other, that is not left to hope: a
 //! superuser's session runs no code of a role that is none.
 
-use super::error::Mightier;
+use super::error::SuperuserRefused;
 use super::{Connection, Error, ident};
 
 /// What is going to be done with tables.
@@ -22,8 +22,8 @@ pub enum Purpose {
 ///
 /// # Errors
 ///
-/// [`Error::Mightier`]; what the server says.
-pub async fn refuse_mightier(
+/// [`Error::SuperuserRefused`]; what the server says.
+pub async fn refuse_superuser(
     connection: &Connection,
     tables: &[&str],
     functions: &[&str],
@@ -40,7 +40,7 @@ pub async fn refuse_mightier(
     match connection.query_opt(sql, &[&tables, &functions, &(purpose == Purpose::Write)]).await? {
         Some(row) => {
             let what: Option<String> = row.get(3);
-            Err(Error::Mightier(Box::new(Mightier {
+            Err(Error::SuperuserRefused(Box::new(SuperuserRefused {
                 role,
                 object: row.get(0),
                 owner: row.get(1),
@@ -76,24 +76,24 @@ pub async fn acting_role(connection: &Connection, table: &str) -> Result<Option<
 ///
 /// # Errors
 ///
-/// [`Error::AlteredBooks`]; what the server says.
-pub async fn check_books(connection: &Connection) -> Result<(), Error> {
-    match connection.query_opt(include_str!("authority_books.sql"), &[]).await? {
-        Some(row) => Err(Error::AlteredBooks { object: row.get(0), remedy: row.get(1) }),
+/// [`Error::AlteredHistory`]; what the server says.
+pub async fn check_history(connection: &Connection) -> Result<(), Error> {
+    match connection.query_opt(include_str!("authority_history.sql"), &[]).await? {
+        Some(row) => Err(Error::AlteredHistory { object: row.get(0), remedy: row.get(1) }),
         None => Ok(()),
     }
 }
 
-/// Lets `role`, who owns the tables that are worked on, keep the books in those tables of the schema `migrate` that are this
+/// Lets `role`, who owns the tables that are worked on, keep the history in those tables of the schema `migrate` that are this
 /// session's to share: it may be the next one to run. It gets nothing beyond that, no trigger of its own for example, which would
 /// run with the rights of whoever writes there next; earlier builds gave it everything. In the schema it may create, because what
-/// a newer build or the first repair adds is made by whoever comes first. What it could put into the way there, [`check_books`]
+/// a newer build or the first repair adds is made by whoever comes first. What it could put into the way there, [`check_history`]
 /// finds.
 ///
 /// # Errors
 ///
 /// What the server says.
-pub async fn share_books(connection: &Connection, role: &str) -> Result<(), Error> {
+pub async fn share_history(connection: &Connection, role: &str) -> Result<(), Error> {
     const OURS: &str = "
         SELECT c.relname::text, pg_catalog.pg_has_role(n.nspowner, 'USAGE')
         FROM pg_catalog.pg_class c

@@ -1,7 +1,7 @@
 -- Code of a role that is no superuser, which a superuser's session would run: the object, its owner, whether that one may log
 -- in, and what of it would run. No row if there is none.
 -- $1: tables. $2: functions that are going to be called. $3: whether the tables are going to be written, or only read.
--- Whoever looks reads the schema migrate as well; to write there is another matter, which authority_books.sql is about.
+-- Whoever looks reads the schema migrate as well; to write there is another matter, which authority_history.sql is about.
 WITH RECURSIVE named AS (
     SELECT n.at, c.oid, true AS written
     FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS n (name, at)

@@ -75,13 +75,13 @@ pub enum Error {
 
     /// Code of a role that is no superuser would run with a superuser's rights.
     #[error("{0}")]
-    Mightier(Box<Mightier>),
+    SuperuserRefused(Box<SuperuserRefused>),
 
     /// Somebody has put code on the tables of this program's own schema.
     #[error(
         "somebody has put {object} into the schema migrate, and it would run with the rights of whoever writes there"
     )]
-    AlteredBooks {
+    AlteredHistory {
         /// What it is, and on which table.
         object: String,
         /// The statement that removes it, where there is one.
@@ -95,7 +95,7 @@ pub enum Error {
 
 /// Code of a role that is no superuser, which a superuser's session would run.
 #[derive(Debug)]
-pub struct Mightier {
+pub struct SuperuserRefused {
     /// The superuser.
     pub role: String,
     /// What is to be written, read or called.
@@ -108,7 +108,7 @@ pub struct Mightier {
     pub what: Option<String>,
 }
 
-impl fmt::Display for Mightier {
+impl fmt::Display for SuperuserRefused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { role, object, owner, what, .. } = self;
         write!(f, "role {role} is a superuser and {object} belongs to {owner}: ")?;

@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
 
-pub use authority::share_books;
-pub use authority::{Purpose, acting_role, check_books, refuse_mightier};
+pub use authority::share_history;
+pub use authority::{Purpose, acting_role, check_history, refuse_superuser};
 pub use config::Database;
 pub use connect::{Connector, Notice};
-pub use error::{Error, Mightier, ServerReport};
+pub use error::{Error, ServerReport, SuperuserRefused};
 pub use lock::{
     Holder, LockKey, LockTimeout, MIGRATION, Patience, REPAIR, RUN_LOCK, RUN_SESSION_LOCK, RunLock, RunLocks, Waiting,
     holder,

@@ -21,15 +21,15 @@ pub struct ServerFacts {
     /// A standby, where nothing can be written.
     pub in_recovery: bool,
     /// Whose schema `migrate` is, and a table in it, if none in it is ours.
-    pub foreign_books: Option<(String, String)>,
+    pub foreign_history: Option<(String, String)>,
     /// Whether transactions are read-only unless they say otherwise.
     pub read_only: bool,
     /// Whether the role may create objects in `schema`.
     pub may_create_objects: bool,
     /// Whether the role may create a schema, or the schema `migrate` is there and open to it.
-    pub may_keep_books: bool,
+    pub may_write_history: bool,
     /// Whether the role may read what is in the schema `migrate`, if that is there.
-    pub may_read_books: bool,
+    pub may_read_history: bool,
 }
 
 /// A name as it stands in SQL.
@@ -81,10 +81,10 @@ impl ServerFacts {
             schema: row.get(4),
             in_recovery: row.get(5),
             may_create_objects: row.get(6),
-            may_keep_books: row.get(7),
-            may_read_books: row.get(8),
+            may_write_history: row.get(7),
+            may_read_history: row.get(8),
             read_only: row.get(9),
-            foreign_books: row.get::<_, Option<_>>(10).zip(row.get(11)),
+            foreign_history: row.get::<_, Option<_>>(10).zip(row.get(11)),
         })
     }
 

@@ -3,7 +3,7 @@
 use super::{Error, Set};
 use crate::db::{Connection, ServerFacts, ident};
 
-/// The role must be able to create objects, and to keep the books.
+/// The role must be able to create objects, and to write the history.
 pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
     if facts.in_recovery {
         return Err(Error::Standby);
@@ -20,9 +20,9 @@ pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
         let grant = format!("GRANT CREATE ON SCHEMA {} TO {}", ident(schema), ident(&role));
         return Err(Error::Privilege { role, what, database, grant });
     }
-    match (&facts.foreign_books, facts.may_keep_books) {
+    match (&facts.foreign_history, facts.may_write_history) {
         (Some(foreign), false) => Err(foreign_schema(facts, foreign)),
-        (None, false) => Err(unwritable_books(facts)),
+        (None, false) => Err(unwritable_history(facts)),
         (_, true) => Ok(()),
     }
 }
@@ -53,23 +53,23 @@ fn foreign_schema(facts: &ServerFacts, (owner, table): &(String, String)) -> Err
     Error::ForeignSchema { database: facts.database.clone(), owner: owner.clone(), table: table.clone() }
 }
 
-/// The books cannot be read.
-pub(super) fn unreadable_books(facts: &ServerFacts) -> Error {
-    if let Some(foreign) = &facts.foreign_books {
+/// The history cannot be read.
+pub(super) fn unreadable_history(facts: &ServerFacts) -> Error {
+    if let Some(foreign) = &facts.foreign_history {
         return foreign_schema(facts, foreign);
     }
     let role = ident(&facts.role);
-    no_books(
+    no_history(
         facts,
         "read",
         format!("GRANT USAGE ON SCHEMA migrate TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA migrate TO {role}"),
     )
 }
 
-/// The books cannot be made, or not be written to.
-fn unwritable_books(facts: &ServerFacts) -> Error {
+/// The history cannot be created or written.
+fn unwritable_history(facts: &ServerFacts) -> Error {
     let (role, database) = (ident(&facts.role), ident(&facts.database));
-    no_books(
+    no_history(
         facts,
         "write",
         format!(
@@ -86,7 +86,7 @@ pub(super) fn closed_ledger(facts: &ServerFacts, verb: &str, table: &str) -> Err
     Error::Privilege { role, what: format!("{verb} {table}, the older migrator's ledger,"), database, grant }
 }
 
-fn no_books(facts: &ServerFacts, verb: &str, grant: String) -> Error {
+fn no_history(facts: &ServerFacts, verb: &str, grant: String) -> Error {
     Error::Privilege {
         role: facts.role.clone(),
         what: format!("{verb} the history in the schema migrate"),

@@ -96,12 +96,12 @@ pub(super) fn table(set: &Set) -> String {
     format!("migrate.history_{}", set.name().replace('-', "_"))
 }
 
-/// SQL for a time of our own books. One that is in no calendar shows as 1970: a damaged row must not end the program.
+/// SQL for a time in our own tables. One that is in no calendar shows as 1970: a damaged row must not end the program.
 pub(super) fn plain(column: &str) -> String {
     format!("coalesce({}, 'epoch')", in_calendar(column))
 }
 
-/// Makes the tables that a run writes to, and closes the books on hook runs that were killed. The migration lock must
+/// Makes the tables that a run writes to, and closes hook runs that were killed. The migration lock must
 /// be held.
 pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Error> {
     let script = include_str!("bookkeeping.sql").replace("{history}", &table(set));

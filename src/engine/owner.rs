@@ -19,12 +19,12 @@ fn tables(set: &Set) -> Vec<&str> {
 ///
 /// # Errors
 ///
-/// [`db::Error::Mightier`]; what the server says.
+/// [`db::Error::SuperuserRefused`]; what the server says.
 pub(super) async fn may_look(connection: &Connection, set: &Set) -> Result<(), db::Error> {
     let mut names: Vec<String> = tables(set).into_iter().map(db::ident).collect();
     names.extend(set.ledger().map(|ledger| ledger.table.to_owned()));
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    db::refuse_mightier(connection, &names, &[], db::Purpose::Look).await
+    db::refuse_superuser(connection, &names, &[], db::Purpose::Look).await
 }
 
 /// The role that migrations run as, if it is another one than the session's.
@@ -43,7 +43,7 @@ pub(super) async fn acting_role(
     let tables = tables(set);
     let names: Vec<String> = tables.iter().map(|table| db::ident(table)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    db::refuse_mightier(connection, &names, &functions, db::Purpose::Write).await?;
+    db::refuse_superuser(connection, &names, &functions, db::Purpose::Write).await?;
     let sql = include_str!("owner.sql");
     let Some(row) = connection.query_opt(sql, &[&first, &tables, &functions]).await? else { return Ok(None) };
     let (owner, is_ours, inherits, may_become): (String, bool, bool, bool) =

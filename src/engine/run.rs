@@ -160,7 +160,7 @@ impl Migrator {
             return Ok(self.finish(&summary, started));
         }
         let facts = ServerFacts::read(connection).await?;
-        db::check_books(connection).await?;
+        db::check_history(connection).await?;
         overloads::refuse(connection, &self.set).await?;
         let role = owner::acting_role(connection, &self.set, &facts).await?;
         if let Some(role) = &role {
@@ -168,7 +168,7 @@ impl Migrator {
         }
         history::prepare(connection, &self.set).await?;
         if let Some(role) = &role {
-            db::share_books(connection, role).await?;
+            db::share_history(connection, role).await?;
         }
         self.find_owed(&mut plan, self.connector.clone().read_only(), options).await?;
         repeatable::owe(connection, &self.set, &plan).await?;
@@ -278,7 +278,7 @@ impl Migrator {
             plan => plan?,
         };
         if !plan.is_empty() {
-            db::check_books(connection).await?;
+            db::check_history(connection).await?;
             overloads::refuse(connection, &self.set).await?;
             let role = owner::acting_role(connection, &self.set, &facts).await?;
             fitness::check_rights(&facts)?;
@@ -352,8 +352,8 @@ impl Migrator {
         if facts.major() < self.set.minimum_server() {
             return Err(Error::ServerTooOld { version: facts.version, minimum: self.set.minimum_server() });
         }
-        if !facts.may_read_books {
-            return Err(fitness::unreadable_books(&facts));
+        if !facts.may_read_history {
+            return Err(fitness::unreadable_history(&facts));
         }
         owner::may_look(connection, &self.set).await?;
         self.observer.event(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });

@@ -176,9 +176,9 @@ impl Migrator {
         let checked = made + expected.len() + demanded.iter().filter(|version| adopted.contains(version)).count();
         problems.extend(self.stray_invalid_indexes(&connection, &problems).await?);
         problems.extend(overloads::problems(&connection, &self.set).await?);
-        match db::check_books(&connection).await {
+        match db::check_history(&connection).await {
             Ok(()) => {}
-            Err(db::Error::AlteredBooks { object, remedy }) => problems.push(Problem {
+            Err(db::Error::AlteredHistory { object, remedy }) => problems.push(Problem {
                 remedy: remedy.map(|remedy| format!("{remedy};")),
                 ..Problem::new(0, String::new(), &object, "is nothing that this program has put there".to_owned())
             }),

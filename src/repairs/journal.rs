@@ -12,7 +12,7 @@ use crate::db::{self, Connection, ServerFacts, ident};
 /// How long the record of a failure may take.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether this is a server that can be written to, and this role may keep the books.
+/// Whether this is a server that can be written to, and this role may write the history.
 pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError> {
     let facts = ServerFacts::read(connection).await?;
     if facts.in_recovery {
@@ -21,7 +21,7 @@ pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError
             "connect to the primary server",
         ));
     }
-    if !facts.may_keep_books {
+    if !facts.may_write_history {
         let (who, database) = (ident(&facts.role), ident(&facts.database));
         let grant = match schema_owner(connection).await? {
             Some(owner) => format!(
@@ -40,7 +40,7 @@ pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError
 pub(super) async fn may_read(connection: &Connection) -> Result<(), RepairError> {
     let facts = ServerFacts::read(connection).await?;
     match schema_owner(connection).await? {
-        Some(owner) if !facts.may_read_books => {
+        Some(owner) if !facts.may_read_history => {
             let who = ident(&facts.role);
             Err(RepairError::refused_with_hint(
                 format!(
@@ -71,7 +71,7 @@ pub(super) async fn prepare(connection: &Connection, role: Option<&str>) -> Resu
     connection.batch(&format!("SET client_min_messages TO warning; {script} RESET client_min_messages")).await?;
     // Rows are corrected as the owner of their table, who reads the journal for it, and may be the next one to repair.
     match role {
-        Some(role) => db::share_books(connection, role).await,
+        Some(role) => db::share_history(connection, role).await,
         None => Ok(()),
     }
 }

@@ -25,7 +25,7 @@ use crate::db::{self, Connection, Connector, Database, LockTimeout, Patience, Ru
 use crate::engine::{Forecast, Outcome};
 use crate::usage;
 
-/// The name of an undo in the books.
+/// The name of an undo in the journal.
 pub const UNDO: &str = "undo";
 
 /// How long a repair that was killed a moment ago is given to end on the server, before it counts as being at work.
@@ -101,7 +101,7 @@ impl Repairer {
     /// When the database cannot be asked.
     pub async fn runs(&self, newest: Option<i64>, each: &mut (dyn FnMut(Run) + Send)) -> Result<u64, RepairError> {
         let connection = self.connector.clone().read_only().connect("migrate: repair runs").await?;
-        db::refuse_mightier(&connection, &[], &[], db::Purpose::Look).await?;
+        db::refuse_superuser(&connection, &[], &[], db::Purpose::Look).await?;
         journal::may_read(&connection).await?;
         // If nobody is at work, what says so was killed.
         let at_work = db::holder(&connection, db::REPAIR.session).await?.is_some();
@@ -322,7 +322,7 @@ impl Repairer {
             },
             Err(LockTimeout::TimedOut { holder, .. }) => {
                 let connection = self.connector.clone().read_only().connect("migrate: repair").await?;
-                db::refuse_mightier(&connection, &[], &[], db::Purpose::Look).await?;
+                db::refuse_superuser(&connection, &[], &[], db::Purpose::Look).await?;
                 let run = runs::at_work(&connection).await?.map(Box::new);
                 connection.close().await;
                 Err(RepairError::Busy { run, holder })

@@ -68,7 +68,7 @@ impl RunState {
     }
 }
 
-/// A run of a repair, as the books have it.
+/// A run of a repair, as the journal has it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Run {
     /// Its number.

@@ -17,7 +17,7 @@ use crate::db::{self, Connection, Holder, Purpose};
 use crate::usage::{CALLED, Pipeline, WRITTEN};
 
 /// The tables of the journal.
-pub(super) const BOOKS: [&str; 2] = ["migrate.repair_run", "migrate.repair_change"];
+pub(super) const JOURNAL: [&str; 2] = ["migrate.repair_run", "migrate.repair_change"];
 
 /// What is to be done with which rows.
 pub(super) struct Task<'a> {
@@ -173,15 +173,15 @@ pub(super) async fn rollup_there(connection: &Connection) -> Result<RollupThere,
 
 /// Whether what is written into history and journal runs nobody's code.
 pub(super) async fn may_write_history(connection: &Connection) -> Result<(), db::Error> {
-    db::refuse_mightier(connection, &BOOKS, &[], Purpose::Write).await?;
-    db::check_books(connection).await
+    db::refuse_superuser(connection, &JOURNAL, &[], Purpose::Write).await?;
+    db::check_history(connection).await
 }
 
 /// Whoever owns the table, if that is another role, and one that this session may become. Triggers on the table are then
-/// not run with the rights of somebody mightier; a superuser, who could not keep them from it, is refused.
+/// not run with the rights of another role; a superuser, who could not keep them from it, is refused.
 pub(super) async fn owner(connection: &Connection, table: &str) -> Result<Option<String>, RepairError> {
     let tables = [&[table], &WRITTEN[..]].concat();
-    db::refuse_mightier(connection, &tables, &CALLED, Purpose::Write).await?;
+    db::refuse_superuser(connection, &tables, &CALLED, Purpose::Write).await?;
     Ok(db::acting_role(connection, table).await?)
 }
 

@@ -48,9 +48,9 @@ pub(crate) const CALLED: [&str; 4] = [
 ///
 /// # Errors
 ///
-/// [`crate::db::Error::Mightier`]; what the server says.
+/// [`crate::db::Error::SuperuserRefused`]; what the server says.
 pub async fn acting_role(connection: &crate::db::Connection) -> Result<Option<String>, crate::db::Error> {
-    crate::db::refuse_mightier(connection, &[&WRITTEN[..], &READ[..]].concat(), &CALLED, crate::db::Purpose::Write)
+    crate::db::refuse_superuser(connection, &[&WRITTEN[..], &READ[..]].concat(), &CALLED, crate::db::Purpose::Write)
         .await?;
     crate::db::acting_role(connection, "task_usage").await
 }
@@ -62,7 +62,7 @@ pub async fn acting_role(connection: &crate::db::Connection) -> Result<Option<St
 /// As [`acting_role`].
 pub async fn may_look(connection: &crate::db::Connection) -> Result<(), crate::db::Error> {
     let tables = [&WRITTEN[..], &READ[..]].concat();
-    crate::db::refuse_mightier(connection, &tables, &[], crate::db::Purpose::Look).await
+    crate::db::refuse_superuser(connection, &tables, &[], crate::db::Purpose::Look).await
 }
 
 /// A number with its thousands apart: 52,000.

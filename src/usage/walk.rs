@@ -82,7 +82,7 @@ pub struct Resume {
 #[async_trait]
 pub trait WalkHost: Send + Sync {
     /// The role that writes the buckets, if not the session's own: whoever owns the tables has put triggers on them, which
-    /// are not to run with the rights of somebody mightier.
+    /// are not to run with the rights of another role.
     fn role(&self) -> Option<&str> {
         None
     }

@@ -388,9 +388,9 @@ async fn what_is_made_belongs_to_the_owner_of_the_tables_whoever_runs_it() {
             ))
             .await;
         assert_eq!(strangers, 0, "{run_by}");
-        let mightier: i64 = database.value(&format!("SELECT count(*) FROM noted WHERE who <> '{owner}'")).await;
+        let others: i64 = database.value(&format!("SELECT count(*) FROM noted WHERE who <> '{owner}'")).await;
         let noted: i64 = database.value("SELECT count(*) FROM noted").await;
-        assert!(noted > 0 && mightier == 0, "{run_by}: {mightier} of {noted} writes were made by somebody mightier");
+        assert!(noted > 0 && others == 0, "{run_by}: {others} of {noted} writes were made by another role");
         let left: i64 = database
             .value(&format!(
                 "SELECT count(*) FROM information_schema.columns

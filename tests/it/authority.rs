@@ -287,7 +287,7 @@ async fn the_owner_may_write_the_books_and_put_nothing_on_them() {
     let owned = Owned::at_version(84).await;
     let (owner, database) = (&owned.owner, &owned.database);
     let member = owned.role("member", "GRANT {owner} TO {role}; GRANT CREATE ON SCHEMA public TO {role}").await;
-    // The books are the member's, as if it had made them; an earlier build has granted everything.
+    // The history is the member's, as if it had made it; an earlier build has granted everything.
     database
         .batch(&format!(
             "DO $$

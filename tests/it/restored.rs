@@ -41,14 +41,14 @@ impl Drop for Backup {
 
 /// `up` and its dry run refuse and write nothing, and everything that looks says so; returns what `up` says.
 async fn refused(database: &TestDatabase, part: &str) -> String {
-    let books = "SELECT coalesce((SELECT string_agg(c.oid::regclass || ' ' || c.xmin, ',' ORDER BY c.oid)
+    let history = "SELECT coalesce((SELECT string_agg(c.oid::regclass || ' ' || c.xmin, ',' ORDER BY c.oid)
                                   FROM pg_class c WHERE c.relnamespace IN ('public'::regnamespace, to_regnamespace('migrate'))), '')";
-    let before: String = database.value(books).await;
+    let before: String = database.value(history).await;
     database.program().args(["up", "--dry-run"]).run().expect(7);
     let up = database.program().args(["up"]).run().expect(7);
     assert!(up.stderr.contains(part), "{part:?} is missing:\n{}", up.stderr);
     assert!(up.stderr.contains("nothing was written"), "{}", up.stderr);
-    assert_eq!(database.value::<String>(books).await, before);
+    assert_eq!(database.value::<String>(history).await, before);
     database.program().args(["verify", "history"]).run().expect(4);
     database.program().args(["verify", "schema"]).run().expect(4);
     let status = database.program().args(["status", "--check"]).run().expect(4);

@@ -122,7 +122,7 @@ struct World {
     platform: Set,
     plain: Set,
     /// Whether it is the program's own memory that is damaged.
-    books: bool,
+    history: bool,
     /// The tables, each with whether it may have changed.
     tables: Vec<(String, Cell<bool>)>,
     columns: Vec<Column>,
@@ -141,7 +141,7 @@ impl CompareHost for Nobody {
 const REPAIR: [&str; 3] = ["repair", "codex-cache", "--execute"];
 
 impl World {
-    async fn new(columns_of: &str, books: bool) -> Self {
+    async fn new(columns_of: &str, history: bool) -> Self {
         let database = TestDatabase::at_version(104, 40, 3).await;
         database.batch("UPDATE task_usage SET provider = 'codex', input_tokens = 9, cache_read_tokens = 4").await;
         let cutoff: String =
@@ -207,7 +207,7 @@ impl World {
             .iter()
             .fold(Set::builder(catalog::PLATFORM), |set, migration| set.migration(&migration.file(), migration.sql()));
         let plain = plain.build().unwrap();
-        Self { session, connection, platform, plain, books, tables, columns, task, workspace, database }
+        Self { session, connection, platform, plain, history, tables, columns, task, workspace, database }
     }
 
     /// Everything as it was in the beginning.
@@ -261,8 +261,8 @@ impl World {
             || Repairer::new(catalog::repairs(catalog::PLATFORM), target.clone(), cancel.clone(), |_: RepairEvent| {});
         let short = Duration::from_millis(200);
         let options = UpOptions { lock_wait: short, ..UpOptions::default() };
-        // Most looks at usage are cheap; those at our own books begin with a session each.
-        let choice = if self.books { dice.below(8) } else { dice.below(120) };
+        // Most looks at usage are cheap; those at our own history begin with a session each.
+        let choice = if self.history { dice.below(8) } else { dice.below(120) };
         match choice {
             0 => drop(migrator().status().await),
             1 => drop(migrator().verify_history().await),
@@ -318,7 +318,7 @@ impl World {
 }
 
 /// Goes through the cases with values in these columns.
-fn go_through(columns_of: &str, books: bool) {
+fn go_through(columns_of: &str, history: bool) {
     let seeds: Vec<u64> = seeds(cases(200)).collect();
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
@@ -328,7 +328,7 @@ fn go_through(columns_of: &str, books: bool) {
                     return;
                 }
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-                let world = runtime.block_on(World::new(columns_of, books));
+                let world = runtime.block_on(World::new(columns_of, history));
                 try_seeds(mine.into_iter(), |dice| runtime.block_on(world.play(dice)));
                 runtime.block_on(async { drop(world) });
             });

@@ -63,7 +63,7 @@ async fn while_a_replica_is_behind_nothing_is_written() {
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     replica.batch_execute("SELECT pg_wal_replay_resume()").await.unwrap();
     repair().args(["--max-lag", "5s"]).run().expect(0);
-    // Also where there are books to write into, the replica is named before anything is tried.
+    // Also where there is a history to write to, the replica is named before anything is tried.
     let refused =
         Program::new().env("DATABASE_URL", &there).args(["repair", "hourly-rollup", "--execute"]).run().expect(7);
     assert!(refused.stderr.contains("this server is a standby"), "{}", refused.stderr);

@@ -119,8 +119,8 @@ async fn a_dry_run_writes_nothing() {
     let found = database.codex_cache().await.run().expect(0);
     assert!(found.stdout.contains("nothing was written"), "{}", found.stdout);
     assert_eq!(database.fingerprint().await, before);
-    let books: bool = database.value("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
-    assert!(!books);
+    let history: bool = database.value("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
+    assert!(!history);
     // Where a role may only read, a dry run works as well.
     database.batch(&format!("ALTER DATABASE {} SET default_transaction_read_only = on", database.name)).await;
     database.codex_cache().await.run().expect(0);
@@ -149,8 +149,8 @@ async fn what_was_seen_is_what_is_done() {
     assert_ne!(now, seen);
     assert!(refused.stderr.contains(&seen) && refused.stderr.contains(&now), "{}", refused.stderr);
     assert_eq!(database.fingerprint().await, before);
-    let books: bool = database.value("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
-    assert!(!books, "a refused run leaves nothing behind");
+    let history: bool = database.value("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
+    assert!(!history, "a refused run leaves nothing behind");
     repair().args(["--execute", "--expect", &now]).run().expect(0);
     assert_eq!(database.run_states().await, ["done"]);
 
@@ -209,8 +209,8 @@ async fn bad_input_is_one_line_and_writes_nothing() {
     let refused = database.program().args(["repair", "codex-cache", "--cutoff", &soon, "--execute"]).run().expect(7);
     assert!(refused.stderr.contains("does not lie in the past"), "{}", refused.stderr);
     assert_eq!(database.fingerprint().await, before);
-    let books: bool = database.value("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
-    assert!(!books);
+    let history: bool = database.value("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
+    assert!(!history);
 }
 
 #[tokio::test]
@@ -305,7 +305,7 @@ async fn a_role_without_the_right_is_told_before_anything_is_written() {
     let refused = repair().args(["--execute"]).run().expect(7);
     assert!(refused.stderr.contains("has no right to UPDATE on table task_usage"), "{}", refused.stderr);
     assert_eq!(refused.stderr.lines().count(), 1, "{}", refused.stderr);
-    let books: bool = database.value("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
-    assert!(!books);
+    let history: bool = database.value("SELECT to_regclass('migrate.repair_run') IS NOT NULL").await;
+    assert!(!history);
     database.batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
