@@ -2,7 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 
-use crate::db;
+use crate::db::{self, ConnectCause};
 use crate::engine::{AdoptionError, Error, HistoryError, HookError, Lacks, Obstacle, OutOfStep, Version};
 
 /// What a role cannot see must not count as absent, so its sessions ask for an error.
@@ -297,38 +297,34 @@ fn database_hint(error: &db::Error) -> Option<String> {
     let hint = match error {
         db::Error::BadUrl { advice, .. } => advice.as_str(),
         db::Error::Authorities { advice, .. } => advice,
-        db::Error::Connect { reason, sqlstate: None, .. }
-            if reason.contains("TLS") || reason.contains("certificate") =>
-        {
-            "check sslmode and sslrootcert in the database URL"
-        }
-        db::Error::Connect { reason, sqlstate: None, .. } if reason.contains("handshake eof") => {
-            "leave out sslnegotiation=direct, which servers know from PostgreSQL 17 on"
-        }
-        db::Error::Connect { sqlstate: None, reason, .. } if reason.contains("did not answer") => {
-            "check that it is a PostgreSQL server and not stuck; one that is only slow: connect_timeout=60 in the URL"
-        }
-        db::Error::Connect { sqlstate: None, reason, .. } if reason.contains("does not allow writes") => {
-            "no address of the URL takes writes, as target_session_attrs=read-write asks: name the primary server"
-        }
-        db::Error::Connect { sqlstate: None, reason, .. } if reason.contains("not read only") => {
-            "no address of the URL is read-only, as its target_session_attrs asks; what writes needs read-write"
-        }
-        db::Error::Connect { sqlstate: Some(state), database, .. } if state == "3D000" => {
-            return Some(create_hint(database));
-        }
-        db::Error::Connect { sqlstate, reason, .. } => match sqlstate.as_deref() {
-            None if reason.contains("password missing") => "put the password into the database URL",
-            Some("28P01") => "check user and password in the database URL",
-            Some("28000") => "check the user in the database URL, and pg_hba.conf on the server",
-            Some("53300") => "the server has no connection left; end some, or raise max_connections",
-            Some("57P03") => "the server is starting up or shutting down; try again when it is ready",
-            None => "check that the server is running, and host and port in the database URL",
-            // A parameter that it does not know, a value that it does not take, or one that this role may not set.
-            Some("22023" | "42704" | "42501" | "42601" | "55P02") => {
-                "the server is there, and refuses a setting: check options in the database URL"
+        db::Error::Connect { cause, database, .. } => match cause {
+            ConnectCause::Tls => "check sslmode and sslrootcert in the database URL",
+            ConnectCause::TlsHandshakeClosed => {
+                "leave out sslnegotiation=direct, which servers know from PostgreSQL 17 on"
             }
-            Some(_) => return None,
+            ConnectCause::Silent => {
+                "check that it is a PostgreSQL server and not stuck; one that is only slow: connect_timeout=60 in the URL"
+            }
+            ConnectCause::ReadOnly => {
+                "no address of the URL takes writes, as target_session_attrs=read-write asks: name the primary server"
+            }
+            ConnectCause::NotReadOnly => {
+                "no address of the URL is read-only, as its target_session_attrs asks; what writes needs read-write"
+            }
+            ConnectCause::PasswordMissing => "put the password into the database URL",
+            ConnectCause::Unreachable => "check that the server is running, and host and port in the database URL",
+            ConnectCause::Refused(sqlstate) => match sqlstate.as_str() {
+                "3D000" => return Some(create_hint(database)),
+                "28P01" => "check user and password in the database URL",
+                "28000" => "check the user in the database URL, and pg_hba.conf on the server",
+                "53300" => "the server has no connection left; end some, or raise max_connections",
+                "57P03" => "the server is starting up or shutting down; try again when it is ready",
+                // A parameter that it does not know, a value that it does not take, or one that this role may not set.
+                "22023" | "42704" | "42501" | "42601" | "55P02" => {
+                    "the server is there, and refuses a setting: check options in the database URL"
+                }
+                _ => return None,
+            },
         },
         db::Error::SwappedSession { .. } => {
             "connect to the server directly, or through a pool in session mode, for example with MIGRATE_DATABASE_URL"

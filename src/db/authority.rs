@@ -6,7 +6,7 @@
 //! superuser's session runs no code of a role that is none.
 
 use super::error::SuperuserRefused;
-use super::{Connection, Error, ident};
+use super::{Connection, Error, OWN_TABLE, ident};
 
 /// What is going to be done with tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,23 +31,20 @@ pub async fn refuse_superuser(
 ) -> Result<(), Error> {
     // A role that a session has taken on can be put off again.
     const SUPERUSER: &str = "
-        SELECT r.rolname::text FROM pg_catalog.pg_roles r
+        SELECT r.rolname::text AS name FROM pg_catalog.pg_roles r
         WHERE r.rolname IN (session_user, current_user) AND r.rolsuper
         LIMIT 1";
     let Some(row) = connection.query_opt(SUPERUSER, &[]).await? else { return Ok(()) };
-    let role: String = row.get(0);
-    let sql = include_str!("authority.sql");
-    match connection.query_opt(sql, &[&tables, &functions, &(purpose == Purpose::Write)]).await? {
-        Some(row) => {
-            let what: Option<String> = row.get(3);
-            Err(Error::SuperuserRefused(Box::new(SuperuserRefused {
-                role,
-                object: row.get(0),
-                owner: row.get(1),
-                may_log_in: row.get(2),
-                what,
-            })))
-        }
+    let role: String = row.get("name");
+    let sql = include_str!("authority.sql").replace("{own_table}", OWN_TABLE);
+    match connection.query_opt(&sql, &[&tables, &functions, &(purpose == Purpose::Write)]).await? {
+        Some(row) => Err(Error::SuperuserRefused(Box::new(SuperuserRefused {
+            role,
+            object: row.get("object"),
+            owner: row.get("owner"),
+            may_log_in: row.get("may_log_in"),
+            what: row.get("what"),
+        }))),
         None => Ok(()),
     }
 }
@@ -60,7 +57,7 @@ pub async fn refuse_superuser(
 /// What the server says.
 pub async fn acting_role(connection: &Connection, table: &str) -> Result<Option<String>, Error> {
     const OWNER: &str = "
-        SELECT r.rolname::text
+        SELECT r.rolname::text AS owner
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_roles r ON r.oid = c.relowner
         WHERE c.oid = pg_catalog.to_regclass($1)::oid
@@ -68,7 +65,7 @@ pub async fn acting_role(connection: &Connection, table: &str) -> Result<Option<
           AND pg_catalog.pg_has_role(
               session_user, r.oid,
               CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END)";
-    Ok(connection.query_opt(OWNER, &[&table]).await?.map(|row| row.get(0)))
+    Ok(connection.query_opt(OWNER, &[&table]).await?.map(|row| row.get("owner")))
 }
 
 /// Refuses to write into the schema `migrate` where somebody has put code on its tables, which would run with the rights of
@@ -78,8 +75,9 @@ pub async fn acting_role(connection: &Connection, table: &str) -> Result<Option<
 ///
 /// [`Error::AlteredHistory`]; what the server says.
 pub async fn check_history(connection: &Connection) -> Result<(), Error> {
-    match connection.query_opt(include_str!("authority_history.sql"), &[]).await? {
-        Some(row) => Err(Error::AlteredHistory { object: row.get(0), remedy: row.get(1) }),
+    let sql = include_str!("authority_history.sql").replace("{own_table}", OWN_TABLE);
+    match connection.query_opt(&sql, &[]).await? {
+        Some(row) => Err(Error::AlteredHistory { object: row.get("object"), remedy: row.get("remedy") }),
         None => Ok(()),
     }
 }
@@ -94,23 +92,23 @@ pub async fn check_history(connection: &Connection) -> Result<(), Error> {
 ///
 /// What the server says.
 pub async fn share_history(connection: &Connection, role: &str) -> Result<(), Error> {
-    const OURS: &str = "
-        SELECT c.relname::text, pg_catalog.pg_has_role(n.nspowner, 'USAGE')
+    let ours = format!(
+        "SELECT c.relname::text AS name, pg_catalog.pg_has_role(n.nspowner, 'USAGE') AS own_schema
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE n.nspname = 'migrate'
           AND c.relkind = 'r'
-          AND (c.relname ~ '^history_'::text
-               OR c.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))
+          AND {OWN_TABLE}
           AND pg_catalog.pg_has_role(c.relowner, 'USAGE')
-          AND pg_catalog.pg_get_userbyid(c.relowner) <> $1::text::name";
-    let rows = connection.query(OURS, &[&role]).await?;
-    let tables: Vec<String> = rows.iter().map(|row| format!("migrate.{}", ident(row.get(0)))).collect();
+          AND pg_catalog.pg_get_userbyid(c.relowner) <> $1::text::name"
+    );
+    let rows = connection.query(&ours, &[&role]).await?;
+    let tables: Vec<String> = rows.iter().map(|row| format!("migrate.{}", ident(row.get("name")))).collect();
     if tables.is_empty() {
         return Ok(());
     }
     let (tables, role) = (tables.join(", "), ident(role));
-    let schema = if rows.iter().any(|row| row.get(1)) {
+    let schema = if rows.iter().any(|row| row.get("own_schema")) {
         format!("GRANT USAGE, CREATE ON SCHEMA migrate TO {role}; ")
     } else {
         String::new()

@@ -11,8 +11,7 @@ WITH RECURSIVE named AS (
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'migrate'
-      AND (c.relname ~ '^history_'::text
-           OR c.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))
+      AND {own_table}
       AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ),
 -- A query reads the partitions and children of a table, too.
@@ -90,7 +89,7 @@ found AS (
           WHERE e.classid = 'pg_catalog.pg_type'::regclass::oid AND e.objid = y.oid AND e.deptype = 'e'
       )
 )
-SELECT f.object, r.rolname::text, r.rolcanlogin, f.what
+SELECT f.object, r.rolname::text AS owner, r.rolcanlogin AS may_log_in, f.what
 FROM found f
 JOIN pg_catalog.pg_roles r ON r.oid = f.owner AND NOT r.rolsuper
 ORDER BY f.at

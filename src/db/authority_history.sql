@@ -5,8 +5,7 @@ WITH history AS (
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'migrate'
-      AND (c.relname ~ '^history_'::text
-           OR c.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))
+      AND {own_table}
       AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 ),
 found AS (

@@ -11,6 +11,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Config};
 use tokio_util::sync::CancellationToken;
 
+use super::error::ConnectCause;
 use super::reach::{self, Address, Identity, Pin, Server};
 use super::session::{Access, Driver};
 use super::waits::Waits;
@@ -150,8 +151,8 @@ impl Connector {
         let connecting = async {
             loop {
                 match self.open(&config).await {
-                    Err(Error::Connect { reason, sqlstate: Some(state), .. })
-                        if state == SqlState::CANNOT_CONNECT_NOW.code() && since.elapsed() < STARTUP_PATIENCE =>
+                    Err(Error::Connect { reason, cause, .. })
+                        if cause.is(&SqlState::CANNOT_CONNECT_NOW) && since.elapsed() < STARTUP_PATIENCE =>
                     {
                         tracing::debug!("the server is not ready yet: {reason}");
                         tokio::time::sleep(Duration::from_millis(250)).await;
@@ -253,14 +254,14 @@ impl Connector {
         opened.unwrap_or_else(|_| {
             let limit = humantime::format_duration(limit);
             let reason = format!("the server accepted the connection but did not answer within {limit}");
-            Err(Error::Connect { database: self.database.to_string(), reason, sqlstate: None })
+            Err(Error::Connect { database: self.database.to_string(), reason, cause: ConnectCause::Silent })
         })
     }
 
     /// What to say when no address would do: the one that will soon, or the only one, or each.
     fn none_answered(&self, mut errors: Vec<(Address, Error)>) -> Error {
         let starting = errors.iter().position(|(_, error)| match error {
-            Error::Connect { sqlstate, .. } => sqlstate.as_deref() == Some(SqlState::CANNOT_CONNECT_NOW.code()),
+            Error::Connect { cause, .. } => cause.is(&SqlState::CANNOT_CONNECT_NOW),
             _ => false,
         });
         let database = self.database.to_string();
@@ -272,16 +273,22 @@ impl Connector {
                     error => format!("{address}: {error}"),
                 })
                 .collect();
-            let sqlstate = errors.into_iter().find_map(|(_, error)| match error {
-                Error::Connect { sqlstate, .. } => sqlstate,
+            let causes = errors.into_iter().filter_map(|(_, error)| match error {
+                Error::Connect { cause, .. } => Some(cause),
                 _ => None,
             });
-            return Error::Connect { database, reason: said.join("; "), sqlstate };
+            let first =
+                causes.reduce(|one, next| if matches!(one, ConnectCause::Refused(_)) { one } else { one.min(next) });
+            let cause = first.unwrap_or(ConnectCause::Unreachable);
+            return Error::Connect { database, reason: said.join("; "), cause };
         }
         match (!errors.is_empty()).then(|| errors.swap_remove(starting.unwrap_or(0)).1) {
-            Some(Error::Connect { reason, sqlstate, .. }) => Error::Connect { database, reason, sqlstate },
+            Some(Error::Connect { reason, cause, .. }) => Error::Connect { database, reason, cause },
             Some(error) => error,
-            None => Error::Connect { database, reason: "it names no host".to_owned(), sqlstate: None },
+            None => {
+                let reason = "it names no host".to_owned();
+                Error::Connect { database, reason, cause: ConnectCause::Unreachable }
+            }
         }
     }
 
@@ -302,11 +309,7 @@ impl Connector {
             (None, Some(source)) => source.to_string(),
             (None, None) => error.to_string(),
         };
-        Error::Connect {
-            database: self.database.to_string(),
-            reason,
-            sqlstate: error.code().map(|code| code.code().to_owned()),
-        }
+        Error::Connect { database: self.database.to_string(), reason, cause: ConnectCause::of(error) }
     }
 }
 

@@ -28,15 +28,15 @@ pub enum Error {
         advice: &'static str,
     },
 
-    /// No session could be had.
+    /// No session could be opened.
     #[error("cannot connect to {database}: {reason}")]
     Connect {
         /// `user@host:port/name`.
         database: String,
         /// The reason given by the server or the operating system.
         reason: String,
-        /// SQLSTATE, when it was the server that refused.
-        sqlstate: Option<String>,
+        /// What kind of reason that is.
+        cause: ConnectCause,
     },
 
     /// Statements of one session reached different server processes.
@@ -91,6 +91,58 @@ pub enum Error {
     /// The run was told to stop; the statement was cancelled on the server.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Why no session could be opened. Of several addresses that failed, the cause that comes first here counts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConnectCause {
+    /// The server refused, with this SQLSTATE.
+    Refused(String),
+    /// Encryption failed, or the certificate is not trusted.
+    Tls,
+    /// The server closed the connection instead of answering the TLS handshake, as servers that do not know
+    /// `sslnegotiation=direct` do.
+    TlsHandshakeClosed,
+    /// The server accepted the connection but did not answer.
+    Silent,
+    /// The server does not allow writes, which `target_session_attrs` asks for.
+    ReadOnly,
+    /// The server allows writes, which `target_session_attrs` rules out.
+    NotReadOnly,
+    /// The server asks for a password, and there is none.
+    PasswordMissing,
+    /// The network did not lead to a server.
+    Unreachable,
+}
+
+impl ConnectCause {
+    /// Whether the server refused with this SQLSTATE.
+    #[must_use]
+    pub fn is(&self, state: &SqlState) -> bool {
+        matches!(self, Self::Refused(refused) if refused == state.code())
+    }
+
+    /// What the driver's error, whose kind is private, amounts to.
+    pub(super) fn of(error: &tokio_postgres::Error) -> Self {
+        if let Some(state) = error.code() {
+            return Self::Refused(state.code().to_owned());
+        }
+        let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        let said = |words: &str| source.contains(words);
+        if said("TLS") || said("certificate") {
+            Self::Tls
+        } else if said("handshake eof") {
+            Self::TlsHandshakeClosed
+        } else if said("does not allow writes") {
+            Self::ReadOnly
+        } else if said("not read only") {
+            Self::NotReadOnly
+        } else if said("password missing") {
+            Self::PasswordMissing
+        } else {
+            Self::Unreachable
+        }
+    }
 }
 
 /// Code of a role that is no superuser, which a superuser's session would run.

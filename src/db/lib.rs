@@ -23,7 +23,7 @@ pub use authority::share_history;
 pub use authority::{Purpose, acting_role, check_history, refuse_superuser};
 pub use config::Database;
 pub use connect::{Connector, Notice};
-pub use error::{Error, ServerReport, SuperuserRefused};
+pub use error::{ConnectCause, Error, ServerReport, SuperuserRefused};
 pub use lock::{
     Holder, LockKey, LockTimeout, MIGRATION, Patience, REPAIR, RUN_LOCK, RUN_SESSION_LOCK, RunLock, RunLocks, Waiting,
     holder,
@@ -40,6 +40,10 @@ pub const ALREADY_THERE: [SqlState; 5] = [
     SqlState::DUPLICATE_FUNCTION,
     SqlState::DUPLICATE_SCHEMA,
 ];
+
+/// SQL: whether the row `c` of `pg_class`, which is in the schema `migrate`, is a table of this program.
+const OWN_TABLE: &str = "(c.relname ~ '^history_'::text
+    OR c.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))";
 
 /// SQL for a time that this program reads: NULL where it is in no calendar. A database can hold `infinity` and years before
 /// 1 and after 9999, which the types of the driver cannot.

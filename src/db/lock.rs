@@ -99,9 +99,14 @@ pub struct Holder {
 }
 
 impl Holder {
-    /// From the columns process id, application, client, and since when.
+    /// From the columns `pid`, `application`, `client` and `since`.
     pub fn from_row(row: &Row) -> Self {
-        Self { pid: row.get(0), application: row.get(1), client: row.get(2), since: row.get(3) }
+        Self {
+            pid: row.get("pid"),
+            application: row.get("application"),
+            client: row.get("client"),
+            since: row.get("since"),
+        }
     }
 }
 
@@ -208,7 +213,7 @@ impl Patience {
 /// What the server says.
 pub async fn holder(connection: &Connection, lock: LockKey) -> Result<Option<Holder>, Error> {
     const HOLDER: &str = "
-        SELECT l.pid, a.application_name, pg_catalog.host(a.client_addr), coalesce(a.xact_start, a.backend_start)
+        SELECT l.pid, a.application_name AS application, pg_catalog.host(a.client_addr) AS client, coalesce(a.xact_start, a.backend_start) AS since
         FROM pg_catalog.pg_locks l
         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'advisory'

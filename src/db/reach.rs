@@ -12,6 +12,7 @@ use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::{Client, Config};
 
 use super::Error;
+use super::error::ConnectCause;
 
 /// How long one address is tried, where the URL says nothing.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -119,7 +120,7 @@ pub(super) async fn resolve(config: &Config, host: Address) -> Result<Vec<Addres
         (Some(Host::Tcp(name)), None) => name.clone(),
         _ => return Ok(vec![host]),
     };
-    let failed = |reason: String| Error::Connect { database: String::new(), reason, sqlstate: None };
+    let failed = |reason: String| Error::Connect { database: String::new(), reason, cause: ConnectCause::Unreachable };
     let found = tokio::time::timeout(limit(config), tokio::net::lookup_host((name.as_str(), host.port))).await;
     let Ok(found) = found else { return Err(failed(format!("nobody says what the address of {name} is"))) };
     let found = found.map_err(|error| failed(error.to_string()))?;

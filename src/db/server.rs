@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Connection, Error};
+use super::{Connection, Error, OWN_TABLE};
 
 /// Facts about the server, the database and the role that is connected.
 #[derive(Clone, Debug, Serialize)]
@@ -45,46 +45,46 @@ impl ServerFacts {
     ///
     /// What the server says.
     pub async fn read(connection: &Connection) -> Result<Self, Error> {
-        const FACTS: &str = "
-            SELECT pg_catalog.current_setting('server_version_num')::int,
-                   pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1),
-                   pg_catalog.current_database()::text,
-                   current_user::text,
-                   pg_catalog.current_schema()::text,
-                   pg_catalog.pg_is_in_recovery(),
-                   coalesce(pg_catalog.has_schema_privilege(pg_catalog.current_schema(), 'CREATE'), false),
+        let facts = format!(
+            "SELECT pg_catalog.current_setting('server_version_num')::int AS version_num,
+                   pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1) AS version,
+                   pg_catalog.current_database()::text AS database,
+                   current_user::text AS role,
+                   pg_catalog.current_schema()::text AS schema,
+                   pg_catalog.pg_is_in_recovery() AS in_recovery,
+                   coalesce(pg_catalog.has_schema_privilege(pg_catalog.current_schema(), 'CREATE'), false) AS may_create_objects,
                    CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')
                         THEN pg_catalog.has_schema_privilege('migrate', 'USAGE') AND pg_catalog.has_schema_privilege('migrate', 'CREATE')
                         ELSE pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
-                   END AND coalesce(pg_catalog.bool_and(pg_catalog.has_table_privilege(t.oid, 'SELECT') AND pg_catalog.has_table_privilege(t.oid, 'INSERT')
-                       AND pg_catalog.has_table_privilege(t.oid, 'UPDATE') AND pg_catalog.has_table_privilege(t.oid, 'DELETE')), true),
-                   coalesce(pg_catalog.bool_and(pg_catalog.has_table_privilege(t.oid, 'SELECT')), true)
+                   END AND coalesce(pg_catalog.bool_and(pg_catalog.has_table_privilege(c.oid, 'SELECT') AND pg_catalog.has_table_privilege(c.oid, 'INSERT')
+                       AND pg_catalog.has_table_privilege(c.oid, 'UPDATE') AND pg_catalog.has_table_privilege(c.oid, 'DELETE')), true) AS may_write_history,
+                   coalesce(pg_catalog.bool_and(pg_catalog.has_table_privilege(c.oid, 'SELECT')), true)
                    AND NOT EXISTS (SELECT FROM pg_catalog.pg_namespace n
-                                   WHERE n.nspname = 'migrate' AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')),
-                   pg_catalog.current_setting('default_transaction_read_only')::boolean,
-                   (SELECT pg_catalog.pg_get_userbyid(n.nspowner)::text FROM pg_catalog.pg_namespace n WHERE n.nspname = 'migrate'),
+                                   WHERE n.nspname = 'migrate' AND NOT pg_catalog.has_schema_privilege(n.oid, 'USAGE')) AS may_read_history,
+                   pg_catalog.current_setting('default_transaction_read_only')::boolean AS read_only,
+                   (SELECT pg_catalog.pg_get_userbyid(n.nspowner)::text FROM pg_catalog.pg_namespace n WHERE n.nspname = 'migrate') AS schema_owner,
                    (SELECT pg_catalog.min(f.relname)::text FROM pg_catalog.pg_class f
-                    WHERE f.relkind IN ('r', 'p', 'v') AND pg_catalog.count(t.oid) = 0
-                      AND f.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate'))
+                    WHERE f.relkind IN ('r', 'p', 'v') AND pg_catalog.count(c.oid) = 0
+                      AND f.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')) AS foreign_table
             FROM (SELECT) one
-            LEFT JOIN pg_catalog.pg_class t
-                ON t.relkind = 'r'
-               AND t.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')
-               AND (t.relname ~ '^history_'::text
-                    OR t.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))";
-        let row = connection.query_one(FACTS, &[]).await?;
+            LEFT JOIN pg_catalog.pg_class c
+                ON c.relkind = 'r'
+               AND c.relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'migrate')
+               AND {OWN_TABLE}"
+        );
+        let row = connection.query_one(&facts, &[]).await?;
         Ok(Self {
-            version_num: row.get(0),
-            version: row.get(1),
-            database: row.get(2),
-            role: row.get(3),
-            schema: row.get(4),
-            in_recovery: row.get(5),
-            may_create_objects: row.get(6),
-            may_write_history: row.get(7),
-            may_read_history: row.get(8),
-            read_only: row.get(9),
-            foreign_history: row.get::<_, Option<_>>(10).zip(row.get(11)),
+            version_num: row.get("version_num"),
+            version: row.get("version"),
+            database: row.get("database"),
+            role: row.get("role"),
+            schema: row.get("schema"),
+            in_recovery: row.get("in_recovery"),
+            may_create_objects: row.get("may_create_objects"),
+            may_write_history: row.get("may_write_history"),
+            may_read_history: row.get("may_read_history"),
+            read_only: row.get("read_only"),
+            foreign_history: row.get::<_, Option<_>>("schema_owner").zip(row.get("foreign_table")),
         })
     }
 

@@ -417,13 +417,13 @@ impl Transaction<'_> {
         work: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         const BEFORE: &str = "
-            SELECT pg_catalog.current_setting('role'),
+            SELECT pg_catalog.current_setting('role') AS role,
                    (SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s.name), ', ' ORDER BY s.at), '')
-                    FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s (name, at))";
+                    FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s (name, at)) AS path";
         const BECOME: &str = "SELECT pg_catalog.set_config('role', $1, true)";
         let Some(role) = role else { return work.await };
         let before = self.query_one(BEFORE, &[]).await?;
-        let (ours, path): (String, String) = (before.get(0), before.get(1));
+        let (ours, path): (String, String) = (before.get("role"), before.get("path"));
         self.query("SELECT pg_catalog.set_config('search_path', $1, true)", &[&path]).await?;
         self.query(BECOME, &[&role]).await?;
         let done = work.await?;

@@ -140,7 +140,7 @@ async fn look(connector: &Connector, pid: i32, in_the_way: &InTheWay, waited: &m
 async fn blocker(session: &Connection, pid: i32) -> Result<Option<(Holder, &'static str)>, Error> {
     let row = session.query_opt(include_str!("blocker.sql"), &[&pid]).await?;
     Ok(row.map(|row| {
-        let what = match row.get(4) {
+        let what = match row.get("locktype") {
             Some("virtualxid") => "an older transaction to end",
             Some("relation") => "a table",
             Some("transactionid" | "tuple") => "a row",

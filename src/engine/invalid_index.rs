@@ -165,7 +165,7 @@ async fn is_being_built(connection: &Connection, table: &str) -> Result<bool, Er
 /// Who has used the table for the longest time.
 async fn in_the_way(connection: &Connection, table: &str) -> Result<Option<Holder>, Error> {
     const HOLDER: &str = "
-        SELECT l.pid, a.application_name, pg_catalog.host(a.client_addr), coalesce(a.xact_start, a.backend_start)
+        SELECT l.pid, a.application_name AS application, pg_catalog.host(a.client_addr) AS client, coalesce(a.xact_start, a.backend_start) AS since
         FROM pg_catalog.pg_locks l
         LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
         WHERE l.locktype = 'relation'

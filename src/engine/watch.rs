@@ -19,7 +19,7 @@ const EVERY_WHILE_QUEUED: Duration = Duration::from_millis(100);
 
 /// Sessions that session `$1` waits for, and whether each of them waits for advisory lock `$2` in turn.
 const BLOCKERS: &str = "
-    SELECT b.pid, a.application_name, pg_catalog.host(a.client_addr), coalesce(a.xact_start, a.backend_start),
+    SELECT b.pid, a.application_name AS application, pg_catalog.host(a.client_addr) AS client, coalesce(a.xact_start, a.backend_start) AS since,
            EXISTS (
                SELECT FROM pg_catalog.pg_locks l
                WHERE l.pid = b.pid
@@ -27,7 +27,7 @@ const BLOCKERS: &str = "
                  AND l.locktype = 'advisory'
                  AND l.objsubid = 1
                  AND (l.classid::bigint << 32) | l.objid::bigint = $2
-           )
+           ) AS waits_for_lock
     FROM pg_catalog.unnest(pg_catalog.pg_blocking_pids($1)) b (pid)
     LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
     WHERE b.pid <> 0";
@@ -46,7 +46,7 @@ pub(super) async fn watch(
         connection.pause(EVERY).await?;
         for row in connection.query(BLOCKERS, &[&watched, &RUN_LOCK.key]).await? {
             let holder = Holder::from_row(&row);
-            if !row.get::<_, bool>(4) {
+            if !row.get::<_, bool>("waits_for_lock") {
                 continue;
             }
             // Whatever ends thereby may end our statement, and with it this watch, before we hear that it has worked.

@@ -430,7 +430,7 @@ impl Change {
     pub fn holder(&self) -> String {
         let Rows { table, key, .. } = &self.rows;
         format!(
-            "SELECT l.pid, a.application_name, pg_catalog.host(a.client_addr), coalesce(a.xact_start, a.backend_start)
+            "SELECT l.pid, a.application_name AS application, pg_catalog.host(a.client_addr) AS client, coalesce(a.xact_start, a.backend_start) AS since
              FROM migrate.repair_change c
              JOIN {table} u ON u.{key} = c.key::{key_type}
              JOIN pg_catalog.pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = u.xmax AND l.granted
@@ -447,7 +447,7 @@ impl Change {
     /// The oldest transaction that has a write lock on the table and began before `$1`.
     pub fn straggler(&self) -> String {
         format!(
-            "SELECT l.pid, a.application_name, pg_catalog.host(a.client_addr), a.xact_start
+            "SELECT l.pid, a.application_name AS application, pg_catalog.host(a.client_addr) AS client, a.xact_start AS since
              FROM pg_catalog.pg_locks l
              JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
              WHERE l.locktype = 'relation'
