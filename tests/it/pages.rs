@@ -53,6 +53,7 @@ impl Reader {
             _ => line
                 .replace("2026-03-01T14:00:00Z", &self.cutoff)
                 .replace("2f7e2171f495", &digest)
+                .replace("--target 272", &format!("--target {}", latest()))
                 .replace("app_before_upgrade", &self.restored())
                 .replace("ROLE deployer", &format!("ROLE {}_deployer", self.database.name))
                 .replace("ROLE app", &format!("ROLE {}_app", self.database.name)),

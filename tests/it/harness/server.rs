@@ -1,15 +1,19 @@
 //! The server of the run: `MIGRATE_TEST_DATABASE_URL`, else one made of this machine's PostgreSQL programs, else a
 //! container. It goes away with this process, however that ends.
 
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::build_script::build::undescribed;
+
 /// The URL of a superuser on the server of this run.
 pub fn server_url() -> String {
     static URL: OnceLock<String> = OnceLock::new();
     URL.get_or_init(|| {
+        refuse_an_old_description();
         if let Ok(url) = std::env::var("MIGRATE_TEST_DATABASE_URL") {
             return url;
         }
@@ -18,6 +22,16 @@ pub fn server_url() -> String {
         if programs.is_ok_and(|status| status.success()) { from_programs(&script) } else { from_docker() }
     })
     .clone()
+}
+
+/// Without its entry in the description, a new version makes tests fail that are not about it.
+fn refuse_an_old_description() {
+    let missing = undescribed(&Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations"));
+    if !missing.is_empty() && std::env::var_os("WRITE_OBJECTS").is_none() {
+        // Said once, whatever the tests' own output is kept for.
+        let _ = writeln!(std::io::stderr(), "\n{}", missing.join("\n"));
+        std::process::exit(1);
+    }
 }
 
 fn from_programs(script: &Path) -> String {
