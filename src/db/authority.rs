@@ -6,7 +6,8 @@
 //! superuser's session runs no code of a role that is none.
 
 use super::error::SuperuserRefused;
-use super::{Connection, Error, OWN_TABLE, ident};
+use super::server::OWN_TABLE;
+use super::{Connection, Error, ident};
 
 /// What is going to be done with tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ConnectCause;
 use super::reach::{self, Address, Identity, Pin, Server};
-use super::session::{Access, Driver};
-use super::waits::Waits;
+use super::session::Driver;
+use super::settings::Access;
+use super::waits::{Waits, Watcher};
 use super::{Connection, Database, Error, Observer, Waiting};
 
 /// A connection that takes longer than this is told of.
@@ -242,11 +243,11 @@ impl Connector {
                 driver: Arc::new(Driver(driver)),
                 ended,
                 pid: Arc::default(),
-                connector: None,
+                watcher: None,
                 waits: self.waits.clone(),
             };
             let identity = connection.introduce(self.access).await?;
-            connection.connector = self.watched.then(|| Arc::new(self.clone()));
+            connection.watcher = self.watched.then(|| Arc::new(self.clone()) as Arc<dyn Watcher>);
             Ok((connection, identity))
         };
         // The driver has the same limit for an answer of the network alone, and says so itself.

@@ -6,14 +6,18 @@ mod connect;
 mod conninfo;
 mod error;
 mod foreign_options;
+mod holder;
 mod lock;
 mod observer;
 mod options;
 mod reach;
 mod server;
 mod session;
+mod settings;
 mod tls;
+mod transaction;
 mod waits;
+mod watch;
 
 use std::time::Duration;
 
@@ -24,13 +28,14 @@ pub use authority::{Purpose, acting_role, check_history, refuse_superuser};
 pub use config::Database;
 pub use connect::{Connector, Notice};
 pub use error::{ConnectCause, Error, ServerReport, SuperuserRefused};
+pub use holder::{Holder, Waiting};
 pub use lock::{
-    Holder, LockKey, LockTimeout, MIGRATION, Patience, REPAIR, RUN_LOCK, RUN_SESSION_LOCK, RunLock, RunLocks, Waiting,
-    holder,
+    LockKey, LockTimeout, MIGRATION, Patience, REPAIR, RUN_LOCK, RUN_SESSION_LOCK, RunLock, RunLocks, holder,
 };
 pub use observer::Observer;
 pub use server::{ServerFacts, ident};
-pub use session::{Connection, Transaction};
+pub use session::Connection;
+pub use transaction::Transaction;
 
 /// What a server says where a statement would make something whose name is taken.
 pub const ALREADY_THERE: [SqlState; 5] = [
@@ -40,10 +45,6 @@ pub const ALREADY_THERE: [SqlState; 5] = [
     SqlState::DUPLICATE_FUNCTION,
     SqlState::DUPLICATE_SCHEMA,
 ];
-
-/// SQL: whether the row `c` of `pg_class`, which is in the schema `migrate`, is a table of this program.
-const OWN_TABLE: &str = "(c.relname ~ '^history_'::text
-    OR c.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))";
 
 /// SQL for a time that this program reads: NULL where it is in no calendar. A database can hold `infinity` and years before
 /// 1 and after 9999, which the types of the driver cannot.

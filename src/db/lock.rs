@@ -4,19 +4,16 @@
 //! for old snapshots, and if the holder of the lock is that build, both wait for ever. So every try is a transaction
 //! of its own, over in an instant, and the waiting happens here.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
-use std::fmt;
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
-use time::macros::format_description;
-use time::{OffsetDateTime, UtcOffset};
-use tokio_postgres::{Row, SimpleQueryMessage};
+use tokio_postgres::SimpleQueryMessage;
 
-use super::{Connection, Connector, Error};
+use super::{Connection, Connector, Error, Holder, Waiting};
 
 /// The two locks of a run that must be alone in its database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunLocks {
     /// Held by a session of its own for the whole run.
     pub run: LockKey,
@@ -51,27 +48,27 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// An advisory lock, per database. PostgreSQL has two key spaces: one number of 64 bits, or two of 32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockKey {
     /// The key, or the first of two.
     pub key: i64,
     /// The second of two.
     pub second: Option<i32>,
     /// What it stands for, to complete "waiting for …".
-    pub what: &'static str,
+    pub what: Cow<'static, str>,
 }
 
 impl LockKey {
     /// A key of 64 bits.
     #[must_use]
     pub const fn one(key: i64, what: &'static str) -> Self {
-        Self { key, second: None, what }
+        Self { key, second: None, what: Cow::Borrowed(what) }
     }
 
     /// Two keys of 32 bits.
     #[must_use]
     pub const fn two(first: i32, second: i32, what: &'static str) -> Self {
-        Self { key: first as i64, second: Some(second), what }
+        Self { key: first as i64, second: Some(second), what: Cow::Borrowed(what) }
     }
 
     /// The arguments of an advisory lock function.
@@ -84,70 +81,14 @@ impl LockKey {
     }
 }
 
-/// Who holds a lock.
-#[derive(Clone, Debug, Serialize)]
-pub struct Holder {
-    /// Process id on the server.
-    pub pid: i32,
-    /// The name it gave itself, if it did.
-    pub application: Option<String>,
-    /// Where it connects from; none for a local socket.
-    pub client: Option<String>,
-    /// Start of its transaction, or of its session; hidden from roles without `pg_read_all_stats`.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub since: Option<OffsetDateTime>,
-}
-
-impl Holder {
-    /// From the columns `pid`, `application`, `client` and `since`.
-    pub fn from_row(row: &Row) -> Self {
-        Self {
-            pid: row.get("pid"),
-            application: row.get("application"),
-            client: row.get("client"),
-            since: row.get("since"),
-        }
-    }
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pid {}", self.pid)?;
-        if let Some(application) = self.application.as_deref().filter(|name| !name.is_empty()) {
-            write!(f, " \"{application}\"")?;
-        }
-        if let Some(client) = &self.client {
-            write!(f, " from {client}")?;
-        }
-        if let Some(since) = self.since {
-            let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
-            let since = since.to_offset(UtcOffset::UTC).format(format).map_err(|_| fmt::Error)?;
-            write!(f, " since {since}")?;
-        }
-        Ok(())
-    }
-}
-
-/// Somebody else has the lock, and we go on asking for it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Waiting {
-    /// What the lock stands for.
-    pub what: &'static str,
-    /// Who has it; none if that ended just now.
-    pub holder: Option<Holder>,
-    /// How long we have been waiting.
-    #[serde(serialize_with = "super::as_seconds")]
-    pub waited: Duration,
-}
-
-/// A lock was not to be had in time.
+/// A lock could not be acquired in time.
 #[derive(Debug, thiserror::Error)]
 pub enum LockTimeout {
     /// It was held by somebody else for the whole time.
     #[error("waited {} for {what}{}", humantime::format_duration(*waited), held_by(holder.as_deref()))]
     TimedOut {
         /// What the lock stands for.
-        what: &'static str,
+        what: Cow<'static, str>,
         /// For how long.
         waited: Duration,
         /// Who has it.
@@ -189,9 +130,9 @@ impl Patience {
     /// # Errors
     ///
     /// [`LockTimeout::TimedOut`] when the patience is at its end.
-    pub async fn wait(&mut self, connection: &Connection, lock: LockKey) -> Result<(), LockTimeout> {
+    pub async fn wait(&mut self, connection: &Connection, lock: &LockKey) -> Result<(), LockTimeout> {
         let waited = self.since.elapsed();
-        let what = lock.what;
+        let what = lock.what.clone();
         if waited >= self.limit {
             let holder = holder(connection, lock).await?;
             return Err(LockTimeout::TimedOut { what, waited: self.limit, holder: holder.map(Box::new) });
@@ -211,7 +152,7 @@ impl Patience {
 /// # Errors
 ///
 /// What the server says.
-pub async fn holder(connection: &Connection, lock: LockKey) -> Result<Option<Holder>, Error> {
+pub async fn holder(connection: &Connection, lock: &LockKey) -> Result<Option<Holder>, Error> {
     const HOLDER: &str = "
         SELECT l.pid, a.application_name AS application, pg_catalog.host(a.client_addr) AS client, coalesce(a.xact_start, a.backend_start) AS since
         FROM pg_catalog.pg_locks l
@@ -252,7 +193,7 @@ impl RunLock {
     /// [`Error::SplitServers`] if they are on two servers.
     pub async fn acquire(
         connector: &Connector,
-        locks: RunLocks,
+        locks: &RunLocks,
         application: &str,
         mut patience: Patience,
     ) -> Result<(Self, Connection), LockTimeout> {
@@ -269,7 +210,7 @@ impl RunLock {
         );
         while last_value(&connection.simple_query(&begin).await?).as_deref() != Some("t") {
             connection.batch("ROLLBACK").await?;
-            patience.wait(&session, locks.run).await?;
+            patience.wait(&session, &locks.run).await?;
             // It has not been told yet that it may be idle for as long as it likes.
             session.batch("SELECT 1").await?;
         }
@@ -280,13 +221,13 @@ impl RunLock {
         }
         let (one, other) = (connection.identity().await?, session.identity().await?);
         let pid: i32 = connection.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
-        if !one.is_same(&other) || !sees_lock_of(&session, pid, locks.run).await? {
+        if !one.is_same(&other) || !sees_lock_of(&session, pid, &locks.run).await? {
             return Err(connector.split(&one, &other).into());
         }
         session.settle().await?;
         let ask = "SELECT pg_catalog.pg_try_advisory_lock($1)";
         while !session.query_one(ask, &[&locks.session.key]).await?.get::<_, bool>(0) {
-            patience.wait(&session, locks.session).await?;
+            patience.wait(&session, &locks.session).await?;
         }
         Ok((Self { connection, key: locks.run.key, pid }, session))
     }
@@ -356,7 +297,7 @@ async fn read_marker(connection: &Connection) -> Result<Option<String>, Error> {
 }
 
 /// Whether `session` sees on its server that `holder` has `lock`.
-async fn sees_lock_of(session: &Connection, holder: i32, lock: LockKey) -> Result<bool, Error> {
+async fn sees_lock_of(session: &Connection, holder: i32, lock: &LockKey) -> Result<bool, Error> {
     const SEES: &str = "
         SELECT EXISTS (
             SELECT FROM pg_catalog.pg_locks

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Connection, Error, OWN_TABLE};
+use super::{Connection, Error};
 
 /// Facts about the server, the database and the role that is connected.
 #[derive(Clone, Debug, Serialize)]
@@ -31,6 +31,10 @@ pub struct ServerFacts {
     /// Whether the role may read what is in the schema `migrate`, if that is there.
     pub may_read_history: bool,
 }
+
+/// SQL: whether the row `c` of `pg_class`, which is in the schema `migrate`, is a table of this program.
+pub(super) const OWN_TABLE: &str = "(c.relname ~ '^history_'::text
+    OR c.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))";
 
 /// A name as it stands in SQL.
 #[must_use]

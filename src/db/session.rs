@@ -1,6 +1,6 @@
 //! One session: its statements end early when the run is told to stop, or when they wait for others for too long.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
@@ -15,39 +15,15 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
 use super::reach::Identity;
-use super::waits::{self, InTheWay, Waits};
-use super::{Connector, Error, Waiting};
+use super::settings::{Access, settings};
+use super::waits::{InTheWay, Waits, Watcher};
+use super::{Error, Waiting};
 
 /// How long a cancelled statement is given to end on the server before the program stops waiting for it.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a statement that must also run after the run was told to stop, such as a rollback, is then given.
 const SHIELD_PATIENCE: Duration = Duration::from_millis(300);
-
-/// What a session needs to be told. Limits that a role or database sets for its application would end a migration
-/// halfway; limits given in the URL are meant for us and stay. A session whose client has died ends its statement within
-/// a second, so that a killed run does not go on working unseen; if the client's machine has vanished, within half a
-/// minute of silence. The server asks after six seconds, then every three, and gives up at thirty: a network may be gone
-/// for a quarter of a minute. What it sends meanwhile is given as long again (`tcp_user_timeout`, a second less, so that
-/// it is over when the clock of the questions strikes). Over a local socket these do nothing. Times are written and read
-/// as UTC. What a policy would hide is an error, not an absence; and what the server says of its objects does not depend
-/// on how a database is configured.
-fn settings(local: bool, waits: &Waits) -> String {
-    include_str!("settings.sql")
-        .replace("{local}", if local { "true" } else { "false" })
-        .replace("{lock_timeout}", &waits.lock_timeout().to_string())
-}
-
-/// Settings must not outlive their use where a pooler may hand the server's session to somebody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
-    /// The session is ours: it is told everything once.
-    Session,
-    /// Nothing is told yet; [`Connection::settle`] does.
-    Bare,
-    /// Every statement runs in a transaction that cannot write, and is told there.
-    ReadOnly,
-}
 
 /// The last row is that of [`Identity::ASK`].
 fn identity(answers: &[SimpleQueryMessage]) -> Identity {
@@ -82,8 +58,8 @@ pub struct Connection {
     pub(super) ended: Arc<OnceLock<String>>,
     /// The process on the server.
     pub(super) pid: Arc<AtomicI32>,
-    /// Who opened it, and can look at it from beside.
-    pub(super) connector: Option<Arc<Connector>>,
+    /// Who can look at it from beside.
+    pub(super) watcher: Option<Arc<dyn Watcher>>,
     pub(super) waits: Waits,
 }
 
@@ -207,19 +183,6 @@ impl Connection {
         self.interruptible(self.client.simple_query(sql)).await
     }
 
-    /// Begins a transaction. One that was given up halfway before is rolled back first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub async fn begin(&self) -> Result<Transaction<'_>, Error> {
-        if self.in_transaction.load(Ordering::Acquire) {
-            self.batch("ROLLBACK").await?;
-        }
-        self.open_transaction().await?;
-        Ok(Transaction { connection: self })
-    }
-
     /// The first words with the server: what it needs to know of us, and we of it.
     pub(super) async fn introduce(&self, access: Access) -> Result<Identity, Error> {
         match access {
@@ -244,7 +207,7 @@ impl Connection {
         Ok(identity(&self.simple_query(Identity::ASK).await?))
     }
 
-    async fn open_transaction(&self) -> Result<(), Error> {
+    pub(super) async fn open_transaction(&self) -> Result<(), Error> {
         self.in_transaction.store(true, Ordering::Release);
         if self.read_only {
             let settings = settings(true, &self.waits);
@@ -257,7 +220,7 @@ impl Connection {
     }
 
     /// A transaction has ended. A session that cannot write is in the next one at once.
-    async fn after_transaction(&self) -> Result<(), Error> {
+    pub(super) async fn after_transaction(&self) -> Result<(), Error> {
         self.in_transaction.store(false, Ordering::Release);
         if self.read_only { self.open_transaction().await } else { Ok(()) }
     }
@@ -350,6 +313,12 @@ impl Connection {
             return Err(Error::Interrupted);
         }
         let pid = self.pid.load(Ordering::Relaxed);
+        let watched = async {
+            match &self.watcher {
+                Some(watcher) => watcher.watch(pid, &in_the_way).await,
+                None => pending().await,
+            }
+        };
         tokio::pin!(statement);
         tokio::select! {
             result = &mut statement => result.map_err(|error| self.error(error, &in_the_way)),
@@ -357,7 +326,7 @@ impl Connection {
                 self.stop(statement).await;
                 Err(Error::Interrupted)
             }
-            too_long = waits::watch(self.connector.as_deref(), pid, &in_the_way) => match self.stop(statement).await {
+            too_long = watched => match self.stop(statement).await {
                 Some(Ok(done)) => Ok(done),
                 _ => Err(too_long.into()),
             }
@@ -373,69 +342,5 @@ impl Connection {
             statement.await
         };
         tokio::time::timeout(CANCEL_PATIENCE, stop).await.ok()
-    }
-}
-
-/// An open transaction of a [`Connection`], which it is used through. Dropped without a commit, it counts as given up:
-/// the server rolls it back when the session ends, or when the next one begins.
-#[must_use = "a transaction that is not committed is rolled back"]
-pub struct Transaction<'c> {
-    connection: &'c Connection,
-}
-
-impl Transaction<'_> {
-    /// Commits. A commit that has been sent is waited for, also when the run is told to stop.
-    ///
-    /// # Errors
-    ///
-    /// What the server says; after [`Error::Lost`] it is unknown whether the commit took place.
-    pub async fn commit(self) -> Result<(), Error> {
-        if self.connection.cancel.is_cancelled() {
-            return Err(Error::Interrupted);
-        }
-        self.connection.shielded().batch("COMMIT").await?;
-        self.connection.after_transaction().await
-    }
-
-    /// Rolls back, also when the run was told to stop.
-    pub async fn rollback(self) {
-        // A session that cannot roll back is gone, and its transaction with it.
-        if self.connection.shielded().batch("ROLLBACK").await.is_ok() {
-            let _ = self.connection.after_transaction().await;
-        }
-    }
-
-    /// Does something as another role, if one is given, and as the session's own again afterwards. Names are found where
-    /// they were found before: `"$user"` in a search path must not suddenly mean the other role's schema.
-    ///
-    /// # Errors
-    ///
-    /// What the server says. Then the transaction has failed, and the role goes with it.
-    pub async fn as_role<T>(
-        &self,
-        role: Option<&str>,
-        work: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        const BEFORE: &str = "
-            SELECT pg_catalog.current_setting('role') AS role,
-                   (SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s.name), ', ' ORDER BY s.at), '')
-                    FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s (name, at)) AS path";
-        const BECOME: &str = "SELECT pg_catalog.set_config('role', $1, true)";
-        let Some(role) = role else { return work.await };
-        let before = self.query_one(BEFORE, &[]).await?;
-        let (ours, path): (String, String) = (before.get("role"), before.get("path"));
-        self.query("SELECT pg_catalog.set_config('search_path', $1, true)", &[&path]).await?;
-        self.query(BECOME, &[&role]).await?;
-        let done = work.await?;
-        self.query(BECOME, &[&ours]).await?;
-        Ok(done)
-    }
-}
-
-impl std::ops::Deref for Transaction<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.connection
     }
 }

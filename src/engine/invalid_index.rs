@@ -112,11 +112,11 @@ pub(super) async fn drop_invalid(
         let waited = since.elapsed();
         if waited >= limit {
             let holder = in_the_way(connection, table).await?.map(Box::new);
-            return Err(LockTimeout::TimedOut { what: WHAT, waited: limit, holder });
+            return Err(LockTimeout::TimedOut { what: WHAT.into(), waited: limit, holder });
         }
         if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
             told = Some(Instant::now());
-            connection.tell(Waiting { what: WHAT, holder: in_the_way(connection, table).await?, waited });
+            connection.tell(Waiting { what: WHAT.into(), holder: in_the_way(connection, table).await?, waited });
         }
         connection.pause(PAUSE).await?;
     }

@@ -135,7 +135,7 @@ impl Migrator {
         }
 
         let patience = Patience::new(options.lock_wait);
-        let (lock, session) = RunLock::acquire(&self.connector, db::MIGRATION, "migrate: up", patience).await?;
+        let (lock, session) = RunLock::acquire(&self.connector, &db::MIGRATION, "migrate: up", patience).await?;
         let result = tokio::select! {
             result = Box::pin(self.run_locked(&session, &lock, options, started)) => result,
             never = lock.keep(&self.connector) => match never {},
@@ -252,7 +252,7 @@ impl Migrator {
         let connection = self.connector.clone().read_only().connect("migrate: status").await?;
         self.look_at_server(&connection).await?;
         let mut history = self.history(&connection).await?;
-        if db::holder(&connection, db::RUN_SESSION_LOCK).await?.is_none() {
+        if db::holder(&connection, &db::RUN_SESSION_LOCK).await?.is_none() {
             history.nobody_is_running();
         }
         self.refuse_unexplained(&connection, &history).await?;

@@ -104,7 +104,7 @@ impl Repairer {
         db::refuse_superuser(&connection, &[], &[], db::Purpose::Look).await?;
         journal::may_read(&connection).await?;
         // If nobody is at work, what says so was killed.
-        let at_work = db::holder(&connection, db::REPAIR.session).await?.is_some();
+        let at_work = db::holder(&connection, &db::REPAIR.session).await?.is_some();
         let mut tell = |mut run: Run| {
             if run.state == RunState::Running && !at_work {
                 run.state = RunState::Interrupted;
@@ -310,7 +310,7 @@ impl Repairer {
 
     async fn acquire(&self, lock_wait: Duration) -> Result<(RunLock, Connection), RepairError> {
         let patience = Patience::new(PATIENCE.min(lock_wait)).quiet_at_first();
-        match RunLock::acquire(&self.connector, db::REPAIR, "migrate: repair", patience).await {
+        match RunLock::acquire(&self.connector, &db::REPAIR, "migrate: repair", patience).await {
             // Whoever holds the lock writes history and journal.
             Ok((lock, session)) => match may_write_history(&session).await {
                 Ok(()) => Ok((lock, session)),

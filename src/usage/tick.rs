@@ -110,7 +110,7 @@ async fn try_tick(connection: &Connection, role: Option<&str>, lock_wait: Durati
     let ask = format!("SELECT pg_catalog.pg_try_advisory_xact_lock({})", ROLLUP_LOCK.arguments());
     if !transaction.query_one(&ask, &[]).await?.get::<_, bool>(0) {
         transaction.rollback().await;
-        return Ok(Tick::Busy { holder: holder(connection, ROLLUP_LOCK).await? });
+        return Ok(Tick::Busy { holder: holder(connection, &ROLLUP_LOCK).await? });
     }
     transaction.limit_lock_wait(lock_wait).await?;
     let Some(before) = transaction.query_opt(STATE, &[]).await? else {

@@ -357,7 +357,7 @@ pub(crate) async fn lock(connection: &Connection, lock_wait: Duration) -> Result
             return Ok(transaction);
         };
         transaction.rollback().await;
-        patience.wait(connection, taken).await?;
+        patience.wait(connection, &taken).await?;
     }
 }
 

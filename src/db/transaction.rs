@@ -1,0 +1,85 @@
+//! Transactions of a session.
+
+use std::future::Future;
+use std::sync::atomic::Ordering;
+
+use super::{Connection, Error};
+
+impl Connection {
+    /// Begins a transaction. One that was given up halfway before is rolled back first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn begin(&self) -> Result<Transaction<'_>, Error> {
+        if self.in_transaction.load(Ordering::Acquire) {
+            self.batch("ROLLBACK").await?;
+        }
+        self.open_transaction().await?;
+        Ok(Transaction { connection: self })
+    }
+}
+
+/// An open transaction of a [`Connection`], which it is used through. Dropped without a commit, it counts as given up:
+/// the server rolls it back when the session ends, or when the next one begins.
+#[must_use = "a transaction that is not committed is rolled back"]
+pub struct Transaction<'c> {
+    connection: &'c Connection,
+}
+
+impl Transaction<'_> {
+    /// Commits. A commit that has been sent is waited for, also when the run is told to stop.
+    ///
+    /// # Errors
+    ///
+    /// What the server says; after [`Error::Lost`] it is unknown whether the commit took place.
+    pub async fn commit(self) -> Result<(), Error> {
+        if self.connection.cancel.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        self.connection.shielded().batch("COMMIT").await?;
+        self.connection.after_transaction().await
+    }
+
+    /// Rolls back, also when the run was told to stop.
+    pub async fn rollback(self) {
+        // A session that cannot roll back is gone, and its transaction with it.
+        if self.connection.shielded().batch("ROLLBACK").await.is_ok() {
+            let _ = self.connection.after_transaction().await;
+        }
+    }
+
+    /// Does something as another role, if one is given, and as the session's own again afterwards. Names are found where
+    /// they were found before: `"$user"` in a search path must not suddenly mean the other role's schema.
+    ///
+    /// # Errors
+    ///
+    /// What the server says. Then the transaction has failed, and the role goes with it.
+    pub async fn as_role<T>(
+        &self,
+        role: Option<&str>,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        const BEFORE: &str = "
+            SELECT pg_catalog.current_setting('role') AS role,
+                   (SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(s.name), ', ' ORDER BY s.at), '')
+                    FROM pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s (name, at)) AS path";
+        const BECOME: &str = "SELECT pg_catalog.set_config('role', $1, true)";
+        let Some(role) = role else { return work.await };
+        let before = self.query_one(BEFORE, &[]).await?;
+        let (ours, path): (String, String) = (before.get("role"), before.get("path"));
+        self.query("SELECT pg_catalog.set_config('search_path', $1, true)", &[&path]).await?;
+        self.query(BECOME, &[&role]).await?;
+        let done = work.await?;
+        self.query(BECOME, &[&ours]).await?;
+        Ok(done)
+    }
+}
+
+impl std::ops::Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
