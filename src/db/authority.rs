@@ -1,6 +1,6 @@
 //! With whose rights code of other roles may run in a session of ours.
 //!
-//! Triggers, functions, defaults and index expressions are code of whoever owns the table. Where a session acts as that role
+//! Triggers, functions, defaults and index expressions are code of the table's owner. Where a session acts as that role
 //! (`SET ROLE`), such code can go back to the session's own with `RESET ROLE`. So a role that works on other people's tables
 //! should have no more rights than their owner; and for the one right that leads to every other, that is not left to hope: a
 //! superuser's session runs no code of a role that is none.
@@ -50,8 +50,8 @@ pub async fn refuse_superuser(
     }
 }
 
-/// The role that works on `table` in this session, if it is another one than the session's: whoever owns it, if the session
-/// may become that role. Its triggers are then not run with the rights of somebody else.
+/// The role that works on `table` in this session, if it is another one than the session's: its owner, if the session
+/// may become that role. Its triggers then run with its own rights.
 ///
 /// # Errors
 ///
@@ -69,8 +69,8 @@ pub async fn acting_role(connection: &Connection, table: &str) -> Result<Option<
     Ok(connection.query_opt(OWNER, &[&table]).await?.map(|row| row.get("owner")))
 }
 
-/// Refuses to write into the schema `migrate` where somebody has put code on its tables, which would run with the rights of
-/// whoever writes there.
+/// Refuses to write into the schema `migrate` where its tables carry code of others, which would run with the rights of the
+/// role that writes there.
 ///
 /// # Errors
 ///
@@ -86,7 +86,7 @@ pub async fn check_history(connection: &Connection) -> Result<(), Error> {
 /// Lets `role`, who owns the tables that are worked on, keep the history in those tables of the schema `migrate` that are this
 /// session's to share: it may be the next one to run. It gets nothing beyond that, no trigger of its own for example, which would
 /// run with the rights of whoever writes there next; earlier builds gave it everything. In the schema it may create, because what
-/// a newer build or the first repair adds is made by whoever comes first. What it could put into the way there, [`check_history`]
+/// a newer build or the first repair adds is created by the first role that runs it. Code that it could leave there, [`check_history`]
 /// finds.
 ///
 /// # Errors

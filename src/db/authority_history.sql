@@ -1,4 +1,4 @@
--- What somebody has put on the tables of the schema migrate: this program makes no triggers, rules and policies there, and its
+-- Code of others on the tables of the schema migrate: this program makes no triggers, rules and policies there, and its
 -- defaults and indexes call nothing but PostgreSQL's own functions. One row, with the statement that removes it, or none.
 WITH history AS (
     SELECT c.oid, c.relname, c.relkind

@@ -27,7 +27,7 @@ impl Database {
     /// # Errors
     ///
     /// [`Error::BadUrl`] if it cannot be read, or names no host, user or database; the error never quotes the URL.
-    /// [`Error::Authorities`] if it asks for certificates that cannot be had.
+    /// [`Error::Authorities`] if it asks for certificates that cannot be read.
     pub fn from_url(url: &str) -> Result<Self, Error> {
         let url = url.trim();
         let form = Form::of(url);

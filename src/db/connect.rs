@@ -18,7 +18,7 @@ use super::settings::Access;
 use super::waits::{Waits, Watcher};
 use super::{Connection, Database, Error, Observer, Waiting};
 
-/// A connection that takes longer than this is told of.
+/// A notice reports a connection that takes longer than this.
 const SOON: Duration = Duration::from_secs(2);
 
 /// How long a server that says it is starting up is given, before that becomes an error.
@@ -67,11 +67,11 @@ impl Connector {
         }
     }
 
-    /// Tells `observer` when a statement has been waiting for a lock of somebody else's for a second, and every ten from then
+    /// Tells `observer` when a statement has waited for another session's lock for a second, and every ten seconds from then
     /// on; for sessions opened from here on.
     #[must_use]
     pub fn on_wait(mut self, observer: Observer<Waiting>) -> Self {
-        self.waits = self.waits.told_to(observer);
+        self.waits = self.waits.observed_by(observer);
         self
     }
 
@@ -144,8 +144,8 @@ impl Connector {
     ///
     /// # Errors
     ///
-    /// [`Error::Connect`] if no session can be had, [`Error::SplitServers`] if it is on another server than those before,
-    /// [`Error::Interrupted`] when told to stop.
+    /// [`Error::Connect`] if no session can be opened, [`Error::SplitServers`] if it is on another server than those before,
+    /// [`Error::Interrupted`] when the run is told to stop.
     pub async fn connect(&self, application: &str) -> Result<Connection, Error> {
         let config = self.database.config(application);
         let since = Instant::now();
@@ -259,7 +259,7 @@ impl Connector {
         })
     }
 
-    /// What to say when no address would do: the one that will soon, or the only one, or each.
+    /// The error when no address answered: that of a server that is starting up, or of the only address, or of each.
     fn none_answered(&self, mut errors: Vec<(Address, Error)>) -> Error {
         let starting = errors.iter().position(|(_, error)| match error {
             Error::Connect { cause, .. } => cause.is(&SqlState::CANNOT_CONNECT_NOW),
@@ -301,7 +301,7 @@ impl Connector {
     fn connect_error(&self, error: &tokio_postgres::Error) -> Error {
         let reason = match (error.as_db_error(), std::error::Error::source(error)) {
             (Some(report), _) => report.message().to_owned(),
-            // Signed by an authority, or by itself, which nobody has told us to trust.
+            // Signed by itself, or by an authority that is not among the trusted ones.
             (None, Some(source))
                 if ["CaUsedAsEndEntity", "UnknownIssuer"].iter().any(|why| source.to_string().contains(why)) =>
             {
@@ -334,7 +334,7 @@ async fn drive<S, T>(
             Some(Ok(_)) => {}
             Some(Err(error)) => {
                 tracing::debug!("session ended: {error}");
-                // Before it is dropped, and whoever waits for an answer hears only that there will be none.
+                // Before the session is dropped: a waiting statement then learns only that no answer will come.
                 if let Some(why) = reason_of_end(&error) {
                     let _ = ended.set(why);
                 }

@@ -22,7 +22,7 @@ pub(super) enum Form {
 
 impl Form {
     pub fn of(text: &str) -> Self {
-        // What was meant to be a URL is told how one is written.
+        // The advice for something that was meant to be a URL is how to write one.
         let start = text.split(|c| c == '=' || is_blank(c)).next().unwrap_or_default();
         let begins = |word: &str| start.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
         let is_url = start == text || start.contains("://") || begins("postgres:") || begins("postgresql:");

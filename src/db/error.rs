@@ -17,7 +17,7 @@ pub enum Error {
         advice: String,
     },
 
-    /// The certificates to trust, which the connection URL asks for, cannot be had.
+    /// The certificates to trust, which the connection URL asks for, cannot be read.
     #[error("cannot trust the certificate authorities of {source_name}: {reason}")]
     Authorities {
         /// The file, or the system.
@@ -55,7 +55,7 @@ pub enum Error {
         servers: String,
     },
 
-    /// The session ended under us.
+    /// The session ended while it was in use.
     #[error("the connection to the server was lost: {reason}")]
     Lost {
         /// What the driver says.
@@ -77,9 +77,10 @@ pub enum Error {
     #[error("{0}")]
     SuperuserRefused(Box<SuperuserRefused>),
 
-    /// Somebody has put code on the tables of this program's own schema.
+    /// The tables of this program's own schema carry code that it did not create.
     #[error(
-        "somebody has put {object} into the schema migrate, and it would run with the rights of whoever writes there"
+        "found {object} in the schema migrate; migrate did not create it, and it would run with the rights of any role \
+         that writes there"
     )]
     AlteredHistory {
         /// What it is, and on which table.

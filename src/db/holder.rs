@@ -1,4 +1,4 @@
-//! Who holds a lock, and what is told of the wait for it.
+//! Who holds a lock, and the event of a wait for it.
 
 use std::borrow::Cow;
 use std::fmt;

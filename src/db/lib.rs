@@ -77,3 +77,22 @@ pub fn as_optional_seconds<S: serde::Serializer>(
         None => serializer.serialize_none(),
     }
 }
+
+/// A number with its thousands apart: 52,000. `indicatif::HumanCount` writes the same, but would bring a crate for terminals
+/// into every room that builds a message.
+#[must_use]
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<_> = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect();
+    groups.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn thousands_stand_apart() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(super::grouped(number), text);
+        }
+    }
+}

@@ -38,7 +38,7 @@ pub const RUN_LOCK: LockKey = LockKey::one(7_244_554_146_635_925_501, "the migra
 pub const RUN_SESSION_LOCK: LockKey =
     LockKey::one(7_244_554_146_635_925_502, "the end of an earlier run's last statement");
 
-/// How often it is looked whether somebody waits for the lock's transaction.
+/// How often to look whether another session waits for the lock's transaction.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -84,7 +84,7 @@ impl LockKey {
 /// A lock could not be acquired in time.
 #[derive(Debug, thiserror::Error)]
 pub enum LockTimeout {
-    /// It was held by somebody else for the whole time.
+    /// Another session held it for the whole time.
     #[error("waited {} for {what}{}", humantime::format_duration(*waited), held_by(holder.as_deref()))]
     TimedOut {
         /// What the lock stands for.
@@ -94,7 +94,7 @@ pub enum LockTimeout {
         /// Who has it.
         holder: Option<Box<Holder>>,
     },
-    /// Asking for it failed.
+    /// The server or the connection failed.
     #[error(transparent)]
     Database(#[from] Error),
 }
@@ -172,7 +172,7 @@ pub async fn holder(connection: &Connection, lock: &LockKey) -> Result<Option<Ho
 }
 
 /// The lock of a run, held by a session of its own that stays idle in one open transaction: it holds no snapshot, so
-/// concurrent index builds pass it, and it cannot be handed to somebody else by a pooler.
+/// concurrent index builds pass it, and no pooler can hand it to another client.
 ///
 /// It does hold one while a statement of its own runs, and an index build that looks around just then waits for the end of the
 /// whole transaction. [`RunLock::keep`] sees to that.
@@ -197,12 +197,12 @@ impl RunLock {
         application: &str,
         mut patience: Patience,
     ) -> Result<(Self, Connection), LockTimeout> {
-        // Until it is known that no pooler lends them out, neither session is told anything that would outlive us.
+        // Until it is known that no pooler lends them out, neither session gets a setting that would outlive its use.
         let bare = connector.clone().bare();
         let session = bare.connect(application).await?;
         let connection = bare.connect("migrate: lock").await?;
         let marker = mark(&session).await?;
-        // Told before the lock is had: a limit that ends idle transactions may be shorter than the way to the server.
+        // Set before the lock is acquired: a limit that ends idle transactions may be shorter than the way to the server.
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; {}; SELECT pg_catalog.pg_try_advisory_xact_lock({})",
             connection.settings_of_transaction(),
@@ -211,7 +211,7 @@ impl RunLock {
         while last_value(&connection.simple_query(&begin).await?).as_deref() != Some("t") {
             connection.batch("ROLLBACK").await?;
             patience.wait(&session, &locks.run).await?;
-            // It has not been told yet that it may be idle for as long as it likes.
+            // Limits on idle sessions still hold for it: a statement now and then keeps it alive.
             session.batch("SELECT 1").await?;
         }
         // The lock's transaction pins a server process. If that is the one which answered as `session` before, or

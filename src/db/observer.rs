@@ -1,4 +1,4 @@
-//! The one shape of a callback: whoever works tells an observer what happens.
+//! The one shape of a callback: work in progress tells an observer what happens.
 
 use std::sync::Arc;
 

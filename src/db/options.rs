@@ -119,7 +119,7 @@ impl Options {
             .map(Duration::from_secs))
     }
 
-    /// What the driver is told, but for encryption.
+    /// The driver's configuration, without encryption.
     ///
     /// # Errors
     ///

@@ -122,7 +122,7 @@ pub(super) async fn resolve(config: &Config, host: Address) -> Result<Vec<Addres
     };
     let failed = |reason: String| Error::Connect { database: String::new(), reason, cause: ConnectCause::Unreachable };
     let found = tokio::time::timeout(limit(config), tokio::net::lookup_host((name.as_str(), host.port))).await;
-    let Ok(found) = found else { return Err(failed(format!("nobody says what the address of {name} is"))) };
+    let Ok(found) = found else { return Err(failed(format!("looking up the address of {name} timed out"))) };
     let found = found.map_err(|error| failed(error.to_string()))?;
     let mut addresses: Vec<_> = found.map(|found| Address { ip: Some(found.ip()), ..host.clone() }).collect();
     if addresses.is_empty() {

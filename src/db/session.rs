@@ -257,7 +257,7 @@ impl Connection {
         Self { shielded: true, ..self.clone() }
     }
 
-    /// Tells whoever observes the waits of this session's connector.
+    /// Tells the observer of waits of this session's connector.
     pub fn tell(&self, waiting: Waiting) {
         self.waits.tell(waiting);
     }
@@ -274,7 +274,7 @@ impl Connection {
         }
     }
 
-    /// Says good-bye to the server and waits until it has been said.
+    /// Ends the session, and waits for a moment until the server knows.
     pub async fn close(self) {
         let Self { client, driver, .. } = self;
         drop(client);
@@ -283,7 +283,7 @@ impl Connection {
         }
     }
 
-    /// The driver knows why there is no answer, and whoever watched who was in the way.
+    /// Adds to the driver's error why the session ended, or who held the lock.
     fn error(&self, error: tokio_postgres::Error, in_the_way: &InTheWay) -> Error {
         match (Error::from(error), self.ended.get()) {
             (Error::Lost { .. }, Some(reason)) => Error::Lost { reason: reason.clone() },

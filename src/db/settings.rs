@@ -1,8 +1,8 @@
-//! What a session is told before its first statement.
+//! The settings of a session, made before its first statement.
 
 use super::waits::Waits;
 
-/// What a session needs to be told. Limits that a role or database sets for its application would end a migration
+/// The settings of a session. Limits that a role or database sets for its application would end a migration
 /// halfway; limits given in the URL are meant for us and stay. A session whose client has died ends its statement within
 /// a second, so that a killed run does not go on working unseen; if the client's machine has vanished, within half a
 /// minute of silence. The server asks after six seconds, then every three, and gives up at thirty: a network may be gone
@@ -16,13 +16,13 @@ pub(super) fn settings(local: bool, waits: &Waits) -> String {
         .replace("{lock_timeout}", &waits.lock_timeout().to_string())
 }
 
-/// Settings must not outlive their use where a pooler may hand the server's session to somebody else.
+/// Settings must not outlive their use where a pooler may hand the server's session to another client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// The session is ours: it is told everything once.
+    /// The session is ours: settings are made once.
     Session,
-    /// Nothing is told yet; `Connection::settle` does.
+    /// No settings yet; `Connection::settle` makes them.
     Bare,
-    /// Every statement runs in a transaction that cannot write, and is told there.
+    /// Every statement runs in a transaction that cannot write, and settings are made there.
     ReadOnly,
 }

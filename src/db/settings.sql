@@ -1,4 +1,4 @@
--- What a session is told, for its whole life or, with true for {local}, for its transaction. A value that the operator
+-- The settings of a session, for its whole life or, with true for {local}, for its transaction. A value that the operator
 -- has put into the URL's options stays, where another one could be meant.
 SELECT pg_catalog.set_config(name, CASE name
            WHEN 'lock_timeout' THEN '{lock_timeout}'

@@ -110,11 +110,11 @@ impl TlsOptions {
         Ok(Self { mode, negotiation, check, roots })
     }
 
-    /// What the driver connects with; it is told when to.
+    /// What the driver connects with. Sets the mode in `config`, too.
     ///
     /// # Errors
     ///
-    /// [`Error::Authorities`] if the certificates to trust cannot be had.
+    /// [`Error::Authorities`] if the certificates to trust cannot be read.
     pub fn connector(&self, config: &mut tokio_postgres::Config) -> Result<MakeRustlsConnect, Error> {
         let local = is_local(config);
         config.ssl_mode(if local { SslMode::Disable } else { self.mode }).ssl_negotiation(self.negotiation);

@@ -1,7 +1,7 @@
-//! How long statements may wait for other people's locks inside the server, and who is told of such a wait.
+//! How long statements may wait for other people's locks inside the server, and who hears of such a wait.
 //!
-//! One rule for everything that is sent to a server. Whoever waits by asking again and again (`Patience`) tells of that
-//! itself. What waits in a statement is seen from a session beside it (`watch`). Should there be no room for that session,
+//! One rule for everything that is sent to a server. `Patience`, which asks again and again, tells of its wait
+//! itself. A wait inside a statement is seen from a session beside it (`watch`). Should there be no room for that session,
 //! the server's own `lock_timeout` still ends the wait.
 
 use std::future::Future;
@@ -21,7 +21,7 @@ const LIMIT: Duration = Duration::from_mins(10);
 /// How much longer the server waits before it ends the wait of its own accord.
 const MARGIN: Duration = Duration::from_secs(15);
 
-/// How long statements may wait, and who is told.
+/// How long statements may wait, and who hears of it.
 #[derive(Clone)]
 pub(super) struct Waits {
     limit: Arc<AtomicU64>,
@@ -37,7 +37,7 @@ impl Default for Waits {
 }
 
 impl Waits {
-    pub fn told_to(self, observer: Observer<Waiting>) -> Self {
+    pub fn observed_by(self, observer: Observer<Waiting>) -> Self {
         Self { observer, ..self }
     }
 
@@ -72,7 +72,7 @@ impl From<TooLong> for Error {
         let waited = humantime::format_duration(waited);
         Self::Server(Box::new(ServerReport {
             sqlstate: SqlState::LOCK_NOT_AVAILABLE.code().to_owned(),
-            message: format!("canceled after it had waited {waited} for {what}, held by {holder}"),
+            message: format!("canceled after waiting {waited} for {what}, held by {holder}"),
             detail: None,
             hint: None,
             context: None,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::waits::{InTheWay, TooLong, Watcher};
 use super::{Connection, Connector, Error, Holder, Waiting};
 
-/// How often it is looked at whom a statement waits for, and how often that is told.
+/// How often to look whom a statement waits for, and how often to tell.
 const EVERY: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -25,8 +25,8 @@ impl Watcher for Connector {
                 let began = Instant::now();
                 match look(self, pid, in_the_way, &mut waited).await {
                     Ok(too_long) => return too_long,
-                    // Tried again: whether the server answers at all is worth knowing, and each attempt that takes long is
-                    // told of.
+                    // Tried again: whether the server answers at all is worth knowing, and a notice reports
+                    // each attempt that takes long.
                     Err(error) => tracing::debug!("whom a statement waits for cannot be seen: {error}"),
                 }
                 tokio::time::sleep(REPORT_EVERY.saturating_sub(began.elapsed()).max(EVERY)).await;

@@ -10,6 +10,7 @@ mod too_large;
 mod verify;
 mod walk;
 
+pub use crate::db::grouped;
 pub use difference::{Bucket, Comparison, Difference, Kind, Pass, Scope, Sums};
 pub use pipeline::{Pipeline, REBUILD, UNKNOWN};
 pub use queries::{
@@ -63,28 +64,4 @@ pub async fn acting_role(connection: &crate::db::Connection) -> Result<Option<St
 pub async fn may_look(connection: &crate::db::Connection) -> Result<(), crate::db::Error> {
     let tables = [&WRITTEN[..], &READ[..]].concat();
     crate::db::refuse_superuser(connection, &tables, &[], crate::db::Purpose::Look).await
-}
-
-/// A number with its thousands apart: 52,000.
-#[must_use]
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn thousands_stand_apart() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(super::grouped(number), text);
-        }
-    }
 }

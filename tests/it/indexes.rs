@@ -227,7 +227,7 @@ fn gave_up(ended: Finished, took: Duration, pid: i32) {
     let stderr = &ended.stderr;
     assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(9), "it took {took:?}: {stderr}");
     assert!(stderr.contains(&format!("waiting for an older transaction to end, held by pid {pid}")), "{stderr}");
-    assert!(stderr.contains("canceled after it had waited 3s for an older transaction to end"), "{stderr}");
+    assert!(stderr.contains("canceled after waiting 3s for an older transaction to end"), "{stderr}");
     assert!(stderr.contains("longer --lock-wait"), "{stderr}");
 }
 
