@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 
-use super::walk::{Host, explain, outcome};
+use super::walk::{Host, outcome};
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome};
 use crate::usage::{self, REBUILD, WalkOptions, WalkScope};
 
@@ -37,8 +37,7 @@ impl Hook for HourlyBackfill {
 
     async fn plan(&self, cx: &HookContext) -> Result<Forecast, HookError> {
         let connection = cx.connect().await?;
-        let forecast =
-            usage::forecast(&connection, self.options(cx), cx.load_state(&connection).await?).await.map_err(explain)?;
+        let forecast = usage::forecast(&connection, self.options(cx), cx.load_state(&connection).await?).await?;
         connection.close().await;
         Ok(match forecast {
             Ok(work) => Forecast::work(work),
@@ -50,7 +49,7 @@ impl Hook for HourlyBackfill {
         let connection = cx.connect().await?;
         let result = Box::pin(usage::walk(&connection, self.options(cx), &Host(cx))).await;
         connection.close().await;
-        result.map(outcome).map_err(explain)
+        Ok(outcome(result?))
     }
 
     fn covers(&self) -> Vec<&str> {

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 
-use super::walk::{Host, explain, outcome};
+use super::walk::{Host, outcome};
 use crate::db::Connection;
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome, Why};
 use crate::usage::{self, Pipeline, REBUILD, WalkOptions, WalkReport, WalkScope, grouped};
@@ -65,7 +65,7 @@ impl Hook for HourlyRebuild {
             }
             Some(_) => {
                 let resume = cx.load_state(&connection).await?;
-                match usage::forecast(&connection, Self::options(cx), resume).await.map_err(explain)? {
+                match usage::forecast(&connection, Self::options(cx), resume).await? {
                     Ok(work) => Forecast::work(work),
                     Err(reason) => Forecast::nothing(reason),
                 }
@@ -79,7 +79,7 @@ impl Hook for HourlyRebuild {
         let connection = cx.connect().await?;
         let result = Box::pin(usage::walk(&connection, Self::options(cx), &Host(cx))).await;
         connection.close().await;
-        let report = result.map_err(explain)?;
+        let report = result?;
         let summary = match &report {
             WalkReport::Walked { months, buckets, .. } => {
                 let plural = if *months == 1 { "" } else { "s" };

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::db::{self, Connection};
-use crate::engine::{HookContext, HookError, Outcome, Progress};
-use crate::usage::{self, Resume, WalkError, WalkHost, WalkReport, grouped};
+use crate::engine::{HookContext, Outcome, Progress};
+use crate::usage::{Resume, WalkHost, WalkReport, grouped};
 
 pub(super) fn outcome(report: WalkReport) -> Outcome {
     match report {
@@ -30,25 +30,6 @@ pub(super) fn outcome(report: WalkReport) -> Outcome {
             .with("from", from)
             .with("to", watermark)
         }
-    }
-}
-
-pub(super) fn explain(error: WalkError) -> HookError {
-    let hint = match &error {
-        WalkError::NoState => "INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run it again",
-        WalkError::Survey(usage::SurveyError::NoHour { .. }) => {
-            "correct or delete such rows in task_usage, then run it again"
-        }
-        WalkError::HeldBack { .. } => "end that transaction (see pg_stat_activity), then run it again",
-        WalkError::Hidden => {
-            "let the owner of task_usage see them: GRANT pg_read_all_stats TO <owner>; if there are none, look at pg_prepared_xacts"
-        }
-        WalkError::Database(_) | WalkError::Survey(_) | WalkError::Lock(_) => "",
-    };
-    match error {
-        WalkError::Database(error) | WalkError::Survey(usage::SurveyError::Database(error)) => error.into(),
-        WalkError::Lock(error) => error.into(),
-        other => HookError::with_hint(other.to_string(), hint),
     }
 }
 

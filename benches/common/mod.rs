@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use migrate::CancellationToken;
-use migrate::db::{Connection, Connector, Database, Error};
-use migrate::usage::{self, CompareHost, Difference, Scope};
+use migrate::db::{Connection, Connector, Database, Error, Observer};
+use migrate::usage::{self, Scope};
 
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -85,7 +85,7 @@ pub fn median(values: &mut [f64]) -> f64 {
 /// The rollup equals the raw usage, every bucket.
 pub async fn assert_exact(url: &str) -> Outcome<()> {
     let connector = Connector::new(Database::from_url(url)?, CancellationToken::new());
-    let found = usage::compare(&connector, Scope::default(), &Quiet).await?;
+    let found = usage::compare(&connector, Scope::default(), &Observer::silent()).await?;
     if found.wrong() + found.waiting > 0 || found.buckets == 0 {
         return Err(format!("the rollup is wrong: {found:?}").into());
     }
@@ -119,12 +119,4 @@ pub fn machine() -> String {
     let system = read("/etc/os-release");
     let system = system.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or("unknown system");
     format!("{cores} cores of {cpu}, {memory} GiB, {}", system.trim_matches('"'))
-}
-
-/// Nobody watches.
-struct Quiet;
-
-impl CompareHost for Quiet {
-    fn progress(&self, _: u64, _: u64, _: u64) {}
-    fn difference(&self, _: &Difference) {}
 }

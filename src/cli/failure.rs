@@ -9,7 +9,7 @@ use super::repair::command_of;
 use crate::db::{self, ServerReport};
 use crate::engine::{AdoptionError, Boundary, Error, HistoryError, HookError, Problem};
 use crate::repairs::RepairError;
-use crate::usage::{CompareError, SurveyError, TickError, WalkError, grouped};
+use crate::usage::{RollupError, grouped};
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, Serialize)]
@@ -119,36 +119,17 @@ impl From<db::Error> for Failure {
     }
 }
 
-impl From<TickError> for Failure {
-    fn from(error: TickError) -> Self {
-        match error {
-            TickError::NoPipeline => Self::new(exit::REFUSED, error.to_string()).hint("run migrate up first"),
-            TickError::NoState => Self::new(exit::REFUSED, error.to_string()).hint(NO_STATE_HINT),
-            TickError::Database(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
-                Self { exit: exit::LOCKED, ..Self::from(error) }
-            }
-            TickError::Database(error) => error.into(),
-        }
-    }
-}
-
-impl From<CompareError> for Failure {
-    fn from(error: CompareError) -> Self {
-        match error {
-            CompareError::NoPipeline => TickError::NoPipeline.into(),
-            CompareError::NoState => TickError::NoState.into(),
-            CompareError::Survey(SurveyError::Database(error)) | CompareError::Database(error) => {
-                TickError::Database(error).into()
-            }
-            CompareError::Survey(error) => {
-                Self::new(exit::FAILED, error.to_string()).hint("correct such rows in task_usage")
-            }
-            CompareError::NoHour { .. } => Self::new(exit::DRIFT, error.to_string())
-                .hint("migrate verify rollup --fix removes such buckets, to which no usage can belong"),
-            CompareError::Unknown { .. } => Self::new(exit::REFUSED, error.to_string())
-                .hint("nothing was written; upgrade to a newer build of migrate"),
-            CompareError::Lock(error) => Error::from(error).into(),
-        }
+impl From<RollupError> for Failure {
+    fn from(error: RollupError) -> Self {
+        let (message, hint) = (error.to_string(), error.hint());
+        let exit = match error {
+            RollupError::Database(error) => return error.into(),
+            RollupError::Lock(error) => return Error::from(error).into(),
+            RollupError::NoPipeline | RollupError::NoState | RollupError::Unknown { .. } => exit::REFUSED,
+            RollupError::BucketWithoutHour { .. } => exit::DRIFT,
+            RollupError::UsageWithoutHour { .. } | RollupError::HeldBack { .. } | RollupError::Hidden => exit::FAILED,
+        };
+        Self { hint: hint.map(str::to_owned), ..Self::new(exit, message) }
     }
 }
 
@@ -181,8 +162,7 @@ impl From<RepairError> for Failure {
                 "look at its BEFORE UPDATE triggers (\\d {table}), and disable the one that does this meanwhile"
             )),
             RepairError::NoSuchRun { .. } => Self::new(exit::REFUSED, message).hint("migrate repair runs lists them"),
-            RepairError::Walk(WalkError::NoState) => Self::new(exit::REFUSED, message).hint(NO_STATE_HINT),
-            RepairError::Walk(_) => Self::new(exit::FAILED, message),
+            RepairError::Walk(error) => error.into(),
             RepairError::Stopped { run, done, total, source } => {
                 let [done, total] = [done, total].map(grouped);
                 let reached = format!("run {run} has done {done} of {total} rows");
@@ -200,9 +180,6 @@ impl From<RepairError> for Failure {
         }
     }
 }
-
-/// What to do about a missing state row of the hourly rollup.
-const NO_STATE_HINT: &str = "INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run it again";
 
 fn exit_code(error: &Error) -> u8 {
     match error {

@@ -1,5 +1,6 @@
 //! `migrate rollup`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -7,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::exit;
 use super::failure::Failure;
 use super::render::Renderer;
-use crate::db::{self, Connector};
+use crate::db::{self, Connector, Observer};
 use crate::usage::{self, Pipeline, Standing, WatchEvent};
 
 /// Subcommands of `migrate rollup`.
@@ -39,7 +40,12 @@ fn at_least_a_second(text: &str) -> Result<Duration, String> {
 }
 
 impl Rollup {
-    pub async fn run(&self, connector: &Connector, renderer: &Renderer, lock_wait: Duration) -> Result<u8, Failure> {
+    pub async fn run(
+        &self,
+        connector: &Connector,
+        renderer: &Arc<Renderer>,
+        lock_wait: Duration,
+    ) -> Result<u8, Failure> {
         match self {
             Self::Tick => {
                 let connection = connector.connect("migrate: rollup tick").await?;
@@ -59,11 +65,12 @@ impl Rollup {
                 }
                 renderer.watching(connector.database(), *every);
                 warn_of_wrong_hands(connector, renderer).await;
-                usage::watch(connector, *every, lock_wait, &|event| match event {
-                    WatchEvent::Ticked(tick) => renderer.watched(&tick),
-                    WatchEvent::Failed { error, again_in } => renderer.watch_failed(&error.into(), again_in),
-                })
-                .await;
+                let told = Arc::clone(renderer);
+                let observer = Observer::new(move |event| match event {
+                    WatchEvent::Ticked(tick) => told.watched(&tick),
+                    WatchEvent::Failed { error, again_in } => told.watch_failed(&error.into(), again_in),
+                });
+                usage::watch(connector, *every, lock_wait, &observer).await;
                 renderer.watch_ended();
             }
             Self::Status => {

@@ -1,5 +1,6 @@
 //! `migrate verify`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -12,9 +13,9 @@ use super::exit;
 use super::failure::Failure;
 use super::render::Renderer;
 use crate::catalog;
-use crate::db::Connector;
+use crate::db::{Connector, Observer};
 use crate::engine::{Migrator, Verified};
-use crate::usage::{self, CompareError, CompareHost, Comparison, Difference, Scope};
+use crate::usage::{self, CompareEvent, Comparison, RollupError, Scope};
 
 /// Arguments of `migrate verify`.
 #[derive(Debug, Args)]
@@ -72,7 +73,7 @@ impl Verify {
         &self,
         migrator: &Migrator,
         connector: &Connector,
-        renderer: &Renderer,
+        renderer: &Arc<Renderer>,
         lock_wait: Duration,
     ) -> Result<u8, Failure> {
         match &self.what {
@@ -98,10 +99,10 @@ fn verified(found: &Verified, renderer: &Renderer) -> u8 {
     if found.problems.is_empty() { exit::OK } else { exit::DRIFT }
 }
 
-async fn whole_rollup(connector: &Connector, renderer: &Renderer) -> Result<u8, Failure> {
-    match usage::compare(connector, Scope::default(), renderer).await {
+async fn whole_rollup(connector: &Connector, renderer: &Arc<Renderer>) -> Result<u8, Failure> {
+    match usage::compare(connector, Scope::default(), &observer(renderer)).await {
         Ok(found) => Ok(compared(&found, renderer)),
-        Err(CompareError::NoPipeline) => {
+        Err(RollupError::NoPipeline) => {
             renderer.no_rollup();
             Ok(exit::OK)
         }
@@ -115,7 +116,7 @@ fn compared(found: &Comparison, renderer: &Renderer) -> u8 {
 }
 
 impl Rollup {
-    async fn run(&self, connector: &Connector, renderer: &Renderer, lock_wait: Duration) -> Result<u8, Failure> {
+    async fn run(&self, connector: &Connector, renderer: &Arc<Renderer>, lock_wait: Duration) -> Result<u8, Failure> {
         let Self { workspace_id, from, to, fix } = self;
         if let (Some(from), Some(to)) = (from, to)
             && from >= to
@@ -124,9 +125,9 @@ impl Rollup {
         }
         let scope = Scope { workspace: *workspace_id, from: *from, to: *to };
         let found = if *fix {
-            usage::fix(connector, scope, lock_wait, renderer).await?
+            usage::fix(connector, scope, lock_wait, &observer(renderer)).await?
         } else {
-            usage::compare(connector, scope, renderer).await?
+            usage::compare(connector, scope, &observer(renderer)).await?
         };
         Ok(compared(&found, renderer))
     }
@@ -137,12 +138,10 @@ pub(super) fn is_drift(found: &Comparison) -> bool {
     found.wrong() > 0 || found.is_stalled() || found.fault().is_some()
 }
 
-impl CompareHost for Renderer {
-    fn progress(&self, done: u64, total: u64, buckets: u64) {
-        self.comparing(done, total, buckets);
-    }
-
-    fn difference(&self, difference: &Difference) {
-        Self::difference(self, difference);
-    }
+fn observer(renderer: &Arc<Renderer>) -> Observer<CompareEvent> {
+    let renderer = Arc::clone(renderer);
+    Observer::new(move |event| match event {
+        CompareEvent::Progress { done, total, buckets } => renderer.comparing(done, total, buckets),
+        CompareEvent::Difference(difference) => renderer.difference(&difference),
+    })
 }

@@ -2,7 +2,7 @@
 
 use super::runs::Unfinished;
 use crate::db::{self, Holder, LockTimeout};
-use crate::usage::{WalkError, grouped};
+use crate::usage::{RollupError, grouped};
 
 /// Why a repair did not do what it was asked to. What had been committed stays, and the same command goes on from there.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ pub enum RepairError {
     },
     /// The walk of the rollup failed.
     #[error(transparent)]
-    Walk(WalkError),
+    Walk(RollupError),
     /// It stopped in the middle; the journal says where.
     #[error("run {run} has repaired {done} of {total} rows: {source}")]
     Stopped {
@@ -97,11 +97,11 @@ impl RepairError {
     }
 }
 
-impl From<WalkError> for RepairError {
-    fn from(error: WalkError) -> Self {
+impl From<RollupError> for RepairError {
+    fn from(error: RollupError) -> Self {
         match error {
-            WalkError::Database(error) => Self::Database(error),
-            WalkError::Lock(error) => Self::Lock(error),
+            RollupError::Database(error) => Self::Database(error),
+            RollupError::Lock(error) => Self::Lock(error),
             other => Self::Walk(other),
         }
     }

@@ -11,7 +11,7 @@ use super::repair::Rebuild;
 use crate::db::{self, Connection};
 use crate::engine::{Forecast, Outcome};
 use crate::usage::{
-    self, Pipeline, Resume, Survey, SurveyError, WalkError, WalkHost, WalkOptions, WalkReport, WalkScope, grouped,
+    self, Pipeline, Resume, RollupError, Survey, WalkHost, WalkOptions, WalkReport, WalkScope, grouped,
 };
 
 /// The rebuild `hourly-rollup`.
@@ -87,17 +87,15 @@ impl Rebuild for HourlyRollup {
             }
             Some(_) => {}
         }
-        match Survey::read(connection).await {
-            Ok(Survey::NoUsage | Survey::NoPipeline(_)) => {
+        match Survey::read(connection).await? {
+            Survey::NoUsage | Survey::NoPipeline(_) => {
                 return Err(RepairError::refused_with_hint(
                     "this database has no hourly rollup",
                     "run migrate up first",
                 ));
             }
-            Ok(Survey::NoState) => return Err(WalkError::NoState.into()),
-            Ok(Survey::Ready(_)) => {}
-            Err(SurveyError::Database(error)) => return Err(error.into()),
-            Err(error) => return Err(WalkError::from(error).into()),
+            Survey::NoState => return Err(RollupError::NoState.into()),
+            Survey::Ready(_) => {}
         }
         Ok(match usage::forecast(connection, arguments.options(cx), None).await? {
             Ok(work) => Forecast::work(work),

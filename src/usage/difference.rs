@@ -4,6 +4,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::bucket::Bucket;
 use super::pipeline::Pipeline;
 use super::queries::{Cost, Tokens};
 use super::too_large::TooLarge;
@@ -17,6 +18,22 @@ const NEVER_CALLED: f64 = 40.0 * 365.0 * 86_400.0;
 /// Seconds. Two looks at the clock may be so far apart.
 const AHEAD: f64 = 1.0;
 
+/// What happens during a comparison.
+#[derive(Clone, Debug)]
+pub enum CompareEvent {
+    /// Another day is about to be compared, or the last one has been.
+    Progress {
+        /// Days that are done.
+        done: u64,
+        /// Days there are.
+        total: u64,
+        /// Buckets compared so far.
+        buckets: u64,
+    },
+    /// A bucket is wrong, or waits for the next tick.
+    Difference(Box<Difference>),
+}
+
 /// What to compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scope {
@@ -26,26 +43,6 @@ pub struct Scope {
     pub from: Option<OffsetDateTime>,
     /// Up to this time, and the end of the hour that holds it if one does.
     pub to: Option<OffsetDateTime>,
-}
-
-/// What identifies a bucket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Bucket {
-    /// Its hour.
-    #[serde(with = "time::serde::rfc3339")]
-    pub bucket_hour: OffsetDateTime,
-    /// Whose usage it is.
-    pub workspace_id: Uuid,
-    /// The runtime of the tasks.
-    pub runtime_id: Uuid,
-    /// The agent of the tasks.
-    pub agent_id: Uuid,
-    /// The project of their issues, if any.
-    pub project_id: Option<Uuid>,
-    /// Who offers the model.
-    pub provider: String,
-    /// The model.
-    pub model: String,
 }
 
 /// What a bucket adds up to. Zeros where there is none.

@@ -1,29 +1,38 @@
 //! The usage rollup, as programs see it.
 
+mod bucket;
 mod difference;
+mod error;
+mod lock;
+mod look;
 mod pipeline;
 mod queries;
+mod rebuild;
 mod standing;
 mod survey;
 mod tick;
 mod too_large;
 mod verify;
 mod walk;
+mod walk_options;
 
 pub use crate::db::grouped;
-pub use difference::{Bucket, Comparison, Difference, Kind, Pass, Scope, Sums};
+pub use bucket::Bucket;
+pub use difference::{CompareEvent, Comparison, Difference, Kind, Pass, Scope, Sums};
+pub use error::RollupError;
+pub(crate) use lock::lock as lock_rollup;
 pub use pipeline::{Pipeline, REBUILD, UNKNOWN};
 pub use queries::{
     Cost, DayUsage, IssueUsage, ModelUsage, TaskUsage, Tokens, UsageRow, by_day_and_model, by_model, of_issue, of_task,
     upsert,
 };
 pub use standing::{Cron, CronJob, Scheduling, Standing, Way};
-pub use survey::{Survey, SurveyError};
-pub use tick::{Tick, TickError, WatchEvent, tick, watch};
+pub use survey::Survey;
+pub use tick::{Tick, WatchEvent, tick, watch};
 pub use too_large::{KeptOut, TooLarge};
-pub use verify::{CompareError, CompareHost, compare, fix};
-pub(crate) use walk::lock as lock_rollup;
-pub use walk::{Resume, WalkError, WalkHost, WalkOptions, WalkReport, WalkScope, forecast, walk};
+pub use verify::{compare, fix};
+pub use walk::{forecast, walk};
+pub use walk_options::{Resume, WalkHost, WalkOptions, WalkReport, WalkScope};
 
 /// The tables that a tick, a walk or a rebuild writes.
 pub(crate) const WRITTEN: [&str; 4] = [

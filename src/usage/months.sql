@@ -17,7 +17,7 @@ WITH RECURSIVE month AS (
     FROM month m
     WHERE m.starts IS NOT NULL
 )
-SELECT m.starts, m.starts + interval '1 month'
+SELECT m.starts, m.starts + interval '1 month' AS ends
 FROM month m
 WHERE m.starts IS NOT NULL
 ORDER BY m.starts

@@ -46,7 +46,7 @@ impl Pipeline {
         }
         let rows = connection.query(include_str!("pipeline.sql"), &[]).await?;
         let foreign = rows.iter().map(|row| row.get("what")).collect();
-        let unknown = connection.query_opt(UNKNOWN, &[]).await?.map(|row| row.get(0));
+        let unknown = connection.query_opt(UNKNOWN, &[]).await?.map(|row| row.get("what"));
         Ok(Some(Self { foreign, unknown, owed: is_owed(connection).await?, has_cost: has_cost(connection).await? }))
     }
 

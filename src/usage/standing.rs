@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use tokio_postgres::Row;
 
+use super::RollupError;
 use super::pipeline::Pipeline;
-use super::tick::{TickError, WATCH_APPLICATION};
+use super::tick::WATCH_APPLICATION;
 use super::too_large::{self, KeptOut};
 use crate::db::{Connection, Error, Holder};
 
@@ -73,6 +75,18 @@ pub struct CronJob {
     pub last_run: Option<String>,
 }
 
+impl CronJob {
+    fn from_row(row: &Row) -> Result<Self, Error> {
+        Ok(Self {
+            id: row.try_get("jobid")?,
+            name: row.try_get("jobname")?,
+            schedule: row.try_get("schedule")?,
+            active: row.try_get("active")?,
+            last_run: row.try_get("last_run")?,
+        })
+    }
+}
+
 /// Where `pg_cron` is to be had.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(tag = "at", content = "database", rename_all = "snake_case")]
@@ -128,28 +142,33 @@ impl Scheduling {
     ///
     /// What the server says. What this role may not see counts as not there.
     pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
-        const THERE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
+        const THERE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL AS there";
         // What the URL gives as a name, or a pooler adds, comes behind ours. Everybody may see a session's name, but only
         // some its address and since when it is there.
         const WATCHES: &str = "
-            SELECT pid, application_name, pg_catalog.host(client_addr), backend_start
+            SELECT pid, application_name AS application, pg_catalog.host(client_addr) AS client, backend_start AS since
             FROM pg_catalog.pg_stat_activity
             WHERE datname = pg_catalog.current_database() AND pg_catalog.starts_with(application_name, $1) AND pid <> pg_catalog.pg_backend_pid()
             ORDER BY backend_start";
         const LATELY: &str = "
             SELECT coalesce(pg_catalog.bool_or(last_run_finished_at > pg_catalog.now() - interval '15 minutes'
-                                    AND last_run_finished_at < pg_catalog.now() + interval '15 minutes'), false)
+                                    AND last_run_finished_at < pg_catalog.now() + interval '15 minutes'), false) AS ticked
             FROM task_usage_hourly_rollup_state";
         super::may_look(connection).await?;
-        if !connection.query_one(THERE, &[]).await?.get::<_, bool>(0) {
+        if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
             return Ok(None);
         }
         let rows = connection.query(WATCHES, &[&WATCH_APPLICATION]).await?;
         let watches = rows
             .iter()
-            .map(|row| Holder { pid: row.get(0), application: row.get(1), client: row.get(2), since: row.get(3) })
+            .map(|row| Holder {
+                pid: row.get("pid"),
+                application: row.get("application"),
+                client: row.get("client"),
+                since: row.get("since"),
+            })
             .collect();
-        let ticked_lately = connection.query_one(LATELY, &[]).await?.get(0);
+        let ticked_lately = connection.query_one(LATELY, &[]).await?.get("ticked");
         let (cron, jobs, may_have_more_jobs) = cron_jobs(connection).await?;
         Ok(Some(Self { jobs, may_have_more_jobs, watches, ticked_lately, cron }))
     }
@@ -174,7 +193,7 @@ async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>, bool)
                coalesce((SELECT readable FROM its WHERE relname = 'job_run_details'), false) AS runs,
                (SELECT r.rolsuper OR r.rolbypassrls FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) AS all";
     const JOBS: &str = "
-        SELECT j.jobid, j.jobname::text, j.schedule, j.active, {last_run}
+        SELECT j.jobid, j.jobname::text AS jobname, j.schedule, j.active, {last_run} AS last_run
         FROM cron.job j
         WHERE j.database = pg_catalog.current_database()
           AND (j.jobname = 'rollup_task_usage_hourly' OR j.command ~* '\\mrollup_task_usage_hourly\\s*\\(')
@@ -200,14 +219,8 @@ async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>, bool)
     transaction.batch("SET LOCAL row_security TO on").await?;
     let rows = transaction.query(&sql, &[]).await?;
     transaction.rollback().await;
-    let job = |row: &tokio_postgres::Row| CronJob {
-        id: row.get(0),
-        name: row.get(1),
-        schedule: row.get(2),
-        active: row.get(3),
-        last_run: row.get(4),
-    };
-    Ok((cron, rows.iter().map(job).collect(), !all))
+    let jobs = rows.iter().map(CronJob::from_row).collect::<Result<_, _>>()?;
+    Ok((cron, jobs, !all))
 }
 
 impl Standing {
@@ -215,31 +228,31 @@ impl Standing {
     ///
     /// # Errors
     ///
-    /// What the server says; [`TickError::NoPipeline`] and [`TickError::NoState`] if there is no rollup.
-    pub async fn read(connection: &Connection) -> Result<Self, TickError> {
-        const OWN_QUEUE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_invalidation') IS NOT NULL";
-        let Some(scheduling) = Scheduling::read(connection).await? else { return Err(TickError::NoPipeline) };
-        let Some(pipeline) = Pipeline::read(connection).await? else { return Err(TickError::NoPipeline) };
-        let own_queue: bool = connection.query_one(OWN_QUEUE, &[]).await?.get(0);
+    /// What the server says; [`RollupError::NoPipeline`] and [`RollupError::NoState`] if there is no rollup.
+    pub async fn read(connection: &Connection) -> Result<Self, RollupError> {
+        const OWN_QUEUE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_invalidation') IS NOT NULL AS there";
+        let Some(scheduling) = Scheduling::read(connection).await? else { return Err(RollupError::NoPipeline) };
+        let Some(pipeline) = Pipeline::read(connection).await? else { return Err(RollupError::NoPipeline) };
+        let own_queue: bool = connection.query_one(OWN_QUEUE, &[]).await?.get("there");
         let queue = if own_queue { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
         let sql = include_str!("standing.sql").replace("{queue}", queue);
-        let Some(row) = connection.query_opt(&sql, &[]).await? else { return Err(TickError::NoState) };
+        let Some(row) = connection.query_opt(&sql, &[]).await? else { return Err(RollupError::NoState) };
         let (too_large, kept_out) = too_large::kept_out(connection).await?;
-        let held_back_by = row.get::<_, Option<i32>>(8).map(|pid| Holder {
+        let held_back_by = row.get::<_, Option<i32>>("pid").map(|pid| Holder {
             pid,
-            application: row.get(9),
-            client: row.get(10),
-            since: row.get(11),
+            application: row.get("application_name"),
+            client: row.get("client"),
+            since: row.get("xact_start"),
         });
         Ok(Self {
-            watermark: row.get(0),
-            lag: row.get(1),
-            queued: row.get(2),
-            queued_since: row.get(3),
-            last_run_started_at: row.get(4),
-            last_run_finished_at: row.get(5),
-            last_run_rows: row.get(6),
-            last_error: row.get(7),
+            watermark: row.try_get("watermark")?,
+            lag: row.try_get("lag")?,
+            queued: row.try_get("queued")?,
+            queued_since: row.try_get("queued_since")?,
+            last_run_started_at: row.try_get("last_run_started_at")?,
+            last_run_finished_at: row.try_get("last_run_finished_at")?,
+            last_run_rows: row.try_get("last_run_rows")?,
+            last_error: row.try_get("last_error")?,
             held_back_by,
             too_large,
             kept_out,

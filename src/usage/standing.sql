@@ -23,15 +23,15 @@ oldest_writer AS (
     LIMIT 1
 )
 SELECT
-    s.watermark_at::text,
+    s.watermark_at::text AS watermark,
     CASE WHEN pg_catalog.isfinite(s.watermark_at) THEN extract(epoch FROM pg_catalog.clock_timestamp() - s.watermark_at)::float8
-         WHEN s.watermark_at < pg_catalog.now() THEN 1e12 ELSE -1e12 END,
-    (SELECT pg_catalog.count(*) FROM queued),
-    (SELECT CASE WHEN q.oldest >= '0001-01-01 UTC' AND q.oldest < '9999-01-01 UTC' THEN q.oldest END FROM (SELECT pg_catalog.min(enqueued_at) FROM queued) q (oldest)),
-    CASE WHEN s.last_run_started_at >= '0001-01-01 UTC' AND s.last_run_started_at < '9999-01-01 UTC' THEN s.last_run_started_at END,
-    CASE WHEN s.last_run_finished_at >= '0001-01-01 UTC' AND s.last_run_finished_at < '9999-01-01 UTC' THEN s.last_run_finished_at END,
+         WHEN s.watermark_at < pg_catalog.now() THEN 1e12 ELSE -1e12 END AS lag,
+    (SELECT pg_catalog.count(*) FROM queued) AS queued,
+    (SELECT CASE WHEN q.oldest >= '0001-01-01 UTC' AND q.oldest < '9999-01-01 UTC' THEN q.oldest END FROM (SELECT pg_catalog.min(enqueued_at) FROM queued) q (oldest)) AS queued_since,
+    CASE WHEN s.last_run_started_at >= '0001-01-01 UTC' AND s.last_run_started_at < '9999-01-01 UTC' THEN s.last_run_started_at END AS last_run_started_at,
+    CASE WHEN s.last_run_finished_at >= '0001-01-01 UTC' AND s.last_run_finished_at < '9999-01-01 UTC' THEN s.last_run_finished_at END AS last_run_finished_at,
     s.last_run_rows,
-    nullif(s.last_error, ''),
+    nullif(s.last_error, '') AS last_error,
     w.pid,
     w.application_name,
     w.client,

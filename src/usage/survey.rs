@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::walk::Resume;
+use super::RollupError;
 use crate::db::{Connection, Error};
 
 /// What there is to roll up.
@@ -31,24 +31,6 @@ pub struct Extent {
     pub lag: Option<f64>,
 }
 
-/// The survey failed, or found what cannot be rolled up.
-#[derive(Debug, thiserror::Error)]
-pub enum SurveyError {
-    /// The connection or a statement.
-    #[error(transparent)]
-    Database(#[from] Error),
-    /// A row whose time has no hour. There may be more of them.
-    #[error("usage row {id} has {column} = {value}, which is not between the years 1 and 9998")]
-    NoHour {
-        /// The row's id.
-        id: String,
-        /// The column.
-        column: String,
-        /// Its value.
-        value: String,
-    },
-}
-
 /// Which columns there are decides how a row's last change is read.
 #[derive(Clone, Copy)]
 struct Columns {
@@ -68,11 +50,11 @@ async fn columns(connection: &Connection) -> Result<Option<Columns>, Error> {
         SELECT EXISTS (
             SELECT FROM pg_catalog.pg_attribute
             WHERE attrelid = c.oid AND attname = 'updated_at' AND NOT attisdropped
-        )
+        ) AS updated_at
         FROM (SELECT pg_catalog.to_regclass('task_usage')::oid AS oid) c
         WHERE c.oid IS NOT NULL";
     let row = connection.query_opt(COLUMNS, &[]).await?;
-    Ok(row.map(|row| Columns { updated_at: row.get(0) }))
+    Ok(row.map(|row| Columns { updated_at: row.get("updated_at") }))
 }
 
 impl Survey {
@@ -80,18 +62,18 @@ impl Survey {
     ///
     /// # Errors
     ///
-    /// [`SurveyError`].
-    pub async fn read(connection: &Connection) -> Result<Self, SurveyError> {
+    /// [`RollupError`].
+    pub async fn read(connection: &Connection) -> Result<Self, RollupError> {
         const PIPELINE: &str = "
-            SELECT pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL,
+            SELECT pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL AS state,
                    pg_catalog.to_regclass('task_usage_hourly') IS NOT NULL
                    AND pg_catalog.to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL
-                   AND pg_catalog.to_regprocedure('task_usage_hourly_horizon()') IS NOT NULL";
+                   AND pg_catalog.to_regprocedure('task_usage_hourly_horizon()') IS NOT NULL AS functions";
         let Some(columns) = columns(connection).await? else { return Ok(Self::NoUsage) };
         refuse_impossible_times(connection, columns).await?;
 
         let row = connection.query_one(PIPELINE, &[]).await?;
-        let (state, functions): (bool, bool) = (row.get(0), row.get(1));
+        let (state, functions): (bool, bool) = (row.get("state"), row.get("functions"));
         let watermark = if state {
             "(SELECT watermark_at FROM task_usage_hourly_rollup_state WHERE id = 1)"
         } else {
@@ -99,16 +81,21 @@ impl Survey {
         };
         let sql = columns.fill(include_str!("survey.sql")).replace("{watermark}", watermark);
         let row = connection.query_one(&sql, &[]).await?;
-        let Some(watermark) = row.get(2) else { return Ok(Self::NoState) };
-        let extent = Extent { earliest: row.get(0), latest: row.get(1), watermark, lag: row.get(3) };
+        let Some(watermark) = row.try_get("watermark")? else { return Ok(Self::NoState) };
+        let extent = Extent {
+            earliest: row.try_get("earliest")?,
+            latest: row.try_get("latest")?,
+            watermark,
+            lag: row.try_get("lag")?,
+        };
         Ok(if state && functions { Self::Ready(extent) } else { Self::NoPipeline(extent) })
     }
 }
 
 /// Rows that no hour can hold would make every pass over them fail or leave them out; better to name them first.
-async fn refuse_impossible_times(connection: &Connection, columns: Columns) -> Result<(), SurveyError> {
+async fn refuse_impossible_times(connection: &Connection, columns: Columns) -> Result<(), RollupError> {
     const IMPOSSIBLE: &str = "
-        SELECT r.id::text, r.value::text
+        SELECT r.id::text AS id, r.value::text AS value
         FROM (
             (SELECT u.id, u.{column} AS value FROM task_usage u WHERE u.{column} IS NOT NULL
              ORDER BY u.{column} DESC LIMIT 1)
@@ -122,7 +109,7 @@ async fn refuse_impossible_times(connection: &Connection, columns: Columns) -> R
     for column in checked {
         if let Some(row) = connection.query_opt(&IMPOSSIBLE.replace("{column}", column), &[]).await? {
             let column = (*column).to_owned();
-            return Err(SurveyError::NoHour { id: row.get(0), column, value: row.get(1) });
+            return Err(RollupError::UsageWithoutHour { id: row.get("id"), column, value: row.get("value") });
         }
     }
     Ok(())
@@ -135,13 +122,6 @@ pub(super) struct Month {
     pub ends: OffsetDateTime,
 }
 
-impl Month {
-    /// Whether a walk that stopped here had finished it.
-    pub fn is_done(&self, resume: &Resume) -> bool {
-        resume.done.is_some_and(|done| self.starts <= done)
-    }
-}
-
 /// The months that hold usage, or buckets if those are asked for, ascending.
 pub(super) async fn months(connection: &Connection, with_buckets: bool) -> Result<Vec<Month>, Error> {
     const THERE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly') IS NOT NULL AS there";
@@ -149,21 +129,24 @@ pub(super) async fn months(connection: &Connection, with_buckets: bool) -> Resul
     let buckets = with_buckets && connection.query_one(THERE, &[]).await?.get::<_, bool>("there");
     let buckets = if buckets { "task_usage_hourly" } else { "(SELECT NULL::timestamptz AS bucket_hour)" };
     let rows = connection.query(&columns.fill(include_str!("months.sql")).replace("{buckets}", buckets), &[]).await?;
-    Ok(rows.iter().map(|row| Month { starts: row.get(0), ends: row.get(1) }).collect())
+    Ok(rows.iter().map(|row| Month { starts: row.get("starts"), ends: row.get("ends") }).collect())
 }
 
 /// How many usage rows there are: exact up to a million, the planner's estimate above.
 pub(super) async fn rows(connection: &Connection) -> Result<i64, Error> {
     const ENOUGH: i64 = 1_000_000;
     let row = connection
-        .query_one("SELECT pg_catalog.count(*) FROM (SELECT FROM task_usage LIMIT $1::bigint + 1) r", &[&ENOUGH])
+        .query_one(
+            "SELECT pg_catalog.count(*) AS counted FROM (SELECT FROM task_usage LIMIT $1::bigint + 1) r",
+            &[&ENOUGH],
+        )
         .await?;
-    let counted: i64 = row.get(0);
+    let counted: i64 = row.get("counted");
     if counted <= ENOUGH {
         return Ok(counted);
     }
     let row = connection.query_one("EXPLAIN (FORMAT JSON) SELECT FROM task_usage", &[]).await?;
-    let plan: serde_json::Value = row.get(0);
+    let plan: serde_json::Value = row.get("QUERY PLAN");
     #[allow(clippy::cast_possible_truncation, reason = "an estimate")]
     let estimate = plan[0]["Plan"]["Plan Rows"].as_f64().unwrap_or(0.0) as i64;
     Ok(estimate.max(counted))

@@ -23,9 +23,9 @@ state AS (
     FROM (SELECT {watermark}) AS w (at)
 )
 SELECT
-    e.earliest::text,
-    e.latest::text,
-    (s.watermark_at)::text,
-    extract(epoch FROM e.latest - s.watermark_at)::float8
+    e.earliest::text AS earliest,
+    e.latest::text AS latest,
+    s.watermark_at::text AS watermark,
+    extract(epoch FROM e.latest - s.watermark_at)::float8 AS lag
 FROM extent e
 CROSS JOIN state s

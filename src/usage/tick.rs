@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::walk::ROLLUP_LOCK;
-use crate::db::{self, Connection, Connector, Holder, as_seconds, holder};
+use super::RollupError;
+use super::lock::{ROLLUP_LOCK, try_lock};
+use crate::db::{self, Connection, Connector, Holder, Observer, as_seconds, holder};
 
 /// How sessions that tick are called on the server, which is also how one recognises another.
 pub(super) const WATCH_APPLICATION: &str = "migrate: rollup watch";
@@ -59,31 +60,17 @@ impl Tick {
     }
 }
 
-/// Why a tick failed.
-#[derive(Debug, thiserror::Error)]
-pub enum TickError {
-    /// There is nothing that could tick.
-    #[error("there is no hourly rollup in this database")]
-    NoPipeline,
-    /// The state row is missing, so nothing says how far the rollup has come.
-    #[error("task_usage_hourly_rollup_state has no row, so nothing says how far the hourly rollup has come")]
-    NoState,
-    /// The connection or a statement.
-    #[error(transparent)]
-    Database(#[from] db::Error),
-}
-
 /// Runs one tick. If the server refuses it, the error is recorded in the rollup's state, which the tick itself cannot
 /// do: PostgreSQL undoes what a failed function wrote.
 ///
 /// # Errors
 ///
-/// [`TickError`].
-pub async fn tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, TickError> {
+/// [`RollupError`].
+pub async fn tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, RollupError> {
     let role = super::acting_role(connection).await?;
     let role = role.as_deref();
     let result = try_tick(connection, role, lock_wait).await;
-    if let Err(TickError::Database(db::Error::Server(report))) = &result
+    if let Err(RollupError::Database(db::Error::Server(report))) = &result
         && let Err(error) = record(connection, role, &report.to_string()).await
     {
         tracing::warn!("the failure could not be recorded in task_usage_hourly_rollup_state: {error}");
@@ -91,41 +78,40 @@ pub async fn tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, 
     result
 }
 
-async fn try_tick(connection: &Connection, role: Option<&str>, lock_wait: Duration) -> Result<Tick, TickError> {
+async fn try_tick(connection: &Connection, role: Option<&str>, lock_wait: Duration) -> Result<Tick, RollupError> {
     const THERE: &str = "
         SELECT pg_catalog.to_regprocedure('rollup_task_usage_hourly()') IS NOT NULL
-               AND pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL";
+               AND pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL AS there";
     const STATE: &str = "
-        SELECT watermark_at::text,
+        SELECT watermark_at::text AS watermark,
                CASE WHEN pg_catalog.isfinite(watermark_at) THEN extract(epoch FROM pg_catalog.clock_timestamp() - watermark_at)::float8
-                    WHEN watermark_at < pg_catalog.now() THEN 1e12 ELSE -1e12 END
+                    WHEN watermark_at < pg_catalog.now() THEN 1e12 ELSE -1e12 END AS lag
         FROM task_usage_hourly_rollup_state
         WHERE id = 1";
-    if !connection.query_one(THERE, &[]).await?.get::<_, bool>(0) {
-        return Err(TickError::NoPipeline);
+    if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
+        return Err(RollupError::NoPipeline);
     }
     let started = Instant::now();
     let transaction = connection.begin().await?;
     // Asked for here, so that "somebody else is at it" and "there was nothing to do" can be told apart.
-    let ask = format!("SELECT pg_catalog.pg_try_advisory_xact_lock({})", ROLLUP_LOCK.arguments());
-    if !transaction.query_one(&ask, &[]).await?.get::<_, bool>(0) {
+    if !try_lock(&transaction, &ROLLUP_LOCK).await? {
         transaction.rollback().await;
         return Ok(Tick::Busy { holder: holder(connection, &ROLLUP_LOCK).await? });
     }
     transaction.limit_lock_wait(lock_wait).await?;
     let Some(before) = transaction.query_opt(STATE, &[]).await? else {
         transaction.rollback().await;
-        return Err(TickError::NoState);
+        return Err(RollupError::NoState);
     };
-    let work = transaction.query_one("SELECT rollup_task_usage_hourly()", &[]);
-    let buckets: i64 = transaction.as_role(role, work).await?.get(0);
+    let work = transaction.query_one("SELECT rollup_task_usage_hourly() AS buckets", &[]);
+    let buckets: i64 = transaction.as_role(role, work).await?.try_get("buckets")?;
     let after = transaction.query_one(STATE, &[]).await?;
     transaction.commit().await?;
-    let watermark: String = after.get(0);
+    let watermark: String = after.get("watermark");
     Ok(Tick::Done {
         buckets: buckets.unsigned_abs(),
-        lag: after.get(1),
-        advanced: before.get::<_, String>(0) != watermark,
+        lag: after.get("lag"),
+        advanced: before.get::<_, &str>("watermark") != watermark,
         watermark,
         duration: started.elapsed(),
     })
@@ -150,7 +136,7 @@ pub enum WatchEvent {
     /// A tick failed, or the database cannot be reached.
     Failed {
         /// Why.
-        error: TickError,
+        error: RollupError,
         /// When it is tried again.
         again_in: Duration,
     },
@@ -160,12 +146,7 @@ pub enum WatchEvent {
 /// then after ever longer pauses up to `every`: the database may be restarting, or still be upgraded.
 ///
 /// A rollup that is far behind is brought up to date without pauses.
-pub async fn watch(
-    connector: &Connector,
-    every: Duration,
-    lock_wait: Duration,
-    on_event: &(dyn Fn(WatchEvent) + Send + Sync),
-) {
+pub async fn watch(connector: &Connector, every: Duration, lock_wait: Duration, observer: &Observer<WatchEvent>) {
     let stop = connector.cancellation();
     let mut session = None;
     let mut pause_after_failure = FIRST_PAUSE;
@@ -175,17 +156,17 @@ pub async fn watch(
             Ok(tick) => {
                 pause_after_failure = FIRST_PAUSE;
                 let pause = if tick.is_behind() { Duration::ZERO } else { every.saturating_sub(began.elapsed()) };
-                on_event(WatchEvent::Ticked(tick));
+                observer.tell(WatchEvent::Ticked(tick));
                 pause
             }
-            Err(TickError::Database(db::Error::Interrupted)) => break,
+            Err(RollupError::Database(db::Error::Interrupted)) => break,
             Err(error) => {
                 // A session that a failure has gone through is not trusted any more.
                 session = None;
                 connector.choose_anew().await;
                 let pause = pause_after_failure.min(every);
                 pause_after_failure = (pause * 2).min(every);
-                on_event(WatchEvent::Failed { error, again_in: pause });
+                observer.tell(WatchEvent::Failed { error, again_in: pause });
                 pause
             }
         };
@@ -204,7 +185,7 @@ async fn tick_on(
     connector: &Connector,
     session: &mut Option<Connection>,
     lock_wait: Duration,
-) -> Result<Tick, TickError> {
+) -> Result<Tick, RollupError> {
     let connection = match session {
         Some(connection) => connection,
         None => session.insert(connector.connect(WATCH_APPLICATION).await?),

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::difference::Bucket;
+use super::bucket::Bucket;
 use crate::db::{Connection, Error, in_calendar};
 
 /// How many of them are shown.
@@ -68,32 +68,18 @@ pub(super) async fn kept_out(connection: &Connection) -> Result<(u64, Vec<KeptOu
     if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
         return Ok((0, Vec::new()));
     }
-    let sql = format!(
-        "SELECT pg_catalog.count(*) OVER () AS all, {} AS hour, k.workspace_id, k.runtime_id, k.agent_id, k.project_id,
-                pg_catalog.convert_to(k.provider, e.encoding) AS provider, pg_catalog.convert_to(k.model, e.encoding) AS model, {} AS seen,
-                (SELECT pg_catalog.jsonb_object_agg(s.key, s.value) FROM pg_catalog.jsonb_each_text(k.sums) s)::text AS sums
-         FROM task_usage_hourly_too_large k
-         CROSS JOIN (SELECT CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII'::name ELSE 'UTF8' END) AS e (encoding)
-         ORDER BY k.bucket_hour DESC, k.workspace_id, k.provider, k.model
-         LIMIT $1",
-        in_calendar("k.bucket_hour"),
-        in_calendar("k.seen_at")
-    );
+    let sql = include_str!("too_large.sql")
+        .replace("{hour}", &in_calendar("k.bucket_hour"))
+        .replace("{seen}", &in_calendar("k.seen_at"));
     let rows = connection.query(&sql, &[&SHOWN]).await?;
-    let all = rows.first().map_or(0, |row| row.get::<_, i64>("all").unsigned_abs());
+    let all = rows.first().map_or(0, |row| row.get::<_, i64>("all_kept_out").unsigned_abs());
     let mut shown = Vec::new();
     for row in &rows {
-        let Some(bucket_hour) = row.get("hour") else { continue };
-        let bucket = Bucket {
-            bucket_hour,
-            workspace_id: row.get("workspace_id"),
-            runtime_id: row.get("runtime_id"),
-            agent_id: row.get("agent_id"),
-            project_id: row.get("project_id"),
-            provider: String::from_utf8_lossy(row.get("provider")).into_owned(),
-            model: String::from_utf8_lossy(row.get("model")).into_owned(),
-        };
-        shown.push(KeptOut { bucket, sums: TooLarge::parse(row.get("sums"))?, seen_at: row.get("seen") });
+        if row.try_get::<_, Option<OffsetDateTime>>("bucket_hour")?.is_none() {
+            continue;
+        }
+        let sums = TooLarge::parse(row.try_get("sums")?)?;
+        shown.push(KeptOut { bucket: Bucket::from_row(row)?, sums, seen_at: row.try_get("seen_at")? });
     }
     Ok((all, shown))
 }

@@ -33,6 +33,6 @@ unknown AS (
           coalesce(pg_catalog.to_regprocedure('rollup_task_usage_hourly()')::oid, 0),
           coalesce(pg_catalog.to_regprocedure('rollup_task_usage_hourly_window(timestamptz, timestamptz)')::oid, 0)])
 )
-SELECT pg_catalog.string_agg(u.what, ', ' ORDER BY u.what)
+SELECT pg_catalog.string_agg(u.what, ', ' ORDER BY u.what) AS what
 FROM unknown u
 HAVING pg_catalog.count(*) > 0

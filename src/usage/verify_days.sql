@@ -14,7 +14,7 @@ WITH RECURSIVE day AS (
     WHERE pg_catalog.isfinite(d.starts)
       AND d.starts < $2::timestamptz
 )
-SELECT greatest(d.starts, $1), least(d.starts + interval '1 day', $2)
+SELECT greatest(d.starts, $1) AS starts, least(d.starts + interval '1 day', $2) AS ends
 FROM day d
 WHERE pg_catalog.isfinite(d.starts)
   AND d.starts < $2

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use migrate::CancellationToken;
-use migrate::db::{Connection, Connector, Database, Error};
+use migrate::db::{Connection, Connector, Database, Error, Observer};
 use migrate::usage::{
-    self, CompareError, CompareHost, Difference, Kind, Resume, Scope, SurveyError, TaskUsage, Tokens, WalkError,
-    WalkHost, WalkOptions, WalkScope,
+    self, CompareEvent, Difference, Kind, Resume, RollupError, Scope, TaskUsage, Tokens, WalkHost, WalkOptions,
+    WalkScope,
 };
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
@@ -430,7 +431,7 @@ impl World {
         match usage::walk(self.roller(), options, &Alone).await {
             Ok(_) => self.ours = true,
             // It is owed until it has been done: here, the platform's is in force as long.
-            Err(WalkError::Database(error)) if is_in_the_way(&error) => self.give_way().await,
+            Err(RollupError::Database(error)) if is_in_the_way(&error) => self.give_way().await,
             Err(error) => return Err(self.fail(&error.to_string())),
         }
         Ok(())
@@ -530,19 +531,15 @@ impl World {
 
     /// In the middle of everything, what differs must be known to be waiting.
     async fn compare_while_it_lasts(&mut self) -> Result<(), String> {
-        struct Host(std::sync::Mutex<Vec<Difference>>);
-        #[async_trait]
-        impl CompareHost for Host {
-            fn progress(&self, _: u64, _: u64, _: u64) {}
-            fn difference(&self, difference: &Difference) {
-                self.0.lock().unwrap().push(difference.clone());
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let listener = Arc::clone(&told);
+        let observer = Observer::new(move |event| {
+            if let CompareEvent::Difference(difference) = event {
+                listener.lock().unwrap().push(*difference);
             }
-        }
-        let host = Host(std::sync::Mutex::default());
-        let found = match usage::compare(&self.connector, Scope::default(), &host).await {
-            Err(CompareError::Database(error) | CompareError::Survey(SurveyError::Database(error)))
-                if is_in_the_way(&error) =>
-            {
+        });
+        let found = match usage::compare(&self.connector, Scope::default(), &observer).await {
+            Err(RollupError::Database(error)) if is_in_the_way(&error) => {
                 return Ok(());
             }
             found => found.map_err(|error| self.fail(&error.to_string()))?,
@@ -552,7 +549,7 @@ impl World {
             return Ok(());
         }
         let fault = |difference: &&Difference| !difference.waiting && difference.kind != Kind::TooLarge;
-        let wrong: Vec<_> = host.0.lock().unwrap().iter().filter(fault).cloned().collect();
+        let wrong: Vec<_> = told.lock().unwrap().iter().filter(fault).cloned().collect();
         Err(self.fail(&format!("not known to be waiting: {wrong:#?}")))
     }
 

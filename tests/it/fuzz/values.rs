@@ -4,13 +4,12 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use migrate::CancellationToken;
 use migrate::catalog;
-use migrate::db::{Connection, Connector, Database};
+use migrate::db::{Connection, Connector, Database, Observer};
 use migrate::engine::{Event, Migrator, Set, UpOptions};
 use migrate::repairs::{RepairEvent, Repairer};
-use migrate::usage::{self, CompareHost, Difference, Scope, Standing, Survey};
+use migrate::usage::{self, Scope, Standing, Survey};
 use serde_json::json;
 use time::OffsetDateTime;
 use tokio_postgres::Client;
@@ -128,14 +127,6 @@ struct World {
     columns: Vec<Column>,
     task: Uuid,
     workspace: Uuid,
-}
-
-struct Nobody;
-
-#[async_trait]
-impl CompareHost for Nobody {
-    fn progress(&self, _: u64, _: u64, _: u64) {}
-    fn difference(&self, _: &Difference) {}
 }
 
 const REPAIR: [&str; 3] = ["repair", "codex-cache", "--execute"];
@@ -286,7 +277,7 @@ impl World {
             }
             8 => {
                 self.note_change(|_| true);
-                drop(usage::fix(&connector, Scope::default(), short, &Nobody).await);
+                drop(usage::fix(&connector, Scope::default(), short, &Observer::silent()).await);
             }
             9..20 => self.compare(&connector).await?,
             20..60 => {
@@ -308,7 +299,7 @@ impl World {
                       WHERE h.ctid = (SELECT max(s.ctid) FROM task_usage_hourly s WHERE isfinite(s.bucket_hour))";
         self.note_change(|changed| changed == "task_usage_hourly");
         self.session.batch_execute(remove).await.unwrap();
-        match usage::compare(connector, Scope::default(), &Nobody).await {
+        match usage::compare(connector, Scope::default(), &Observer::silent()).await {
             Ok(found) if found.wrong() == 0 && found.waiting == 0 && !found.is_stalled() => {
                 Err(format!("a bucket is missing, and nothing is said of it: {found:?}"))
             }
