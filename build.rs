@@ -61,7 +61,11 @@ fn version(name: &str) -> Result<Option<i64>, String> {
         return Err(format!("ends in {ending}: a migration ends in .sql"));
     };
     let Some((prefix, what)) = stem.split_once("__") else {
-        let found = if stem.contains('_') { "has one underscore behind the number: use two" } else { "has no name" };
+        let found = if stem.contains('_') {
+            "has one underscore behind the number: use two"
+        } else {
+            "has no __ behind the number"
+        };
         return Err(format!("{found}; {FORM}"));
     };
     if what.is_empty() {

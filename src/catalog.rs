@@ -1,12 +1,12 @@
 //! What there is: the sets, their migrations, hooks and repairs. The only module that names content.
 //!
-//! To add a migration, put `V<n>__<name>.sql` into the set's folder. To add a hook, write it in `hooks/` and name it
+//! To add a migration, put `V<n>__<name>.sql` into the set's folder and run `script/objects`. To add a hook, write it in `hooks/` and name it
 //! here, before its version. To add a repair, write it in `src/repairs/` and name it in [`repairs`].
 
 mod ledger;
 
 use crate::engine::{Repeatable, Set, SetError};
-use crate::hooks::{HourlyBackfill, HourlyRebuild};
+use crate::hooks::{hourly_backfill, hourly_rebuild};
 use crate::repairs::{CodexCache, HourlyRollup, Repairs};
 
 mod platform_files {
@@ -42,7 +42,7 @@ pub fn platform() -> Result<Set, SetError> {
         .minimum_server(15)
         .embedded(&platform_files::migrations::runner())
         .repeatable(usage_pipeline())
-        .before(103, HourlyBackfill::default())
+        .before(103, hourly_backfill::HourlyBackfill::default())
         .adopts(ledger::ledger())
         .owned_like("task_usage")
         .notes_on_empty(
@@ -57,7 +57,7 @@ pub fn platform() -> Result<Set, SetError> {
 /// The one rollup in force, whoever migrated last. What another program's has lost is computed again.
 fn usage_pipeline() -> Result<Repeatable, SetError> {
     let file = Repeatable::new("R__usage_pipeline", include_str!("../migrations/platform/R__usage_pipeline.sql"))?;
-    Ok(file.left_alone_if(crate::usage::UNKNOWN).then(HourlyRebuild))
+    Ok(file.left_alone_if(crate::usage::UNKNOWN).then(hourly_rebuild::HourlyRebuild))
 }
 
 /// The repairs of data in a set's tables.

@@ -9,6 +9,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 #![warn(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+// What hooks and repairs say of this program is then what programs of others would say.
+extern crate self as migrate;
+
 pub mod catalog;
 pub mod cli;
 #[path = "../hooks/mod.rs"]
@@ -20,3 +23,10 @@ pub use migrate_db as db;
 pub use migrate_engine as engine;
 pub use refinery;
 pub use tokio_util::sync::CancellationToken;
+
+/// The Rust on the pages compiles.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../docs/writing-hooks.md")]
+    mod writing_hooks {}
+}
