@@ -40,6 +40,8 @@ pub fn set(name: &str) -> Option<Result<Set, SetError>> {
 pub fn platform() -> Result<Set, SetError> {
     Set::builder(PLATFORM)
         .minimum_server(15)
+        // The platform's own migrator takes it, too, as a session lock.
+        .run_lock(7_244_554_146_635_925_501)
         .embedded(&platform_files::migrations::runner())
         .repeatable(usage_pipeline())
         .before(103, hourly_backfill::HourlyBackfill::default())

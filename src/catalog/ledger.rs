@@ -12,6 +12,7 @@ const STATE: &str = "id smallint, watermark_at timestamptz, last_run_started_at 
 
 pub(super) fn ledger() -> Ledger {
     let ledger = Ledger::new("schema_migrations")
+        .named(|version, name| format!("{version:03}_{name}"))
         .recorded_as(1, &["001_init", "004_agent_runtime_loop", "034_projects"])
         .shared_until(32)
         .again_unless(102, 103, "the older window function would take hours, it costs keys times tasks");

@@ -29,9 +29,7 @@ pub use config::Database;
 pub use connect::{Connector, Notice};
 pub use error::{ConnectCause, Error, ServerReport, SuperuserRefused};
 pub use holder::{Holder, Waiting};
-pub use lock::{
-    LockKey, LockTimeout, MIGRATION, Patience, REPAIR, RUN_LOCK, RUN_SESSION_LOCK, RunLock, RunLocks, holder,
-};
+pub use lock::{LockKey, LockTimeout, Patience, REPAIR, RUN_SESSION_LOCK, RunLock, RunLocks, holder};
 pub use observer::Observer;
 pub use server::{ServerFacts, ident};
 pub use session::Connection;

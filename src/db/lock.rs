@@ -21,19 +21,13 @@ pub struct RunLocks {
     pub session: LockKey,
 }
 
-/// The locks of a migration run.
-pub const MIGRATION: RunLocks = RunLocks { run: RUN_LOCK, session: RUN_SESSION_LOCK };
-
 /// The locks of a repair.
 pub const REPAIR: RunLocks = RunLocks {
     run: LockKey::one(7_244_554_146_635_925_503, "the lock of repairs"),
     session: LockKey::one(7_244_554_146_635_925_504, "the end of an earlier repair's last statement"),
 };
 
-/// The lock of a migration run, shared with older programs that take it as a session lock.
-pub const RUN_LOCK: LockKey = LockKey::one(7_244_554_146_635_925_501, "the migration lock");
-
-/// Held by the session that migrates. A killed run loses [`RUN_LOCK`] at once, but its last statement may still be
+/// Held by the session that migrates, whatever the set. A killed run loses its own lock at once, but its last statement may still be
 /// running, or its last commit be under way; the next run waits for this one too.
 pub const RUN_SESSION_LOCK: LockKey =
     LockKey::one(7_244_554_146_635_925_502, "the end of an earlier run's last statement");

@@ -8,9 +8,9 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use super::ledger::Expected;
+use super::ledger::{Expected, Part};
 use super::{AdoptionError, Migration, Mode, Problem, Set, Version, history, sql};
-use crate::db::{Connection, Error};
+use crate::db::{Connection, Error, ident};
 
 /// A version that the older migrator has applied.
 #[derive(Clone, Debug, Serialize)]
@@ -34,7 +34,7 @@ pub(super) struct Recorded {
     /// What it records, and our own history does not.
     pub adopt: Vec<Adopted>,
     /// What it records and is applied once more all the same.
-    again: Vec<(Version, &'static str)>,
+    again: Vec<(Version, String)>,
     /// Versions whose every entry is there.
     versions: Vec<Version>,
     /// Entries missing of versions of which others are there.
@@ -133,7 +133,7 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
         let recorded_as = ledger.entries(version, migration.name());
         match ledger.again.get(&version) {
             Some(again) if !found.versions.contains(&again.unless) && !applied.contains(&again.unless) => {
-                found.again.push((version, again.reason));
+                found.again.push((version, again.reason.clone()));
             }
             _ => {
                 let at = recorded_as.iter().map(|entry| entries[entry]).max().unwrap_or(OffsetDateTime::UNIX_EPOCH);
@@ -176,8 +176,8 @@ impl Recorded {
     }
 
     /// Why a version that is recorded is applied once more, if it is.
-    pub fn applied_again(&self, version: Version) -> Option<&'static str> {
-        self.again.iter().find(|(again, _)| *again == version).map(|(_, reason)| *reason)
+    pub fn applied_again(&self, version: Version) -> Option<&str> {
+        self.again.iter().find(|(again, _)| *again == version).map(|(_, reason)| reason.as_str())
     }
 
     /// The entries of a version that are not there.
@@ -236,14 +236,14 @@ pub(super) async fn dependents(
 ) -> Result<Vec<Dependent>, Error> {
     let Some(ledger) = set.ledger() else { return Ok(Vec::new()) };
     let removed = ledger.removed_by(versions);
-    let column = |part: fn(&Expected) -> &'static str| removed.iter().map(part).collect::<Vec<_>>();
+    let column = |part: fn(&Part) -> &str| removed.iter().map(|removed| part(&removed.part)).collect::<Vec<_>>();
     let params: [&(dyn ToSql + Sync); 3] =
-        [&column(|removed| removed.kind), &column(|removed| removed.table), &column(|removed| removed.name)];
+        [&column(|part| part.kind), &column(|part| &part.table), &column(|part| &part.name)];
     let rows = connection.query(include_str!("adopt_dependents.sql"), &params).await?;
     let found = rows.iter().filter_map(|row| {
         let removed = removed.get(usize::try_from(row.get::<_, i64>("n") - 1).ok()?)?;
         let (name, remedy) = (row.get("dependent"), row.get("remedy"));
-        Some(Dependent { version: removed.version, object: removed.named(), name, remedy })
+        Some(Dependent { version: removed.version, object: removed.part.named(), name, remedy })
     });
     Ok(found.collect())
 }
@@ -284,16 +284,16 @@ pub(super) async fn problems(
     let Some(ledger) = set.ledger() else { return Ok((Vec::new(), Vec::new())) };
     versions.sort_unstable();
     let expected = ledger.expected(versions.into_iter());
-    let column = |part: fn(&Expected) -> &'static str| expected.iter().map(part).collect::<Vec<_>>();
+    let column = |part: fn(&Part) -> &str| expected.iter().map(|expected| part(&expected.part)).collect::<Vec<_>>();
     let present: Vec<bool> = expected.iter().map(|expected| expected.present).collect();
     let rows = connection
         .query(
             include_str!("adopt_check.sql"),
             &[
-                &column(|expected| expected.kind),
-                &column(|expected| expected.table),
-                &column(|expected| expected.name),
-                &column(|expected| expected.of_type),
+                &column(|part| part.kind),
+                &column(|part| &part.table),
+                &column(|part| &part.name),
+                &column(|part| &part.of_type),
                 &present,
             ],
         )
@@ -303,12 +303,12 @@ pub(super) async fn problems(
         let expected = expected.get(index)?;
         let name = set.migration(expected.version).map(|m| m.name().to_owned()).unwrap_or_default();
         let recorded_as = ledger.entries(expected.version, &name).join(", ");
-        let elsewhere = if expected.kind == "table" { row.get(2) } else { None };
+        let elsewhere = if expected.part.kind == "table" { row.get(2) } else { None };
         let what: &str = row.get(1);
         Some(Problem {
             elsewhere,
             remedy: remedy(set, expected, what, row.get(2)),
-            ..Problem::new(expected.version, recorded_as, &expected.named(), row.get(1))
+            ..Problem::new(expected.version, recorded_as, &expected.part.named(), row.get(1))
         })
     };
     let versions = expected.iter().map(|expected| expected.version).collect();
@@ -317,15 +317,15 @@ pub(super) async fn problems(
 
 /// The statement that puts it right, where one does.
 fn remedy(set: &Set, expected: &Expected, what: &str, qualified_name: Option<String>) -> Option<String> {
-    match (expected.kind, qualified_name) {
+    match (expected.part.kind, qualified_name) {
         ("index", Some(index)) if what.contains("invalid") => Some(format!("REINDEX INDEX CONCURRENTLY {index};")),
         ("trigger", Some(table)) if what == "is disabled" => {
-            Some(format!("ALTER TABLE {table} ENABLE TRIGGER {};", expected.name))
+            Some(format!("ALTER TABLE {table} ENABLE TRIGGER {};", ident(&expected.part.name)))
         }
         ("index", None) => {
             let migration = set.migration(expected.version)?;
             match migration.mode() {
-                Mode::NoTransaction { index: Some(index) } if index.name == expected.name => {
+                Mode::NoTransaction { index: Some(index) } if index.name == expected.part.name => {
                     Some(format!("{};", sql::statements(migration.sql()).next()?.on_one_line()))
                 }
                 _ => None,

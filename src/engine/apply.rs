@@ -29,7 +29,11 @@ impl Migrator {
         options: &UpOptions,
     ) -> Result<(), Error> {
         let (version, name) = (migration.version(), migration.name().to_owned());
-        self.observer.event(Event::MigrationStarted { version, name: name.clone(), again: with.again });
+        self.observer.event(Event::MigrationStarted {
+            version,
+            name: name.clone(),
+            again: with.again.map(str::to_owned),
+        });
         let started = Instant::now();
         let retried = |reason, attempts, holder| {
             let name = name.clone();
@@ -99,10 +103,10 @@ impl Migrator {
         work: impl Future<Output = Result<Result<(), db::Error>, Error>>,
     ) -> Result<Result<(), db::Error>, Error> {
         let Some(noted) = noted else { return work.await };
-        let pid = pid_of(connection).await?;
+        let (pid, lock) = (pid_of(connection).await?, self.set.run_locks().run);
         tokio::select! {
             result = work => result,
-            () = watch::note_blocker(&self.connector, pid, noted) => Err(Error::Interrupted),
+            () = watch::note_blocker(&self.connector, pid, lock, noted) => Err(Error::Interrupted),
         }
     }
 
@@ -115,13 +119,13 @@ impl Migrator {
         with: With<'_>,
     ) -> Result<Result<(), db::Error>, Error> {
         let mut session = Session::new(connection, &self.set, with);
-        let pid = pid_of(connection).await?;
+        let (pid, lock) = (pid_of(connection).await?, self.set.run_locks().run);
         let given_up = Mutex::new(None);
         let applying = session.apply(migration);
         tokio::pin!(applying);
         let result = tokio::select! {
             result = &mut applying => result,
-            watched = watch::watch(&self.connector, pid, &self.observer, &given_up) => {
+            watched = watch::watch(&self.connector, pid, lock, &self.observer, &given_up) => {
                 if let Err(error) = watched {
                     tracing::debug!("the statement is not watched any more: {error}");
                 }

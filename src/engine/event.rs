@@ -105,7 +105,7 @@ pub enum Event {
         name: String,
         /// Why, although an older migrator has applied it before.
         #[serde(skip_serializing_if = "Option::is_none")]
-        again: Option<&'static str>,
+        again: Option<String>,
     },
     /// A migration had to give way to the application and is tried again.
     MigrationRetried {
@@ -214,7 +214,7 @@ pub enum Event {
         transaction: bool,
         /// Why, although an older migrator has applied it before.
         #[serde(skip_serializing_if = "Option::is_none")]
-        again: Option<&'static str>,
+        again: Option<String>,
         /// Its text, when asked for.
         #[serde(skip_serializing_if = "Option::is_none")]
         sql: Option<String>,

@@ -9,7 +9,7 @@ use super::set::SetError;
 use super::{Set, Version};
 use crate::db::{Connection, Error, ident};
 
-/// Objects by name, `index idx_task_usage_updated_at on task_usage`, each with its definition. Names are without their
+/// Objects by name, `index t_n_idx on t`, each with its definition. Names are without their
 /// schema.
 pub type Objects = BTreeMap<String, String>;
 

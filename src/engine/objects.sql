@@ -2,7 +2,12 @@
 -- constraints, indexes, triggers, functions, and their comments. The search path is that schema alone.
 -- $2: only these objects, or NULL. $3: only what this transaction has made or made anew.
 WITH here AS (
-    SELECT n.oid, pg_catalog.quote_ident(n.nspname) AS name FROM pg_catalog.pg_namespace n WHERE n.nspname = $1::text
+    SELECT
+        n.oid,
+        pg_catalog.quote_ident(n.nspname) AS name,
+        pg_catalog.regexp_replace(pg_catalog.quote_ident(n.nspname), '([^[:alnum:]_])', '\\\1', 'g') AS pattern
+    FROM pg_catalog.pg_namespace n
+    WHERE n.nspname = $1::text
 ),
 relations AS (
     SELECT
@@ -87,7 +92,7 @@ objects AS (
                 pg_catalog.concat_ws(' ',
                     p.provolatile, p.proisstrict, p.proparallel, pg_catalog.pg_get_function_arguments(p.oid),
                     -- A function that cannot look the schema up names it.
-                    pg_catalog.replace(p.prosrc, (SELECT h.name FROM here h) || '.task_usage', 'task_usage'),
+                    coalesce(pg_catalog.regexp_replace(p.prosrc, q.qualified, '', 'g'), p.prosrc),
                     pg_catalog.array_to_string(ARRAY(
                         SELECT CASE WHEN setting LIKE 'search\_path=%' THEN 'search_path' ELSE setting END
                         FROM pg_catalog.unnest(p.proconfig) AS setting
@@ -97,6 +102,19 @@ objects AS (
         pg_catalog.obj_description(p.oid, 'pg_proc'),
         p.xmin
     FROM pg_catalog.pg_proc p
+    -- The schema in front of what it holds, as a pattern; NULL where the text has no such thing.
+    LEFT JOIN LATERAL (
+        SELECT pg_catalog.format('(?<![[:alnum:]_$".])%s[.](?=(%s)(?![[:alnum:]_$]))', h.pattern, pg_catalog.string_agg(DISTINCT
+            pg_catalog.regexp_replace(m.found[1], '([^[:alnum:]_])', '\\\1', 'g'), '|')) AS qualified
+        FROM here h
+        CROSS JOIN LATERAL pg_catalog.regexp_matches(p.prosrc, h.pattern || '[.]("[^"]+"|[[:alpha:]_][[:alnum:]_$]*)', 'g') AS m (found)
+        WHERE EXISTS (SELECT FROM relations r WHERE pg_catalog.quote_ident(r.relname) = m.found[1])
+           OR EXISTS (
+               SELECT FROM pg_catalog.pg_proc f
+               WHERE f.pronamespace = h.oid AND pg_catalog.quote_ident(f.proname) = m.found[1]
+           )
+        GROUP BY h.pattern
+    ) q ON true
     WHERE p.pronamespace = (SELECT h.oid FROM here h)
       AND p.prokind = 'f'
       -- What belongs to an extension is the extension's.

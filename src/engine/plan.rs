@@ -43,7 +43,7 @@ pub enum Step {
         /// The migration.
         migration: Migration,
         /// Why, although an older migrator has applied it before.
-        again: Option<&'static str>,
+        again: Option<String>,
     },
 }
 
@@ -148,7 +148,7 @@ impl Plan {
                     skipped: skipped(hook),
                 });
             }
-            let again = recorded.and_then(|recorded| recorded.applied_again(target));
+            let again = recorded.and_then(|recorded| recorded.applied_again(target).map(str::to_owned));
             steps.push(Step::Apply { migration: migration.clone(), again });
         }
         repeat(&mut steps, target);

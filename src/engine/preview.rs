@@ -37,7 +37,7 @@ pub enum PreviewStep {
         /// The migration.
         migration: Migration,
         /// Why, although an older migrator has applied it before.
-        again: Option<&'static str>,
+        again: Option<String>,
     },
 }
 
@@ -78,7 +78,9 @@ impl Migrator {
                 Step::Adopt { ledger, versions } => {
                     PreviewStep::Adopt { ledger: ledger.clone(), versions: versions.clone() }
                 }
-                Step::Apply { migration, again } => PreviewStep::Apply { migration: migration.clone(), again: *again },
+                Step::Apply { migration, again } => {
+                    PreviewStep::Apply { migration: migration.clone(), again: again.clone() }
+                }
                 Step::Repeat { repeatable, why } => {
                     PreviewStep::Repeat { repeatable: repeatable.clone(), why: why.clone() }
                 }

@@ -135,7 +135,7 @@ impl Migrator {
         }
 
         let patience = Patience::new(options.lock_wait);
-        let (lock, session) = RunLock::acquire(&self.connector, &db::MIGRATION, "migrate: up", patience).await?;
+        let (lock, session) = RunLock::acquire(&self.connector, &self.set.run_locks(), "migrate: up", patience).await?;
         let result = tokio::select! {
             result = Box::pin(self.run_locked(&session, &lock, options, started)) => result,
             never = lock.keep(&self.connector) => match never {},
@@ -210,7 +210,7 @@ impl Migrator {
                     summary.repeatables += 1;
                 }
                 Step::Apply { migration, again } => {
-                    let with = With { role: role.as_deref(), ledger: plan.ledger.as_deref(), again: *again };
+                    let with = With { role: role.as_deref(), ledger: plan.ledger.as_deref(), again: again.as_deref() };
                     self.apply(connection, migration, with, options).await?;
                     summary.migrations += 1;
                     summary.version = migration.version();

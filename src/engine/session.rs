@@ -29,7 +29,7 @@ pub(super) struct With<'a> {
     /// The ledger of an older migrator, in which it is recorded too.
     pub ledger: Option<&'a str>,
     /// Why it is applied although that migrator has applied it before.
-    pub again: Option<&'static str>,
+    pub again: Option<&'a str>,
 }
 
 /// Applies migrations through refinery, which verifies the history and writes its row.

@@ -9,6 +9,10 @@ use super::ledger::Ledger;
 use super::migration::Mode;
 use super::objects::Description;
 use super::{Migration, Repeatable, Version};
+use crate::db::{LockKey, RUN_SESSION_LOCK, RunLocks};
+
+/// The advisory lock of a run, unless the set names another.
+const RUN_LOCK: i64 = 7_244_554_146_635_925_505;
 
 /// Something is wrong with a set itself; no database was asked.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +170,7 @@ pub struct Set {
     changed_tables: Vec<String>,
     description: Description,
     note_on_empty: Option<String>,
+    run_lock: i64,
 }
 
 impl Set {
@@ -182,6 +187,7 @@ impl Set {
             owned_like: None,
             description: String::new(),
             note_on_empty: None,
+            run_lock: RUN_LOCK,
         }
     }
 
@@ -219,6 +225,12 @@ impl Set {
     #[must_use]
     pub fn repeatables(&self) -> &[Repeatable] {
         &self.repeatables
+    }
+
+    /// The locks of a run: the one that the set names, and the one that ends with the last statement of a run.
+    #[must_use]
+    pub fn run_locks(&self) -> RunLocks {
+        RunLocks { run: LockKey::one(self.run_lock, "the migration lock"), session: RUN_SESSION_LOCK }
     }
 
     /// What to say before an empty database is built.
@@ -279,6 +291,7 @@ pub struct SetBuilder {
     owned_like: Option<String>,
     description: String,
     note_on_empty: Option<String>,
+    run_lock: i64,
 }
 
 impl SetBuilder {
@@ -314,6 +327,13 @@ impl SetBuilder {
     #[must_use]
     pub fn notes_on_empty(mut self, note: &str) -> Self {
         self.note_on_empty = Some(note.to_owned());
+        self
+    }
+
+    /// The advisory lock that a run holds, where another migrator of the same database takes one.
+    #[must_use]
+    pub fn run_lock(mut self, key: i64) -> Self {
+        self.run_lock = key;
         self
     }
 
@@ -396,6 +416,7 @@ impl SetBuilder {
             hooks,
             repeatables,
             note_on_empty: self.note_on_empty,
+            run_lock: self.run_lock,
             ledger: self.ledger,
             owned_like: self.owned_like,
             changed_tables,

@@ -33,7 +33,7 @@ pub enum Status {
     Pending {
         /// Why it is applied although an older migrator has applied it before.
         #[serde(skip_serializing_if = "Option::is_none")]
-        again: Option<&'static str>,
+        again: Option<String>,
     },
     /// Never applied, and the database is past it already.
     OutOfOrder,
@@ -181,7 +181,7 @@ impl History {
             let status = match (self.row(migration.version()), self.adopts(migration.version())) {
                 (None, Some(adopted)) => Status::Adoptable { at: adopted.at },
                 (None, None) if migration.version() < self.current() => Status::OutOfOrder,
-                (None, None) => Status::Pending { again },
+                (None, None) => Status::Pending { again: again.map(str::to_owned) },
                 (Some(row), _) if row.name == migration.name() && migration.was_recorded_as(row.checksum) => {
                     if row.adopted { Status::Adopted { at: row.at } } else { Status::Applied { at: row.at } }
                 }

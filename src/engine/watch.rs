@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::event::{Event, SharedObserver};
-use crate::db::{Connection, Connector, Error, Holder, Notice, RUN_LOCK};
+use crate::db::{Connection, Connector, Error, Holder, LockKey, Notice};
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -38,13 +38,14 @@ const BLOCKERS: &str = "
 pub(super) async fn watch(
     connector: &Connector,
     watched: i32,
+    lock: LockKey,
     observer: &SharedObserver,
     given_up: &Mutex<Option<Holder>>,
 ) -> Result<(), Error> {
     let connection = connector.connect("migrate: watch").await?;
     loop {
         connection.pause(EVERY).await?;
-        for row in connection.query(BLOCKERS, &[&watched, &RUN_LOCK.key]).await? {
+        for row in connection.query(BLOCKERS, &[&watched, &lock.key]).await? {
             let holder = Holder::from_row(&row);
             if !row.get::<_, bool>("waits_for_lock") {
                 continue;
@@ -61,12 +62,12 @@ pub(super) async fn watch(
 }
 
 /// Notes whom the session `watched` waits for, the oldest transaction of several, for as long as this future is polled.
-pub(super) async fn note_blocker(connector: &Connector, watched: i32, noted: &Mutex<Option<Holder>>) {
+pub(super) async fn note_blocker(connector: &Connector, watched: i32, lock: LockKey, noted: &Mutex<Option<Holder>>) {
     let look = async {
         let connection = connector.connect("migrate: watch").await?;
         loop {
             connection.pause(EVERY_WHILE_QUEUED).await?;
-            let rows = connection.query(BLOCKERS, &[&watched, &RUN_LOCK.key]).await?;
+            let rows = connection.query(BLOCKERS, &[&watched, &lock.key]).await?;
             let oldest = rows.iter().map(Holder::from_row).min_by_key(|holder| holder.since);
             if let Some(oldest) = oldest {
                 *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(oldest);

@@ -79,7 +79,7 @@ pub(super) fn preview(preview: &Preview, with_sql: bool) {
                     version: migration.version(),
                     name: migration.name().to_owned(),
                     transaction: *migration.mode() == Mode::Transaction,
-                    again: *again,
+                    again: again.clone(),
                     sql: with_sql.then(|| migration.sql().to_owned()),
                 });
             }
