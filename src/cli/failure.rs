@@ -204,6 +204,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Adoption(_)
         | Error::Database(db::Error::SuperuserRefused(_) | db::Error::AlteredHistory { .. })
         | Error::Refused { .. }
+        | Error::UnusableIndex { .. }
         | Error::Hook { source: HookError::Refused { .. }, .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
         Error::Lock(_) | Error::Entangled { .. } | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,

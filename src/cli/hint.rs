@@ -115,6 +115,10 @@ pub(super) fn hint(error: &Error) -> Option<String> {
              run migrate up again",
             holder.pid
         ),
+        Error::UnusableIndex { .. } => {
+            "IF NOT EXISTS accepts any relation of that name; run migrate up with the hook invalid-index-cleanup"
+                .to_owned()
+        }
         Error::Refused { skipped, .. } if !skipped.is_empty() => {
             format!("run migrate up without --skip-hook {}", skipped.join(" --skip-hook "))
         }

@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use super::ledger::{Expected, Part};
 use super::{AdoptionError, Migration, Mode, Problem, Set, Version, history, sql};
-use crate::db::{Connection, Error, ident};
+use crate::db::{Connection, Error};
 
 /// A version that the older migrator has applied.
 #[derive(Clone, Debug, Serialize)]
@@ -320,7 +320,7 @@ fn remedy(set: &Set, expected: &Expected, what: &str, qualified_name: Option<Str
     match (expected.part.kind, qualified_name) {
         ("index", Some(index)) if what.contains("invalid") => Some(format!("REINDEX INDEX CONCURRENTLY {index};")),
         ("trigger", Some(table)) if what == "is disabled" => {
-            Some(format!("ALTER TABLE {table} ENABLE TRIGGER {};", ident(&expected.part.name)))
+            Some(format!("ALTER TABLE {table} ENABLE TRIGGER {};", expected.part.name))
         }
         ("index", None) => {
             let migration = set.migration(expected.version)?;

@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 use super::event::Event;
 use super::invalid_index;
 use super::migration::Mode;
-use super::session::{Session, With};
+use super::record::{self, With};
 use super::{Error, Migration, Migrator, Obstacle, UpOptions, adopt, sql, watch};
 use crate::db::{self, Connection};
 
@@ -42,8 +42,7 @@ impl Migrator {
         let attempt = async |noted: Option<&Noted>| -> Result<Result<(), db::Error>, Error> {
             match migration.mode() {
                 Mode::Transaction => {
-                    let mut session = Session::new(connection, &self.set, with);
-                    let applying = async { Ok(session.apply(migration).await) };
+                    let applying = async { Ok(record::in_transaction(connection, &self.set, migration, with).await) };
                     self.noting(connection, noted, Box::pin(applying)).await
                 }
                 Mode::NoTransaction { index } => {
@@ -118,10 +117,9 @@ impl Migrator {
         migration: &Migration,
         with: With<'_>,
     ) -> Result<Result<(), db::Error>, Error> {
-        let mut session = Session::new(connection, &self.set, with);
         let (pid, lock) = (pid_of(connection).await?, self.set.run_locks().run);
         let given_up = Mutex::new(None);
-        let applying = session.apply(migration);
+        let applying = record::statement(connection, migration);
         tokio::pin!(applying);
         let result = tokio::select! {
             result = &mut applying => result,
@@ -151,8 +149,30 @@ impl Migrator {
                 }
                 Ok(Err(error))
             }
-            (result, _) => Ok(result),
+            (Err(error), None) => Ok(Err(error)),
+            (Ok(()), _) => self.record_statement(connection, migration, with).await,
         }
+    }
+
+    /// Records a migration whose statement has succeeded. With IF NOT EXISTS it succeeds beside a broken index of that name,
+    /// too.
+    async fn record_statement(
+        &self,
+        connection: &Connection,
+        migration: &Migration,
+        with: With<'_>,
+    ) -> Result<Result<(), db::Error>, Error> {
+        if let Mode::NoTransaction { index: Some(index) } = migration.mode() {
+            match invalid_index::look_up(connection, index).await {
+                Ok(invalid_index::Found::ValidIndex) => {}
+                Ok(found) => {
+                    let (file, index) = (migration.file(), index.name.clone());
+                    return Err(Error::UnusableIndex { file, index, found: found.to_string() });
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(record::applied(connection, &self.set, migration, with).await)
     }
 
     fn migration_error(

@@ -414,6 +414,16 @@ pub enum Error {
         /// Hooks before it that the operator left out.
         skipped: Vec<String>,
     },
+    /// The statement of a file succeeded, and the index that it builds is not usable all the same.
+    #[error("{file} is not recorded as applied: its statement succeeded, but index {index} cannot be used: {found}")]
+    UnusableIndex {
+        /// The file.
+        file: String,
+        /// The index.
+        index: String,
+        /// What bears its name.
+        found: String,
+    },
     /// A migration failed and was rolled back.
     #[error("{file}{} failed: {source}", line.map(|line| format!(", line {line},")).unwrap_or_default())]
     Migration {

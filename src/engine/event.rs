@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Version;
 use super::adopt::Adopted;
-use super::outcome::{Boundary, Forecast, Outcome, Progress};
+use super::outcome::{Boundary, Outcome, Progress};
 use super::plan::LeftAlone;
 use super::why::Why;
 use crate::db::{Holder, Notice, ServerFacts, Waiting, as_optional_seconds, as_seconds};
@@ -173,52 +173,6 @@ pub enum Event {
     LeftEmpty,
     /// The server said something on the side.
     Notice(Notice),
-    /// One step of a preview: what an older migrator has applied, checked.
-    WouldAdopt {
-        /// The older ledger.
-        ledger: String,
-        /// What it records.
-        versions: Vec<Adopted>,
-    },
-    /// One step of a preview: a hook.
-    WouldRunHook {
-        /// Its name.
-        hook: String,
-        /// Where it runs.
-        #[serde(flatten)]
-        boundary: Boundary,
-        /// Left out by the operator.
-        skipped: bool,
-        /// What it expects to do; none if it is skipped.
-        #[serde(flatten)]
-        forecast: Option<Forecast>,
-    },
-    /// One step of a preview: a repeatable file.
-    WouldRepeat {
-        /// Its name.
-        name: String,
-        /// Why.
-        #[serde(flatten)]
-        why: Why,
-        /// Its text, when asked for.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        sql: Option<String>,
-    },
-    /// One step of a preview: a migration.
-    WouldApply {
-        /// Its version.
-        version: Version,
-        /// Its name.
-        name: String,
-        /// Whether it runs in a transaction.
-        transaction: bool,
-        /// Why, although an older migrator has applied it before.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        again: Option<String>,
-        /// Its text, when asked for.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        sql: Option<String>,
-    },
     /// The run is over and the database is at `version`.
     Finished {
         /// Version of the database.

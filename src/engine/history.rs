@@ -252,19 +252,20 @@ impl History {
             version: migration.version(),
             file: migration.file(),
             current,
-            restore: insert(set, &[migration]) + ";",
+            restore: insert(set, &[migration], NOW) + ";",
         }));
         problems
     }
 }
 
-/// The statement that records migrations as applied.
-pub(super) fn insert(set: &Set, migrations: &[&Migration]) -> String {
+/// For a row that a person puts into the history.
+pub(super) const NOW: &str = "pg_catalog.now()";
+
+/// The statement that records migrations as applied at a time, which is SQL.
+pub(super) fn insert(set: &Set, migrations: &[&Migration], at: &str) -> String {
     let rows: Vec<_> = migrations
         .iter()
-        .map(|migration| {
-            format!("({}, '{}', pg_catalog.now(), '{}')", migration.version(), migration.name(), migration.checksum())
-        })
+        .map(|migration| format!("({}, '{}', {at}, '{}')", migration.version(), migration.name(), migration.checksum()))
         .collect();
     format!("INSERT INTO {} (version, name, applied_on, checksum) VALUES {}", table(set), rows.join(", "))
 }

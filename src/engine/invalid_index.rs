@@ -14,7 +14,7 @@ use super::context::HookContext;
 use super::hook::{Hook, HookError};
 use super::migration::ConcurrentIndex;
 use super::outcome::{Forecast, Outcome};
-use super::session::LOCK_TIMEOUT;
+use super::record::LOCK_TIMEOUT;
 use crate::db::{Connection, Error, Holder, LockTimeout, Transaction, Waiting};
 
 /// What bears the name of an index.

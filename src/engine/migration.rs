@@ -1,5 +1,7 @@
 //! One migration: a file with a version, and how it wants to be run.
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 use super::set::SetError;
 use super::sql::Statement;
 use super::{Version, forbidden, sql};
@@ -142,10 +144,17 @@ impl Migration {
     pub fn rewrites(&self) -> &[String] {
         &self.rewrites
     }
+}
 
-    /// As refinery wants it.
-    pub(super) fn inner(&self) -> &refinery::Migration {
-        &self.inner
+/// As JSON, its version, its name, its text, and whether it runs in a transaction.
+impl Serialize for Migration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut migration = serializer.serialize_struct("Migration", 4)?;
+        migration.serialize_field("version", &self.version())?;
+        migration.serialize_field("name", self.name())?;
+        migration.serialize_field("transaction", &(self.mode == Mode::Transaction))?;
+        migration.serialize_field("sql", self.sql())?;
+        migration.end()
     }
 }
 

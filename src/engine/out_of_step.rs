@@ -154,7 +154,7 @@ impl Migrator {
                 let entries: Vec<_> = missing.iter().flat_map(|m| names.entries(m.version(), m.name())).collect();
                 adopt::insert(&recorded.table, &entries)
             }
-            _ => history::insert(set, &missing),
+            _ => history::insert(set, &missing, history::NOW),
         };
         let first = missing.first().map_or(last, |migration| migration.version());
         Ok(Some(Record { first, last, statement: statement + ";", in_older_ledger: ledger.is_some() }))

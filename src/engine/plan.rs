@@ -8,12 +8,15 @@ use serde::Serialize;
 use super::adopt::Adopted;
 use super::history::History;
 use super::hook::Hook;
-use super::{Boundary, Error, Migration, Repeatable, Set, UpOptions, Version, Why};
+use super::{Boundary, Error, Forecast, Migration, Repeatable, Set, UpOptions, Version, Why};
 
-/// One thing to do.
-#[derive(Clone)]
+/// One thing to do. As JSON, what a dry run says of it: `event` is `would_adopt`, `would_run_hook`, `would_repeat` or
+/// `would_apply`.
+#[derive(Clone, Serialize)]
+#[serde(tag = "event")]
 pub enum Step {
     /// Take over what an older migrator has applied. Its objects have been checked.
+    #[serde(rename = "would_adopt")]
     Adopt {
         /// The older ledger.
         ledger: String,
@@ -21,30 +24,47 @@ pub enum Step {
         versions: Vec<Adopted>,
     },
     /// Run a hook before the migration that follows; or, at the end, one that a repeatable file has made necessary.
+    #[serde(rename = "would_run_hook")]
     Hook {
         /// The hook.
+        #[serde(serialize_with = "name_of")]
         hook: Arc<dyn Hook>,
         /// Where it runs.
+        #[serde(flatten)]
         boundary: Boundary,
         /// The version under which its runs and its progress are kept.
+        #[serde(skip)]
         version: Version,
         /// The operator left it out.
         skipped: bool,
+        /// What it expects to do, in a preview.
+        #[serde(flatten)]
+        forecast: Option<Forecast>,
     },
     /// Apply a repeatable file.
+    #[serde(rename = "would_repeat")]
     Repeat {
         /// The file.
+        #[serde(flatten)]
         repeatable: Repeatable,
         /// Why.
+        #[serde(flatten)]
         why: Why,
     },
     /// Apply a migration.
+    #[serde(rename = "would_apply")]
     Apply {
         /// The migration.
+        #[serde(flatten)]
         migration: Migration,
         /// Why, although an older migrator has applied it before.
+        #[serde(skip_serializing_if = "Option::is_none")]
         again: Option<String>,
     },
+}
+
+fn name_of<S: serde::Serializer>(hook: &Arc<dyn Hook>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(hook.name())
 }
 
 impl fmt::Debug for Step {
@@ -75,6 +95,8 @@ pub struct Plan {
     pub current: Version,
     /// Version that the steps lead to.
     pub target: Version,
+    /// What the set says before it builds an empty database, if this is one.
+    pub note: Option<String>,
     /// The ledger of an older migrator, in which everything that is applied is recorded too.
     pub ledger: Option<String>,
     /// Repeatable files that are not applied.
@@ -126,7 +148,8 @@ impl Plan {
                 last.extend(repeatable.hooks().iter().filter(|hook| standing.due.is_some() || is_owed(hook)).map(
                     |hook| {
                         let (boundary, version) = (repeatable.boundary(), repeatable.since());
-                        Step::Hook { hook: Arc::clone(hook), boundary, version, skipped: skipped(hook) }
+                        let (hook, skipped) = (Arc::clone(hook), skipped(hook));
+                        Step::Hook { hook, boundary, version, skipped, forecast: None }
                     },
                 ));
                 all_owed.extend(standing.owed.iter().cloned());
@@ -146,6 +169,7 @@ impl Plan {
                     boundary: Boundary::Before(target),
                     version: target,
                     skipped: skipped(hook),
+                    forecast: None,
                 });
             }
             let again = recorded.and_then(|recorded| recorded.applied_again(target).map(str::to_owned));
@@ -154,7 +178,8 @@ impl Plan {
         repeat(&mut steps, target);
         steps.append(&mut last);
         let ledger = recorded.map(|recorded| recorded.table.clone());
-        Ok(Self { current, target, ledger, left_alone, owed: all_owed, anew: Vec::new(), steps })
+        let note = set.note_on_empty().filter(|_| current == 0 && !steps.is_empty()).map(str::to_owned);
+        Ok(Self { current, target, note, ledger, left_alone, owed: all_owed, anew: Vec::new(), steps })
     }
 
     /// Whether there is nothing to do.

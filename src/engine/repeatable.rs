@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::Serialize;
+
 use super::apply::{Noted, failed};
 use super::event::Event;
 use super::hook::Hook;
 use super::objects::{self, Objects, without_comment};
-use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN};
+use super::record::{LOCK_TIMEOUT, READ_AS_WRITTEN};
 use super::set::SetError;
 use super::why::{Change, Why};
 use super::{Boundary, Error, Migrator, Plan, Set, UpOptions, Version, forbidden, sql};
@@ -23,14 +25,19 @@ use crate::db::{self, Connection};
 /// Two lines at its top say when it is due: `-- migrate: since <version>`, once that version is applied, and
 /// `-- migrate: revision <n>`, a number that grows with every change, so that an older build does not put an older form over
 /// a newer one.
-#[derive(Clone)]
+#[derive(Clone, Serialize)]
 pub struct Repeatable {
     name: String,
     sql: String,
+    #[serde(skip)]
     since: Version,
+    #[serde(skip)]
     revision: i64,
+    #[serde(skip)]
     checksum: u64,
+    #[serde(skip)]
     left_alone_if: Option<String>,
+    #[serde(skip)]
     hooks: Vec<Arc<dyn Hook>>,
 }
 

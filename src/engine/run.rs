@@ -10,45 +10,11 @@ use super::context::Place;
 use super::event::{Event, Observer, SharedObserver};
 use super::history;
 use super::out_of_step::OutOfStep;
-use super::session::With;
-use super::{AdoptionError, Error, Plan, Set, StatusReport, Step, Version, fitness, overloads, owner, repeatable};
+use super::record::With;
+use super::{
+    AdoptionError, Error, Plan, Set, StatusReport, Step, UpOptions, Version, fitness, overloads, owner, repeatable,
+};
 use crate::db::{self, Connection, Connector, Database, Patience, RunLock, ServerFacts};
-
-/// What a run is asked to do.
-#[derive(Clone, Debug)]
-pub struct UpOptions {
-    /// The last version to apply; all of them if none is given.
-    pub target: Option<Version>,
-    /// Hooks to leave out. The guard of the migration behind them decides whether it may run all the same.
-    pub skip_hooks: Vec<String>,
-    /// How long to wait for a lock that somebody else holds.
-    pub lock_wait: Duration,
-    /// Leave an empty database as it is: somebody else builds it first.
-    pub skip_empty: bool,
-}
-
-impl Default for UpOptions {
-    /// Everything, waiting up to ten minutes for a lock.
-    fn default() -> Self {
-        Self { target: None, skip_hooks: Vec::new(), lock_wait: Duration::from_mins(10), skip_empty: false }
-    }
-}
-
-impl UpOptions {
-    /// Checks that target and hooks exist in `set`.
-    pub(super) fn check(&self, set: &Set) -> Result<(), Error> {
-        if let Some(target) = self.target.filter(|target| *target > set.latest()) {
-            return Err(Error::NoSuchTarget { target, latest: set.latest() });
-        }
-        let known = set.hook_names();
-        match self.skip_hooks.iter().find(|name| !known.contains(&name.as_str())) {
-            Some(name) => {
-                Err(Error::NoSuchHook { name: name.clone(), known: known.into_iter().map(str::to_owned).collect() })
-            }
-            None => Ok(()),
-        }
-    }
-}
 
 /// What a run has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,7 +138,7 @@ impl Migrator {
         }
         self.find_owed(&mut plan, self.connector.clone().read_only(), options).await?;
         repeatable::owe(connection, &self.set, &plan).await?;
-        if let Some(note) = self.note(&plan) {
+        if let Some(note) = plan.note.clone() {
             self.observer.event(Event::BuildsAlone { note });
         }
         self.observer.event(Event::Planned {
@@ -193,10 +159,10 @@ impl Migrator {
                     summary.adopted = versions.len();
                     self.observer.event(Event::Adopted { ledger: ledger.clone(), versions: versions.clone() });
                 }
-                Step::Hook { hook, boundary, version, skipped: true } => {
+                Step::Hook { hook, boundary, version, skipped: true, .. } => {
                     self.skip_hook(connection, hook.as_ref(), boundary, *version).await?;
                 }
-                Step::Hook { hook, boundary, version, skipped: false } => {
+                Step::Hook { hook, boundary, version, skipped: false, .. } => {
                     let at = Place { version: *version, owed: owed.clone(), due: None };
                     self.run_hook(connection, hook.as_ref(), boundary, at, role.as_deref(), options).await?;
                     let done = |name: &str| name == hook.name() || hook.covers().contains(&name);
@@ -218,11 +184,6 @@ impl Migrator {
             }
         }
         Ok(self.finish(&summary, started))
-    }
-
-    /// What the set says before it builds an empty database.
-    pub(super) fn note(&self, plan: &Plan) -> Option<String> {
-        self.set.note_on_empty().filter(|_| plan.current == 0 && !plan.steps.is_empty()).map(str::to_owned)
     }
 
     fn tell_left_alone(&self, plan: &Plan) {

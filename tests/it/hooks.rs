@@ -7,8 +7,7 @@ use migrate::CancellationToken;
 use migrate::catalog;
 use migrate::db::{Connector, Database};
 use migrate::engine::{
-    Boundary, Error, Event, Forecast, Hook, HookContext, HookError, Migration, Migrator, Outcome, PreviewStep, Set,
-    UpOptions,
+    Boundary, Error, Event, Forecast, Hook, HookContext, HookError, Migration, Migrator, Outcome, Set, Step, UpOptions,
 };
 
 use crate::harness::{TestDatabase, latest};
@@ -134,10 +133,10 @@ async fn a_preview_names_exactly_the_steps_that_a_run_takes() {
         .steps
         .iter()
         .map(|step| match step {
-            PreviewStep::Adopt { versions, .. } => format!("adopt {}", versions.len()),
-            PreviewStep::Hook { hook, boundary, .. } => format!("{hook} {boundary}"),
-            PreviewStep::Repeat { repeatable, .. } => repeatable.file(),
-            PreviewStep::Apply { migration, .. } => format!("V{}", migration.version()),
+            Step::Adopt { versions, .. } => format!("adopt {}", versions.len()),
+            Step::Hook { hook, boundary, .. } => format!("{} {boundary}", hook.name()),
+            Step::Repeat { repeatable, .. } => repeatable.file(),
+            Step::Apply { migration, .. } => format!("V{}", migration.version()),
         })
         .collect();
     migrator.up(&UpOptions::default()).await.unwrap();

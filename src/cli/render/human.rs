@@ -12,7 +12,7 @@ use super::text::{BOLD, DIM, NL, PLAIN, RED, RESET, Style, Text, YELLOW, text};
 use super::{human_repair, human_rollup, output};
 use crate::db::{Holder, ServerFacts};
 use crate::engine::{
-    Adopted, Event, HookRun, LeftAlone, Mode, Preview, PreviewStep, Progress, RepeatableStatus, Status, StatusReport,
+    Adopted, Event, HookRun, LeftAlone, Mode, Plan, Progress, RepeatableStatus, Status, StatusReport, Step,
 };
 use crate::repairs::RepairEvent;
 use crate::usage::{Comparison, Difference, Pass, grouped};
@@ -284,7 +284,7 @@ impl Human {
         self.verbose > 0
     }
 
-    pub fn preview(&self, preview: &Preview) {
+    pub fn preview(&self, preview: &Plan) {
         if let Some(note) = &preview.note {
             aside_in(YELLOW, note.as_str());
         }
@@ -302,23 +302,23 @@ impl Human {
         }
         for planned in &preview.steps {
             match planned {
-                PreviewStep::Hook { hook, forecast: None, .. } => {
-                    step("skip", hook, None, "left out by --skip-hook");
+                Step::Hook { hook, forecast: None, .. } => {
+                    step("skip", hook.name(), None, "left out by --skip-hook");
                 }
-                PreviewStep::Hook { hook, forecast: Some(forecast), .. } => {
+                Step::Hook { hook, forecast: Some(forecast), .. } => {
                     let text = if forecast.work {
                         format!("would {}", forecast.summary)
                     } else {
                         format!("nothing to do: {}", forecast.summary)
                     };
-                    step("hook", hook, None, &text);
+                    step("hook", hook.name(), None, &text);
                 }
-                PreviewStep::Adopt { ledger, versions } => self.adopted(ledger, versions),
-                PreviewStep::Repeat { repeatable, why } => {
+                Step::Adopt { ledger, versions } => self.adopted(ledger, versions),
+                Step::Repeat { repeatable, why } => {
                     step("R", repeatable.name(), None, &why.to_string());
                     self.sql(repeatable.sql());
                 }
-                PreviewStep::Apply { migration, again } => {
+                Step::Apply { migration, again } => {
                     let note = match (again, migration.mode()) {
                         (Some(reason), _) => format!("again: {reason}"),
                         (None, Mode::Transaction) => String::new(),

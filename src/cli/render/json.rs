@@ -12,7 +12,7 @@ use super::super::repair::Subject;
 use super::output;
 use super::text::is_printable;
 use crate::db::Database;
-use crate::engine::{Event, Forecast, HookRun, Mode, Outcome, Preview, PreviewStep, StatusReport, Verified};
+use crate::engine::{Event, Forecast, HookRun, Outcome, Plan, StatusReport, Verified};
 use crate::repairs::{Finding, Line, Repaired, Repairer, Repairs, Rollup, Run, Totals, totals_to_json};
 use crate::usage::{Comparison, Difference, Pipeline, Standing, Tick, Way};
 
@@ -42,51 +42,26 @@ impl Formatter for Printable {
     }
 }
 
-pub(super) fn preview(preview: &Preview, with_sql: bool) {
-    let (mut adopted, mut migrations, mut repeatables, mut hooks) = (0, 0, 0, 0);
-    if let Some(note) = &preview.note {
+pub(super) fn preview(plan: &Plan, with_sql: bool) {
+    if let Some(note) = &plan.note {
         line(&Event::BuildsAlone { note: note.clone() });
     }
-    for left_alone in &preview.left_alone {
+    for left_alone in &plan.left_alone {
         line(&Event::LeftAlone(left_alone.clone()));
     }
-    for step in &preview.steps {
-        match step {
-            PreviewStep::Repeat { repeatable, why } => {
-                repeatables += 1;
-                line(&Event::WouldRepeat {
-                    name: repeatable.name().to_owned(),
-                    why: why.clone(),
-                    sql: with_sql.then(|| repeatable.sql().to_owned()),
-                });
-            }
-            PreviewStep::Hook { hook, boundary, forecast } => {
-                hooks += usize::from(forecast.is_some());
-                line(&Event::WouldRunHook {
-                    hook: hook.clone(),
-                    boundary: boundary.clone(),
-                    skipped: forecast.is_none(),
-                    forecast: forecast.clone(),
-                });
-            }
-            PreviewStep::Adopt { ledger, versions } => {
-                adopted += versions.len();
-                line(&Event::WouldAdopt { ledger: ledger.clone(), versions: versions.clone() });
-            }
-            PreviewStep::Apply { migration, again } => {
-                migrations += 1;
-                line(&Event::WouldApply {
-                    version: migration.version(),
-                    name: migration.name().to_owned(),
-                    transaction: *migration.mode() == Mode::Transaction,
-                    again: again.clone(),
-                    sql: with_sql.then(|| migration.sql().to_owned()),
-                });
-            }
-        }
+    for step in &plan.steps {
+        let Ok(Value::Object(mut step)) = serde_json::to_value(step) else { continue };
+        step.retain(|field, _| with_sql || field != "sql");
+        line(&step);
     }
-    let Preview { current, target, .. } = *preview;
-    line(&Event::Planned { current, target, adopted, migrations, repeatables, hooks });
+    line(&Event::Planned {
+        current: plan.current,
+        target: plan.target,
+        adopted: plan.adopted(),
+        migrations: plan.migrations(),
+        repeatables: plan.repeatables(),
+        hooks: plan.hooks(),
+    });
 }
 
 pub(super) fn status(report: &StatusReport) {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::failure::Failure;
 use super::repair::Subject;
 use crate::db::Database;
-use crate::engine::{Event, Forecast, Outcome, Preview, StatusReport, Verified};
+use crate::engine::{Event, Forecast, Outcome, Plan, StatusReport, Verified};
 use crate::repairs::{Finding, Line, RepairEvent, Repaired, Repairs, Run};
 use crate::usage::{Comparison, Difference, Pipeline, Standing, Tick, Way};
 
@@ -87,7 +87,7 @@ impl Renderer {
     }
 
     /// What a run would do.
-    pub fn preview(&self, preview: &Preview) {
+    pub fn preview(&self, preview: &Plan) {
         match &self.0 {
             Kind::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).preview(preview),
             Kind::Json { verbose, .. } => json::preview(preview, *verbose > 0),
