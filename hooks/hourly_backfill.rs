@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 
-use super::walk::{Host, outcome};
+use super::walk::Host;
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome};
 use crate::usage::{self, REBUILD, WalkOptions, WalkScope};
 
@@ -23,7 +23,7 @@ impl HourlyBackfill {
     }
 
     fn options(&self, cx: &HookContext) -> WalkOptions {
-        // What another program has rolled up is not to be relied on.
+        // What another program has rolled up cannot be relied on.
         let scope = if cx.is_owed(REBUILD) { WalkScope::Everything } else { self.options.scope };
         WalkOptions { scope, lock_wait: cx.lock_wait(), ..self.options }
     }
@@ -49,7 +49,7 @@ impl Hook for HourlyBackfill {
         let connection = cx.connect().await?;
         let result = Box::pin(usage::walk(&connection, self.options(cx), &Host(cx))).await;
         connection.close().await;
-        Ok(outcome(result?))
+        Ok(result?.rolled_up())
     }
 
     fn covers(&self) -> Vec<&str> {

@@ -5,10 +5,10 @@
 
 use async_trait::async_trait;
 
-use super::walk::{Host, outcome};
+use super::walk::Host;
 use crate::db::Connection;
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome, Why};
-use crate::usage::{self, Pipeline, REBUILD, WalkOptions, WalkReport, WalkScope, grouped};
+use crate::usage::{self, Pipeline, REBUILD, WalkOptions, WalkScope};
 
 /// The hook `hourly-rebuild`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,9 +20,9 @@ impl HourlyRebuild {
     }
 }
 
-/// What is of no account for the buckets, whoever has replaced it: what the platform knows by name and puts under triggers of
-/// its own, and what only tells or tidies up.
-const OF_NO_ACCOUNT: [&str; 7] = [
+/// What does not affect the buckets, whoever has replaced it: triggers and their functions that the platform creates under
+/// these names as well, and what only reports or cleans up.
+const WITHOUT_EFFECT: [&str; 7] = [
     "function enqueue_task_usage_hourly_dirty_for_",
     "function prune_task_usage_hourly_dirty(",
     "function task_usage_hourly_rollup_lag_seconds(",
@@ -33,13 +33,13 @@ const OF_NO_ACCOUNT: [&str; 7] = [
 ];
 
 /// Whether buckets may be wrong although the rollup in force looks like ours: somebody has replaced what computes or reports, or
-/// nothing is known of how it came to be.
+/// there is no record of who created it.
 async fn is_in_doubt(connection: &Connection, cx: &HookContext) -> Result<bool, HookError> {
     const APPLIED_BEFORE: &str = "
         SELECT pg_catalog.to_regprocedure('task_usage_hourly_take_reports(timestamptz)') IS NOT NULL AS applied_before";
     Ok(match cx.due() {
         Some(Why::ObjectChanged { all, .. }) => {
-            all.iter().any(|object| !OF_NO_ACCOUNT.iter().any(|known| object.starts_with(known)))
+            all.iter().any(|object| !WITHOUT_EFFECT.iter().any(|known| object.starts_with(known)))
         }
         // Its functions are there, and its record is not: neither is what may have been owed.
         Some(Why::New) => connection.query_one(APPLIED_BEFORE, &[]).await?.get("applied_before"),
@@ -79,18 +79,6 @@ impl Hook for HourlyRebuild {
         let connection = cx.connect().await?;
         let result = Box::pin(usage::walk(&connection, Self::options(cx), &Host(cx))).await;
         connection.close().await;
-        let report = result?;
-        let summary = match &report {
-            WalkReport::Walked { months, buckets, .. } => {
-                let plural = if *months == 1 { "" } else { "s" };
-                Some(format!("computed {months} month{plural} again, {} buckets were not right", grouped(*buckets)))
-            }
-            WalkReport::NothingThere | WalkReport::CaughtUp { .. } => None,
-        };
-        let outcome = outcome(report);
-        Ok(match summary {
-            Some(summary) => Outcome { summary, ..outcome },
-            None => outcome,
-        })
+        Ok(result?.rebuilt())
     }
 }

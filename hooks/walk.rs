@@ -1,37 +1,10 @@
-//! What the hooks that walk the usage have in common: what came of it in words, and progress passed on to the run.
+//! What the hooks that walk the usage have in common.
 
 use async_trait::async_trait;
 
 use crate::db::{self, Connection};
-use crate::engine::{HookContext, Outcome, Progress};
-use crate::usage::{Resume, WalkHost, WalkReport, grouped};
-
-pub(super) fn outcome(report: WalkReport) -> Outcome {
-    match report {
-        WalkReport::NothingThere => Outcome::new("there is no hourly rollup to fill"),
-        WalkReport::CaughtUp { buckets, empty, watermark } => {
-            let summary = if empty {
-                "task_usage is empty: stamped the watermark".to_owned()
-            } else {
-                format!("rolled up the rest, {} buckets", grouped(buckets))
-            };
-            Outcome::new(summary).with("slices", 0).with("buckets", buckets).with("to", watermark)
-        }
-        WalkReport::Walked { months, rows, buckets, from, watermark } => {
-            let plural = if months == 1 { "" } else { "s" };
-            Outcome::new(format!(
-                "rolled up {months} month{plural}, {} rows into {} buckets",
-                grouped(rows),
-                grouped(buckets)
-            ))
-            .with("slices", months)
-            .with("rows", rows)
-            .with("buckets", buckets)
-            .with("from", from)
-            .with("to", watermark)
-        }
-    }
-}
+use crate::engine::{HookContext, Progress};
+use crate::usage::{Resume, WalkHost};
 
 /// The walk's progress and messages, passed on to the run.
 pub(super) struct Host<'a>(pub &'a HookContext);

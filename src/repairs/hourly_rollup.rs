@@ -10,9 +10,7 @@ use super::rebuild::RebuildContext;
 use super::repair::Rebuild;
 use crate::db::{self, Connection};
 use crate::engine::{Forecast, Outcome};
-use crate::usage::{
-    self, Pipeline, Resume, RollupError, Survey, WalkHost, WalkOptions, WalkReport, WalkScope, grouped,
-};
+use crate::usage::{self, Pipeline, Resume, RollupError, Survey, WalkHost, WalkOptions, WalkScope};
 
 /// The rebuild `hourly-rollup`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -110,23 +108,7 @@ impl Rebuild for HourlyRollup {
         arguments: &HourlyRollupArguments,
         _: &Authorised<Forecast>,
     ) -> Result<Outcome, RepairError> {
-        Ok(match Box::pin(usage::walk(connection, arguments.options(cx), &Host(cx))).await? {
-            WalkReport::NothingThere => Outcome::new("there is no hourly rollup to fill"),
-            WalkReport::CaughtUp { buckets, watermark, .. } => {
-                Outcome::new("stamped the watermark: task_usage is empty")
-                    .with("buckets", buckets)
-                    .with("to", watermark)
-            }
-            WalkReport::Walked { months, rows, buckets, from, watermark } => {
-                let plural = if months == 1 { "" } else { "s" };
-                Outcome::new(format!("rebuilt {months} month{plural}, {} buckets were not right", grouped(buckets)))
-                    .with("slices", months)
-                    .with("rows", rows)
-                    .with("buckets", buckets)
-                    .with("from", from)
-                    .with("to", watermark)
-            }
-        })
+        Ok(Box::pin(usage::walk(connection, arguments.options(cx), &Host(cx))).await?.rebuilt())
     }
 }
 
@@ -143,8 +125,8 @@ impl WalkHost for Host<'_> {
         self.0.progress("months", done, total);
     }
 
-    /// Months that an interrupted execution had rebuilt may have been damaged since. What is right is read and not written
-    /// again, so it begins anew.
+    /// Buckets that an interrupted run had rebuilt may have been damaged since. Right ones are read and not written again, so
+    /// it starts over.
     async fn load(&self, _: &Connection) -> Result<Option<Resume>, db::Error> {
         Ok(None)
     }

@@ -1,7 +1,7 @@
 //! Whose hourly rollup is in force.
 //!
-//! The platform's own migrator brings functions and triggers of the same names. So before buckets are computed or judged,
-//! one has to ask whose window will do it, and whether it knows more than this program does.
+//! The platform's own migrator brings functions and triggers of the same names. So before computing or judging buckets,
+//! ask whose window is in force, and whether it knows more than this program does.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::db::{Connection, Error};
 /// then must not be replaced, and no bucket computed without it.
 pub const UNKNOWN: &str = include_str!("unknown.sql");
 
-/// The hook that computes every bucket again. As long as it is owed, they are not to be relied on.
+/// The hook that computes every bucket again. Until it has run, they cannot be relied on.
 pub const REBUILD: &str = "hourly-rebuild";
 
 /// The rollup in force.
@@ -21,7 +21,7 @@ pub struct Pipeline {
     pub foreign: Vec<String>,
     /// What there is that this program does not know.
     pub unknown: Option<String>,
-    /// It is to be computed again, and that has not come to its end.
+    /// Whether a rebuild of it is due or unfinished.
     pub owed: bool,
     /// Usage and buckets have columns for cost.
     #[serde(skip)]
@@ -81,7 +81,7 @@ impl Pipeline {
     }
 }
 
-/// Whether a walk over everything has been begun, or is to be, and has not come to its end.
+/// Whether a walk over everything is due or unfinished.
 async fn is_owed(connection: &Connection) -> Result<bool, Error> {
     const KEPT: &str = "
         SELECT coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass('migrate.repeatable'), 'SELECT')

@@ -1,4 +1,4 @@
-//! How the hourly rollup stands, and who keeps it going.
+//! How the hourly rollup stands, and who calls its tick.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -56,7 +56,7 @@ pub struct Scheduling {
     pub watches: Vec<Holder>,
     /// A tick ended less than 15 minutes ago, whoever called it.
     pub ticked_lately: bool,
-    /// Where `pg_cron` is to be had.
+    /// Where `pg_cron` runs.
     pub cron: Cron,
 }
 
@@ -87,7 +87,7 @@ impl CronJob {
     }
 }
 
-/// Where `pg_cron` is to be had.
+/// Where `pg_cron` runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(tag = "at", content = "database", rename_all = "snake_case")]
 pub enum Cron {
@@ -110,7 +110,7 @@ pub struct Way {
 }
 
 impl Scheduling {
-    /// Whether anybody seems to call the tick.
+    /// Whether the tick seems to be called.
     #[must_use]
     pub fn is_anybody_there(&self) -> bool {
         self.ticked_lately || !self.watches.is_empty() || self.jobs.iter().any(|job| job.active)

@@ -1,4 +1,4 @@
-//! The tick of the hourly rollup, once or for ever.
+//! The tick of the hourly rollup, once or repeatedly.
 
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,10 @@ use super::RollupError;
 use super::lock::{ROLLUP_LOCK, try_lock};
 use crate::db::{self, Connection, Connector, Holder, Observer, as_seconds, holder};
 
-/// How sessions that tick are called on the server, which is also how one recognises another.
+/// The application name of sessions that tick, by which they are recognised.
 pub(super) const WATCH_APPLICATION: &str = "migrate: rollup watch";
 
-/// How long the record of a failure waits for the state row, which may be what was waited for in vain.
+/// How long the record of a failure waits for the state row, the lock on which may be what the tick failed on.
 const RECORDING_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The shortest pause after a failure. It doubles with every further one.
@@ -93,7 +93,7 @@ async fn try_tick(connection: &Connection, role: Option<&str>, lock_wait: Durati
     }
     let started = Instant::now();
     let transaction = connection.begin().await?;
-    // Asked for here, so that "somebody else is at it" and "there was nothing to do" can be told apart.
+    // Asked for here, so that "another tick is at work" and "there was nothing to do" can be told apart.
     if !try_lock(&transaction, &ROLLUP_LOCK).await? {
         transaction.rollback().await;
         return Ok(Tick::Busy { holder: holder(connection, &ROLLUP_LOCK).await? });
@@ -142,8 +142,8 @@ pub enum WatchEvent {
     },
 }
 
-/// Ticks every so often, until told to stop. A failure, whatever it is, is told and tried again, first after a second,
-/// then after ever longer pauses up to `every`: the database may be restarting, or still be upgraded.
+/// Ticks every so often, until told to stop. Any failure is reported and retried, first after a second,
+/// then after longer and longer pauses up to `every`: the database may be restarting, or still be upgraded.
 ///
 /// A rollup that is far behind is brought up to date without pauses.
 pub async fn watch(connector: &Connector, every: Duration, lock_wait: Duration, observer: &Observer<WatchEvent>) {
@@ -161,7 +161,7 @@ pub async fn watch(connector: &Connector, every: Duration, lock_wait: Duration, 
             }
             Err(RollupError::Database(db::Error::Interrupted)) => break,
             Err(error) => {
-                // A session that a failure has gone through is not trusted any more.
+                // After a failure, the session is not used again.
                 session = None;
                 connector.choose_anew().await;
                 let pause = pause_after_failure.min(every);

@@ -2,7 +2,7 @@
 //!
 //! Each month is a transaction of its own, under the lock of the hourly tick, and its progress commits with it. The
 //! watermark moves once, at the end. Usage that changes while the walk is on its way is caught by a last pass, which
-//! covers everything since the horizon at which the walk began; changes that such a pass by time would not see are
+//! covers everything since the horizon at which the walk began; changes that such a pass by time does not see are
 //! reported by the triggers and drained by it. The watermark is then stamped with the horizon at which that last pass
 //! began: five minutes behind the clock, and behind every transaction that was still writing usage.
 

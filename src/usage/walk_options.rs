@@ -6,8 +6,10 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::grouped;
 use super::survey::Month;
 use crate::db::{self, Connection};
+use crate::engine::Outcome;
 
 /// What a walk rolls up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,4 +112,41 @@ pub enum WalkReport {
         /// The watermark now.
         watermark: String,
     },
+}
+
+impl WalkReport {
+    /// What a walk over missing usage did, in words and numbers.
+    #[must_use]
+    pub fn rolled_up(self) -> Outcome {
+        self.outcome(|months, rows, buckets| format!("rolled up {months}, {rows} rows into {buckets} buckets"))
+    }
+
+    /// What a walk that computed every bucket again did, in words and numbers.
+    #[must_use]
+    pub fn rebuilt(self) -> Outcome {
+        self.outcome(|months, _, buckets| format!("rebuilt {months}, corrected {buckets} buckets"))
+    }
+
+    fn outcome(self, walked: impl Fn(&str, &str, &str) -> String) -> Outcome {
+        match self {
+            Self::NothingThere => Outcome::new("there is no hourly rollup to fill"),
+            Self::CaughtUp { buckets, empty, watermark } => {
+                let summary = if empty {
+                    "task_usage is empty: stamped the watermark".to_owned()
+                } else {
+                    format!("rolled up the rest, {} buckets", grouped(buckets))
+                };
+                Outcome::new(summary).with("slices", 0).with("buckets", buckets).with("to", watermark)
+            }
+            Self::Walked { months, rows, buckets, from, watermark } => {
+                let spelled = format!("{months} month{}", if months == 1 { "" } else { "s" });
+                Outcome::new(walked(&spelled, &grouped(rows), &grouped(buckets)))
+                    .with("slices", months)
+                    .with("rows", rows)
+                    .with("buckets", buckets)
+                    .with("from", from)
+                    .with("to", watermark)
+            }
+        }
+    }
 }

@@ -270,7 +270,7 @@ async fn a_cost_is_compared_and_rebuilt_like_tokens() {
     let costed: i64 = database.value("SELECT count(*) FROM task_usage_hourly WHERE cost_usd_ticks > 0").await;
     assert!(wrong.stdout.contains(&format!("0 missing, 0 extra, {costed} different")), "{}", wrong.stdout);
     let rebuilt = database.program().args(["repair", "hourly-rollup", "--execute"]).run().expect(0);
-    assert!(rebuilt.stdout.contains(&format!("{costed} buckets were not right")), "{}", rebuilt.stdout);
+    assert!(rebuilt.stdout.contains(&format!("corrected {costed} buckets")), "{}", rebuilt.stdout);
     database.program().args(["verify", "rollup"]).run().expect(0);
 
     database.batch("UPDATE task_usage_hourly SET cost_usd_ticks = 0").await;
