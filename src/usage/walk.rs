@@ -187,8 +187,8 @@ async fn with_heartbeat<T>(work: impl Future<Output = T>, beat: impl Fn()) -> T 
 
 /// Goes on where an earlier walk stopped, unless somebody has emptied the table since.
 async fn begin_or_resume(connection: &Connection, host: &dyn WalkHost) -> Result<Resume, RollupError> {
-    let saved = host.load(connection).await?;
     const KEPT: &str = "SELECT EXISTS (SELECT FROM task_usage_hourly) AS kept";
+    let saved = host.load(connection).await?;
     let kept: bool = connection.query_one(KEPT, &[]).await?.get("kept");
     if let Some(resume) = saved.filter(|resume| kept || resume.buckets == 0) {
         return Ok(resume);
