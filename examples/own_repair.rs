@@ -1,19 +1,19 @@
-//! Another program with a repair of its own, beside everything that `migrate` does.
+//! Another program: a set of its own, with a repair, and the whole command line of `migrate`.
 //!
 //!     DATABASE_URL=postgres://… cargo run --example own_repair -- repair negative-words --up-to 40
 
 use std::process::ExitCode;
 
 use async_trait::async_trait;
+use migrate::cli::{Content, Product, main_with};
 use migrate::db::Connection;
-use migrate::repairs::{Column, Names, Repair, RepairError, Repairs, Rows};
+use migrate::engine::{Set, SetError};
+use migrate::repair::{Column, Repair, RepairError, Repairs, Rows};
 use serde::{Deserialize, Serialize};
 
 /// Notes whose words were counted with the wrong sign.
-struct NegativeWords;
-
 #[derive(clap::Args, Serialize, Deserialize)]
-struct UpTo {
+struct NegativeWords {
     /// The last note that was counted by the old program.
     #[arg(long, value_name = "ID")]
     up_to: i64,
@@ -21,41 +21,45 @@ struct UpTo {
 
 #[async_trait]
 impl Repair for NegativeWords {
-    type Arguments = UpTo;
-
-    fn name(&self) -> &'static str {
+    fn name() -> &'static str {
         "negative-words"
     }
 
-    fn about(&self) -> &'static str {
+    fn about() -> &'static str {
         "Give notes whose words were counted with the wrong sign the right one"
     }
 
-    fn rows(&self) -> Rows {
-        Rows {
-            table: "note",
-            key: Column::new("id", "bigint"),
-            corrects: vec![(Column::new("words", "int"), "-{words}")],
-            stamps: vec![],
-            rests_on: vec![],
-            amount: "words",
-            counts: None,
-            at: "written_at",
-            owner: None,
-            names: Names { before: "words_before", after: "words_after", removed: "words_removed" },
-            feeds_rollup: false,
-        }
+    fn rows() -> Rows {
+        Rows::new("note", Column::new("id", "bigint"), "written_at", Column::new("words", "int"), "-u.words")
     }
 
-    fn eligible(&self, arguments: &UpTo) -> String {
-        format!("u.words < 0 AND u.id <= {}", arguments.up_to)
+    fn eligible(&self) -> String {
+        format!("u.words < 0 AND u.id <= {}", self.up_to)
     }
 
-    async fn check(&self, _: &Connection, arguments: &UpTo) -> Result<(), RepairError> {
-        if arguments.up_to > 0 { Ok(()) } else { Err(RepairError::refused("notes are counted from 1")) }
+    async fn check(&self, _: &Connection) -> Result<(), RepairError> {
+        if self.up_to > 0 { Ok(()) } else { Err(RepairError::refused("notes are counted from 1")) }
+    }
+}
+
+/// What the program carries.
+struct Notes;
+
+impl Content for Notes {
+    fn name(&self) -> &'static str {
+        "notes"
+    }
+
+    fn set(&self) -> Result<Set, SetError> {
+        let note = "CREATE TABLE note (id bigint PRIMARY KEY, words int NOT NULL, written_at timestamptz NOT NULL)";
+        Set::builder("notes").migration("V1__note", note).build()
+    }
+
+    fn repairs(&self) -> Repairs {
+        Repairs::new().with::<NegativeWords>()
     }
 }
 
 fn main() -> ExitCode {
-    migrate::cli::main_with(Repairs::new().with(NegativeWords))
+    main_with(&Product::new("notes", "1.0.0").with(Notes))
 }

@@ -1,7 +1,7 @@
-//! The program `migrate`. See [`migrate::cli`].
+//! The program `migrate`. See [`migrate::product`].
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    migrate::cli::main()
+    migrate::cli::main_with(&migrate::product())
 }

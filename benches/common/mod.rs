@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use migrate::CancellationToken;
 use migrate::db::{Connection, Connector, Database, Error, Observer};
-use migrate::usage::{self, Scope};
+use migrate::platform::usage::{self, Scope};
 
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 

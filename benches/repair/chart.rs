@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use migrate::usage::grouped;
+use migrate::db::grouped;
 
 use crate::common::chart::HEAD;
 use crate::measure::Cell;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use migrate::db::{Connection, Error};
-use migrate::usage::{self, Resume, Tick, WalkHost, WalkOptions};
+use migrate::platform::usage::{self, Resume, Tick, WalkHost, WalkOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::common::{Outcome, assert_exact, connect, load_usage, median, migrate, timed, with_database};

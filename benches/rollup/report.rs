@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use migrate::usage::grouped;
+use migrate::db::grouped;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

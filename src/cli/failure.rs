@@ -5,15 +5,14 @@ use tokio_postgres::error::SqlState;
 
 use super::exit;
 use super::hint::{hint, rights_hint};
-use super::repair::command_of;
-use crate::db::{self, ServerReport};
+use super::repair_command::command_of;
+use crate::db::{self, ServerReport, grouped};
 use crate::engine::{AdoptionError, Boundary, Error, HistoryError, HookError, Problem};
-use crate::repairs::RepairError;
-use crate::usage::{RollupError, grouped};
+use crate::repair::RepairError;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, Serialize)]
-pub(super) struct Failure {
+pub struct Failure {
     /// The exit code.
     #[serde(rename = "exit_code")]
     pub exit: u8,
@@ -35,32 +34,37 @@ pub(super) struct Failure {
 
 /// The server's report, under a name of its own.
 #[derive(Debug, Serialize)]
-pub(super) struct ReportedByServer {
+pub struct ReportedByServer {
+    /// The report.
     pub server: ServerReport,
 }
 
 impl Failure {
+    /// A failure with this exit code.
     pub fn new(exit: u8, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), problems: Vec::new(), server: None, hint: None, reached: None }
     }
 
+    /// Wrong usage: nothing was tried.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(exit::USAGE, message)
     }
 
+    /// What to do about it.
+    #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// What happened, without the problems that are listed below it.
-    pub fn summary(&self) -> &str {
+    pub(crate) fn summary(&self) -> &str {
         let listed = self.problems.iter().fold(String::new(), |list, problem| format!("{list}\n  {problem}"));
         self.message.strip_suffix(&listed).unwrap_or(&self.message)
     }
 
     /// A run that was told to stop fails in whatever way it was stopped; what counts is that it was told.
-    pub fn unless_interrupted(self, signal: Option<u8>) -> Self {
+    pub(crate) fn unless_interrupted(self, signal: Option<u8>) -> Self {
         match signal {
             Some(exit) => {
                 let reached = self.reached.map(|reached| format!("; {reached}")).unwrap_or_default();
@@ -119,20 +123,6 @@ impl From<db::Error> for Failure {
     }
 }
 
-impl From<RollupError> for Failure {
-    fn from(error: RollupError) -> Self {
-        let (message, hint) = (error.to_string(), error.hint());
-        let exit = match error {
-            RollupError::Database(error) => return error.into(),
-            RollupError::Lock(error) => return Error::from(error).into(),
-            RollupError::NoPipeline | RollupError::NoState | RollupError::Unknown { .. } => exit::REFUSED,
-            RollupError::BucketWithoutHour { .. } => exit::DRIFT,
-            RollupError::UsageWithoutHour { .. } | RollupError::HeldBack { .. } | RollupError::Hidden => exit::FAILED,
-        };
-        Self { hint: hint.map(str::to_owned), ..Self::new(exit, message) }
-    }
-}
-
 impl From<RepairError> for Failure {
     fn from(error: RepairError) -> Self {
         let message = error.to_string();
@@ -147,7 +137,7 @@ impl From<RepairError> for Failure {
                 .hint("nothing was written; look again without --execute, and agree to what you see then"),
             RepairError::Unfinished { ref run } => {
                 let hint = format!(
-                    "go on with it: {}; or close it: migrate repair close {id}; or, if both are meant, add --beside {id}",
+                    "continue it: {}; or close it: migrate repair close {id}; or, if both are meant, add --beside {id}",
                     command_of(run),
                     id = run.id
                 );
@@ -162,7 +152,7 @@ impl From<RepairError> for Failure {
                 "look at its BEFORE UPDATE triggers (\\d {table}), and disable the one that does this meanwhile"
             )),
             RepairError::NoSuchRun { .. } => Self::new(exit::REFUSED, message).hint("migrate repair runs lists them"),
-            RepairError::Walk(error) => error.into(),
+            RepairError::Failed { hint, .. } => Self { hint, ..Self::new(exit::FAILED, message) },
             RepairError::Stopped { run, done, total, source } => {
                 let [done, total] = [done, total].map(grouped);
                 let reached = format!("run {run} has done {done} of {total} rows");

@@ -1,16 +1,12 @@
 //! `migrate up`.
 
-use std::time::Duration;
-
 use clap::Args;
 
 use super::exit;
 use super::failure::Failure;
-use super::render::Renderer;
-use crate::catalog;
-use crate::db::Connector;
-use crate::engine::{Migrator, UpOptions, Version};
-use crate::usage::Scheduling;
+use super::preview;
+use super::product::{Content, Context};
+use crate::engine::{UpOptions, Version};
 
 /// Arguments of `migrate up`.
 #[derive(Debug, Args)]
@@ -23,7 +19,7 @@ pub(super) struct Up {
     #[arg(long)]
     dry_run: bool,
 
-    /// Leave an empty database as it is, for the platform's own migrator to build. For entrypoints that run both.
+    /// Leave an empty database as it is, for another migrator to build. For entrypoints that run both.
     #[arg(long)]
     skip_empty: bool,
 
@@ -38,41 +34,16 @@ impl Up {
         self.dry_run
     }
 
-    pub async fn run(
-        &self,
-        migrator: &Migrator,
-        connector: &Connector,
-        renderer: &Renderer,
-        lock_wait: Duration,
-    ) -> Result<u8, Failure> {
+    pub async fn run(&self, content: &dyn Content, cx: &Context<'_>) -> Result<u8, Failure> {
         let (skip_hooks, skip_empty) = (self.skip_hook.clone(), self.skip_empty);
-        let options = UpOptions { target: self.target, skip_hooks, lock_wait, skip_empty };
+        let options = UpOptions { target: self.target, skip_hooks, lock_wait: cx.lock_wait, skip_empty };
         if self.dry_run {
-            renderer.preview(&migrator.preview(&options).await?);
+            let (plan, verbose) = (cx.migrator.preview(&options).await?, cx.screen.is_verbose());
+            cx.screen.show(|| preview::human(&plan, verbose), |to| preview::json(&plan, verbose, to));
         } else {
-            migrator.up(&options).await?;
-            if migrator.set().name() == catalog::PLATFORM {
-                advise(connector, renderer).await;
-            }
+            cx.migrator.up(&options).await?;
+            content.after_up(cx).await;
         }
         Ok(exit::OK)
-    }
-}
-
-/// Says so when nobody seems to keep the rollup going, or its tables would stay as they are without any error. What
-/// `up` had to do is done; that this cannot be found out is no failure.
-async fn advise(connector: &Connector, renderer: &Renderer) {
-    let look = async {
-        let connection = connector.clone().read_only().connect("migrate: up").await?;
-        let scheduling = Scheduling::read(&connection).await;
-        connection.close().await;
-        scheduling
-    };
-    match look.await {
-        Ok(Some(scheduling)) if !scheduling.is_anybody_there() => {
-            renderer.nobody_schedules(&scheduling.ways(connector.database().name()));
-        }
-        Ok(_) => {}
-        Err(error) => tracing::warn!("cannot tell who calls the hourly rollup: {error}; see migrate rollup status"),
     }
 }

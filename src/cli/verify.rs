@@ -1,147 +1,108 @@
-//! `migrate verify`.
+//! `migrate verify`: the engine's own checks, and those of the set.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use clap::{Args, Subcommand};
-use time::format_description::well_known::Rfc3339;
-use time::macros::format_description;
-use time::{Date, OffsetDateTime};
-use uuid::Uuid;
+use async_trait::async_trait;
+use clap::{ArgMatches, Command};
+use serde_json::{Value, json};
 
 use super::exit;
 use super::failure::Failure;
-use super::render::Renderer;
-use crate::catalog;
-use crate::db::{Connector, Observer};
-use crate::engine::{Migrator, Verified};
-use crate::usage::{self, CompareEvent, Comparison, RollupError, Scope};
+use super::json::Json;
+use super::product::{Check, Context};
+use super::verify_human;
+use crate::engine::Verified;
 
-/// Arguments of `migrate verify`.
-#[derive(Debug, Args)]
+/// The subcommands of `migrate verify`; all of them if none is given.
 pub(super) struct Verify {
-    #[command(subcommand)]
-    what: Option<What>,
+    only: Option<(String, ArgMatches)>,
 }
 
-#[derive(Debug, Subcommand)]
-enum What {
-    /// Compare the recorded versions with this program's files, and with an older migrator's ledger.
-    History,
-    /// Compare the objects that the recorded versions should have left with those that are there.
-    ///
-    /// Invalid indexes and disabled triggers count as wrong. What an older migrator has applied is held to what other
-    /// programs rely on; what this one has applied, to its definition. -v shows both definitions.
-    Schema,
-    /// Compare the hourly rollup with the raw usage, bucket by bucket.
-    ///
-    /// Exits with 4 if a bucket is missing, extra or different, unless it only waits for the next tick.
-    Rollup(Rollup),
+/// The history.
+struct History;
+
+/// The objects.
+struct Schema;
+
+#[async_trait]
+impl Check for History {
+    fn command(&self) -> Command {
+        Command::new("history")
+            .about("Compare the recorded versions with this program's files, and with an older migrator's ledger")
+    }
+
+    async fn run(&self, _: Option<&ArgMatches>, cx: &Context<'_>) -> Result<u8, Failure> {
+        Ok(verified(&cx.migrator.verify_history().await?, cx))
+    }
 }
 
-#[derive(Debug, Args)]
-struct Rollup {
-    /// Only this workspace.
-    #[arg(long, value_name = "UUID")]
-    workspace_id: Option<Uuid>,
+#[async_trait]
+impl Check for Schema {
+    fn command(&self) -> Command {
+        Command::new("schema")
+            .about("Compare the objects that the recorded versions should have left with those that are there")
+            .long_about(
+                "Compare the objects that the recorded versions should have left with those that are there\n\n\
+                 Invalid indexes and disabled triggers count as wrong. What an older migrator has applied is held to what \
+                 other programs rely on; what this one has applied, to its definition. -v shows both definitions.",
+            )
+    }
 
-    /// From the hour that holds this time: 2026-03-01, 2026-03-01T14:00:00Z. A day is a UTC day.
-    #[arg(long, value_name = "TIME", value_parser = time_or_day)]
-    from: Option<OffsetDateTime>,
-
-    /// Up to this time, which is not included.
-    #[arg(long, value_name = "TIME", value_parser = time_or_day)]
-    to: Option<OffsetDateTime>,
-
-    /// Rebuild the hours in which something is wrong, and compare them again. Right buckets are not touched.
-    #[arg(long)]
-    fix: bool,
+    async fn run(&self, _: Option<&ArgMatches>, cx: &Context<'_>) -> Result<u8, Failure> {
+        Ok(verified(&cx.migrator.verify_schema().await?, cx))
+    }
 }
 
-fn time_or_day(text: &str) -> Result<OffsetDateTime, String> {
-    let day =
-        || Date::parse(text, format_description!("[year]-[month]-[day]")).ok().map(|day| day.midnight().assume_utc());
-    OffsetDateTime::parse(text, &Rfc3339)
-        .ok()
-        .or_else(day)
-        .filter(|time| (1..9999).contains(&time.year()))
-        .ok_or_else(|| "expected 2026-03-01 or 2026-03-01T14:00:00Z, with a zone".to_owned())
+/// History and schema first, then what belongs to the set.
+fn all(own: impl IntoIterator<Item = Box<dyn Check>>) -> Vec<Box<dyn Check>> {
+    let mut all: Vec<Box<dyn Check>> = vec![Box::new(History), Box::new(Schema)];
+    all.extend(own);
+    all
+}
+
+/// Adds a subcommand for each check.
+pub(super) fn augment(command: Command, own: impl Iterator<Item = Box<dyn Check>>) -> Command {
+    all(own).iter().fold(command, |command, check| command.subcommand(check.command()))
 }
 
 impl Verify {
-    pub async fn run(
-        &self,
-        migrator: &Migrator,
-        connector: &Connector,
-        renderer: &Arc<Renderer>,
-        lock_wait: Duration,
-    ) -> Result<u8, Failure> {
-        match &self.what {
-            Some(What::History) => Ok(verified(&migrator.verify_history().await?, renderer)),
-            Some(What::Schema) => Ok(verified(&migrator.verify_schema().await?, renderer)),
-            Some(What::Rollup(rollup)) => rollup.run(connector, renderer, lock_wait).await,
-            None => {
-                let history = verified(&migrator.verify_history().await?, renderer);
-                let schema = verified(&migrator.verify_schema().await?, renderer);
-                let rollup = if migrator.set().name() == catalog::PLATFORM {
-                    whole_rollup(connector, renderer).await?
-                } else {
-                    exit::OK
-                };
-                Ok(history.max(schema).max(rollup))
+    pub fn new(matches: &ArgMatches) -> Self {
+        Self { only: matches.subcommand().map(|(name, matches)| (name.to_owned(), matches.clone())) }
+    }
+
+    pub async fn run(&self, own: Vec<Box<dyn Check>>, cx: &Context<'_>) -> Result<u8, Failure> {
+        let mut worst = exit::OK;
+        let mut known = false;
+        for check in all(own) {
+            let matches = match &self.only {
+                Some((name, _)) if name != check.command().get_name() => continue,
+                Some((_, matches)) => Some(matches),
+                None => None,
+            };
+            known = true;
+            worst = worst.max(check.run(matches, cx).await?);
+        }
+        match &self.only {
+            Some((name, _)) if !known => {
+                Err(Failure::usage(format!("set {} has nothing to verify called {name}", cx.migrator.set().name())))
             }
+            _ => Ok(worst),
         }
     }
 }
 
-fn verified(found: &Verified, renderer: &Renderer) -> u8 {
-    renderer.verified(found);
+fn verified(found: &Verified, cx: &Context<'_>) -> u8 {
+    cx.screen.show(|| verify_human::verified(found, cx.screen.is_verbose()), |to| json(found, to));
     if found.problems.is_empty() { exit::OK } else { exit::DRIFT }
 }
 
-async fn whole_rollup(connector: &Connector, renderer: &Arc<Renderer>) -> Result<u8, Failure> {
-    match usage::compare(connector, Scope::default(), &observer(renderer)).await {
-        Ok(found) => Ok(compared(&found, renderer)),
-        Err(RollupError::NoPipeline) => {
-            renderer.no_rollup();
-            Ok(exit::OK)
+fn json(found: &Verified, to: &Json) {
+    for problem in &found.problems {
+        if let Ok(Value::Object(mut object)) = serde_json::to_value(problem) {
+            object.insert("check".to_owned(), json!(found.check));
+            to.named("problem", &object);
         }
-        Err(error) => Err(error.into()),
     }
-}
-
-fn compared(found: &Comparison, renderer: &Renderer) -> u8 {
-    renderer.compared(found);
-    if is_drift(found) { exit::DRIFT } else { exit::OK }
-}
-
-impl Rollup {
-    async fn run(&self, connector: &Connector, renderer: &Arc<Renderer>, lock_wait: Duration) -> Result<u8, Failure> {
-        let Self { workspace_id, from, to, fix } = self;
-        if let (Some(from), Some(to)) = (from, to)
-            && from >= to
-        {
-            return Err(Failure::usage("--from is not before --to"));
-        }
-        let scope = Scope { workspace: *workspace_id, from: *from, to: *to };
-        let found = if *fix {
-            usage::fix(connector, scope, lock_wait, &observer(renderer)).await?
-        } else {
-            usage::compare(connector, scope, &observer(renderer)).await?
-        };
-        Ok(compared(&found, renderer))
+    if let Ok(Value::Object(mut object)) = serde_json::to_value(found) {
+        object.insert("problems".to_owned(), json!(found.problems.len()));
+        to.named("verified", &object);
     }
-}
-
-/// Whether what was found is a fault.
-pub(super) fn is_drift(found: &Comparison) -> bool {
-    found.wrong() > 0 || found.is_stalled() || found.fault().is_some()
-}
-
-fn observer(renderer: &Arc<Renderer>) -> Observer<CompareEvent> {
-    let renderer = Arc::clone(renderer);
-    Observer::new(move |event| match event {
-        CompareEvent::Progress { done, total, buckets } => renderer.comparing(done, total, buckets),
-        CompareEvent::Difference(difference) => renderer.difference(&difference),
-    })
 }

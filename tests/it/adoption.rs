@@ -522,7 +522,7 @@ async fn what_the_older_ledger_does_not_take_is_not_applied() {
 
 #[tokio::test]
 async fn every_version_of_ours_can_be_where_an_older_migrator_stopped() {
-    let set = migrate::catalog::platform().unwrap();
+    let set = migrate::platform::platform().unwrap();
     let fresh = TestDatabase::at_version(latest(), 0, 0).await;
     let columns = "SELECT count(*) || ' ' || md5(string_agg(format('%s.%s %s', table_name, column_name, data_type), ','
                        ORDER BY table_name, column_name))

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use migrate::CancellationToken;
-use migrate::catalog;
 use migrate::db::{Connector, Database};
 use migrate::engine::{
     Boundary, Error, Event, Forecast, Hook, HookContext, HookError, Migration, Migrator, Outcome, Set, Step, UpOptions,
 };
+use migrate::platform;
 
 use crate::harness::{TestDatabase, latest};
 
@@ -127,7 +127,7 @@ async fn what_the_server_says_on_the_side_is_passed_on() {
 #[tokio::test]
 async fn a_preview_names_exactly_the_steps_that_a_run_takes() {
     let database = TestDatabase::at_version(84, 500, 60).await;
-    let (migrator, events) = migrator(&database, catalog::platform().unwrap());
+    let (migrator, events) = migrator(&database, platform::platform().unwrap());
     let preview = migrator.preview(&UpOptions::default()).await.unwrap();
     let planned: Vec<String> = preview
         .steps
@@ -163,8 +163,8 @@ async fn a_preview_names_exactly_the_steps_that_a_run_takes() {
 /// where it is its turn, run twice.
 #[tokio::test]
 async fn every_hook_bears_every_database_it_can_meet() {
-    for name in catalog::SETS {
-        let set = catalog::set(name).unwrap().unwrap();
+    for set in migrate::product().contents().map(|content| content.set().unwrap()) {
+        let name = set.name().to_owned();
         let boundaries = set.migrations().iter().map(Migration::version);
         for before in boundaries.filter(|version| !set.hooks_before(*version).is_empty()) {
             let database = TestDatabase::empty().await;
@@ -191,7 +191,7 @@ async fn every_hook_bears_every_database_it_can_meet() {
 async fn an_unknown_hook_or_target_is_wrong_usage() {
     let database = TestDatabase::empty().await;
     let up = database.program().args(["up", "--skip-hook", "nonsense"]).run().expect(2);
-    let names = catalog::platform().unwrap().hook_names().join(", ");
+    let names = platform::platform().unwrap().hook_names().join(", ");
     assert_eq!(up.stderr, format!("error: there is no hook \"nonsense\": this set has {names}\n"));
     let up = database.program().args(["up", "--target", "9999"]).run().expect(2);
     assert_eq!(up.stderr, format!("error: there is no version 9999: the latest is {}\n", latest()));

@@ -73,7 +73,7 @@ async fn no_verb_takes_more_memory_the_more_a_database_holds() {
     let json = peak(&[&repair[..], &["--format", "json"]].concat(), usize::MAX, 0);
     assert_eq!(json.stdout.matches("\"repair_day\"").count(), 30_000, "JSON has every line");
 
-    database.batch(include_str!("../../src/repairs/journal.sql")).await;
+    database.batch(include_str!("../../src/repair/journal.sql")).await;
     database.batch(RUNS).await;
     let runs = peak(&["repair", "runs", "-v"], 500, 0);
     assert!(runs.stdout.ends_with("older; --format json has them all\n"), "{}", runs.stdout);

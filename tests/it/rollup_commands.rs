@@ -213,7 +213,8 @@ async fn status_names_the_transaction_that_holds_the_rollup_back() {
         .batch_execute("SET application_name TO 'forgotten'; BEGIN; LOCK TABLE task_usage IN ROW EXCLUSIVE MODE")
         .await
         .unwrap();
-    let sql = include_str!("../../src/usage/standing.sql").replace("interval '5 minutes'", "interval '0 seconds'");
+    let sql =
+        include_str!("../../src/platform/usage/standing.sql").replace("interval '5 minutes'", "interval '0 seconds'");
     let sql = sql.replace("{queue}", "task_usage_hourly_invalidation");
     let row = database.session().await.query_one(&sql, &[]).await.unwrap();
     assert_eq!(row.get::<_, Option<String>>(9).as_deref(), Some("forgotten"));

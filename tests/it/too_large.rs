@@ -2,7 +2,7 @@
 
 use migrate::CancellationToken;
 use migrate::db::{Connector, Database};
-use migrate::usage;
+use migrate::platform::usage;
 use time::OffsetDateTime;
 use uuid::Uuid;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use migrate::CancellationToken;
 use migrate::db::Database;
 use migrate::engine::{Event, Migrator, Set, UpOptions};
-use migrate::hooks::HourlyBackfill;
-use migrate::usage::WalkOptions;
+use migrate::platform::hooks::HourlyBackfill;
+use migrate::platform::usage::WalkOptions;
 
 use crate::harness::{TestDatabase, all_versions, with_authority};
 

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use migrate::db::{Connector, Database};
 use migrate::engine::{Description, Migration, Objects, Set, objects};
-use migrate::{CancellationToken, catalog};
+use migrate::{CancellationToken, platform};
 
 use crate::harness::{TestDatabase, all_versions, latest, release};
 
@@ -20,7 +20,7 @@ enum Usage {
 }
 
 async fn objects_of(database: &TestDatabase) -> Objects {
-    let set = catalog::platform().expect("the set is sound");
+    let set = platform::platform().expect("the set is sound");
     let connector =
         Connector::new(Database::from_url(&database.url).expect("a URL"), CancellationToken::new()).read_only();
     let connection = connector.connect("test").await.expect("a session");
@@ -45,7 +45,7 @@ fn changed_columns(set: &Set) -> Vec<String> {
 /// For each table that is neither the pipeline's own nor rewritten by a version that says so, an expression over its columns,
 /// but for those that the chain itself changes.
 async fn tables(database: &TestDatabase) -> BTreeMap<String, String> {
-    let set = catalog::platform().expect("the set is sound");
+    let set = platform::platform().expect("the set is sound");
     let rewritten: Vec<&str> = set.migrations().iter().flat_map(Migration::rewrites).map(String::as_str).collect();
     let rows = database
         .rows(
@@ -88,7 +88,7 @@ async fn recorded(database: &TestDatabase) -> Vec<String> {
 
 /// Brings a database up and checks everything that must hold afterwards.
 async fn upgrade(name: &str, database: &TestDatabase, usage: Usage) {
-    let set = catalog::platform().expect("the set is sound");
+    let set = platform::platform().expect("the set is sound");
     let before = objects_of(database).await;
     let tables = tables(database).await;
     let contents_before = contents(database, &tables).await;

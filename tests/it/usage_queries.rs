@@ -2,7 +2,7 @@
 
 use migrate::CancellationToken;
 use migrate::db::{Connection, Connector, Database};
-use migrate::usage::{self, Cost, IssueUsage, TaskUsage, Tokens};
+use migrate::platform::usage::{self, Cost, IssueUsage, TaskUsage, Tokens};
 use time::{Duration, OffsetDateTime};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;

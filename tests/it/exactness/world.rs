@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use migrate::CancellationToken;
 use migrate::db::{Connection, Connector, Database, Error, Observer};
-use migrate::usage::{
+use migrate::platform::usage::{
     self, CompareEvent, Difference, Kind, Resume, RollupError, Scope, TaskUsage, Tokens, WalkHost, WalkOptions,
     WalkScope,
 };

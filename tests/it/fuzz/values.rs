@@ -5,11 +5,12 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use migrate::CancellationToken;
-use migrate::catalog;
+use migrate::cli::Content as _;
 use migrate::db::{Connection, Connector, Database, Observer};
 use migrate::engine::{Event, Migrator, Set, UpOptions};
-use migrate::repairs::{RepairEvent, Repairer};
-use migrate::usage::{self, Scope, Standing, Survey};
+use migrate::platform::usage::{self, Scope, Standing, Survey};
+use migrate::platform::{self, Platform};
+use migrate::repair::{Pacing, Repairer};
 use serde_json::json;
 use time::OffsetDateTime;
 use tokio_postgres::Client;
@@ -192,11 +193,11 @@ impl World {
         assert!(columns.len() > 5, "{}", columns.len());
         let connector = Connector::new(Database::from_url(&database.url).unwrap(), CancellationToken::new());
         let connection = connector.connect("fuzz").await.unwrap();
-        let platform = catalog::platform().unwrap();
+        let platform = platform::platform().unwrap();
         let plain = platform
             .migrations()
             .iter()
-            .fold(Set::builder(catalog::PLATFORM), |set, migration| set.migration(&migration.file(), migration.sql()));
+            .fold(Set::builder(platform::PLATFORM), |set, migration| set.migration(&migration.file(), migration.sql()));
         let plain = plain.build().unwrap();
         Self { session, connection, platform, plain, history, tables, columns, task, workspace, database }
     }
@@ -248,9 +249,11 @@ impl World {
         // With the platform's own objects, which take time to read, in one of four.
         let set = if dice.below(4) == 0 { &self.platform } else { &self.plain };
         let migrator = || Migrator::new(set.clone(), target.clone(), cancel.clone(), |_: Event| {});
-        let repairer =
-            || Repairer::new(catalog::repairs(catalog::PLATFORM), target.clone(), cancel.clone(), |_: RepairEvent| {});
+        let repairer = || {
+            Repairer::new(platform::PLATFORM, Platform.repairs(), target.clone(), cancel.clone(), Observer::silent())
+        };
         let short = Duration::from_millis(200);
+        let pacing = Pacing { lock_wait: short, ..Pacing::default() };
         let options = UpOptions { lock_wait: short, ..UpOptions::default() };
         // Most looks at usage are cheap; those at our own history begin with a session each.
         let choice = if self.history { dice.below(8) } else { dice.below(120) };
@@ -258,11 +261,11 @@ impl World {
             0 => drop(migrator().status().await),
             1 => drop(migrator().verify_history().await),
             2 => drop(repairer().runs(None, &mut |_| {}).await),
-            3 => drop(repairer().undo_dry_run(1, short).await),
+            3 => drop(repairer().undo_dry_run(1, &pacing, &mut |_, _| {}).await),
             4 => drop(migrator().preview(&options).await),
             5 => {
                 let cutoff = json!({ "cutoff": "2026-01-01T00:00:00Z" });
-                drop(repairer().look("codex-cache", &cutoff, short).await);
+                drop(repairer().look("codex-cache", &cutoff, &pacing, &mut |_, _| {}).await);
                 drop(
                     repairer().forecast("hourly-rollup", &json!({ "months_back": null, "force_partial": false })).await,
                 );

@@ -209,7 +209,7 @@ impl Drop for TestDatabase {
 
 /// Every version that the program knows.
 pub fn all_versions() -> Vec<i64> {
-    let set = migrate::catalog::platform().expect("the set is sound");
+    let set = migrate::platform::platform().expect("the set is sound");
     set.migrations().iter().map(migrate::engine::Migration::version).collect()
 }
 

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use migrate::CancellationToken;
-use migrate::db::Database;
-use migrate::repairs::{Executed, Pacing, RepairError, Repairer};
+use migrate::cli::Content as _;
+use migrate::db::{Database, Observer};
+use migrate::platform::{PLATFORM, Platform};
+use migrate::repair::{Executed, Pacing, RepairError, Repairer};
 use serde_json::json;
 use tokio_postgres::Client;
 
@@ -357,8 +359,8 @@ impl Game {
 }
 
 fn repairer(database: &TestDatabase, cancel: &CancellationToken) -> Repairer {
-    let repairs = migrate::catalog::repairs("platform");
-    Repairer::new(repairs, Database::from_url(&database.url).unwrap(), cancel.clone(), |_| {})
+    let database = Database::from_url(&database.url).unwrap();
+    Repairer::new(PLATFORM, Platform.repairs(), database, cancel.clone(), Observer::silent())
 }
 
 /// Whether the program had a reason to do nothing more.

@@ -3,6 +3,9 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
+use migrate::cli::Content as _;
+use migrate::platform::Platform;
+
 use super::rows::every_kind_of_row;
 use super::{CUTOFF, overcounted};
 use crate::harness::TestDatabase;
@@ -136,7 +139,7 @@ async fn json_says_the_same() {
     assert_eq!(run["tool_version"], env!("CARGO_PKG_VERSION"));
     let list = database.program().args(["repair", "list", "--format", "json"]).run().expect(0);
     let names: Vec<_> = list.events("repair").iter().map(|repair| repair["repair"].clone()).collect();
-    let known: Vec<_> = migrate::catalog::repairs("platform").list().map(|(name, ..)| name).collect();
+    let known: Vec<_> = Platform.repairs().list().map(|listed| listed.repair).collect();
     assert_eq!(names, known);
 }
 

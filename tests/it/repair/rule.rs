@@ -2,59 +2,46 @@
 
 use async_trait::async_trait;
 use migrate::CancellationToken;
-use migrate::db::{Connection, Database};
-use migrate::repairs::{Column, Executed, Names, Pacing, Repair, RepairError, Repairer, Repairs, Rows};
+use migrate::cli::Content as _;
+use migrate::db::{Database, Observer};
+use migrate::platform::{PLATFORM, Platform};
+use migrate::repair::{Column, Executed, Pacing, Repair, Repairer, Repairs, Rows};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::overcounted;
 use crate::harness::TestDatabase;
 
-#[derive(clap::Args, Serialize, Deserialize)]
-struct Nothing {}
-
 /// Output that was counted four times; so its author thinks. What is left is over the limit as well, in many rows.
-struct Quarter;
+#[derive(clap::Args, Serialize, Deserialize)]
+struct Quarter {}
 
 #[async_trait]
 impl Repair for Quarter {
-    type Arguments = Nothing;
-
-    fn name(&self) -> &'static str {
+    fn name() -> &'static str {
         "quarter"
     }
 
-    fn about(&self) -> &'static str {
+    fn about() -> &'static str {
         "Divide output by four"
     }
 
-    fn rows(&self) -> Rows {
+    fn rows() -> Rows {
+        let output = Column::new("output_tokens", "bigint");
         Rows {
-            table: "task_usage",
-            key: Column::new("id", "uuid"),
-            corrects: vec![(Column::new("output_tokens", "bigint"), "{output_tokens} / 4")],
             stamps: vec!["updated_at"],
-            rests_on: vec![],
-            amount: "output_tokens",
-            counts: None,
-            at: "created_at",
-            owner: None,
-            names: Names { before: "before", after: "after", removed: "removed" },
-            feeds_rollup: false,
+            ..Rows::new("task_usage", Column::new("id", "uuid"), "created_at", output, "u.output_tokens / 4")
         }
     }
 
-    fn eligible(&self, _: &Nothing) -> String {
+    fn eligible(&self) -> String {
         "u.output_tokens > 200".to_owned()
-    }
-
-    async fn check(&self, _: &Connection, _: &Nothing) -> Result<(), RepairError> {
-        Ok(())
     }
 }
 
 fn repairer(database: &TestDatabase, repairs: Repairs) -> Repairer {
-    Repairer::new(repairs, Database::from_url(&database.url).unwrap(), CancellationToken::new(), |_| {})
+    let database = Database::from_url(&database.url).unwrap();
+    Repairer::new(PLATFORM, repairs, database, CancellationToken::new(), Observer::silent())
 }
 
 #[tokio::test]
@@ -62,9 +49,9 @@ async fn a_rule_that_does_not_converge_is_refused() {
     let database = overcounted(200).await;
     database.batch("UPDATE task_usage SET output_tokens = 1600 WHERE output_tokens > 100").await;
     let before: i64 = database.value("SELECT sum(output_tokens)::bigint FROM task_usage").await;
-    let repairer = repairer(&database, Repairs::new().with(Quarter));
+    let repairer = repairer(&database, Repairs::new().with::<Quarter>());
     let pacing = Pacing::default();
-    let looked = repairer.look("quarter", &json!({}), pacing.lock_wait).await.map(|_| ());
+    let looked = repairer.look("quarter", &json!({}), &pacing, &mut |_, _| {}).await.map(|_| ());
     let executed = repairer.execute("quarter", &json!({}), None, &pacing).await.map(|_| ());
     for refused in [looked, executed] {
         let said = refused.unwrap_err().to_string();
@@ -93,8 +80,8 @@ fn arguments(name: &str, now: &str) -> Value {
 #[tokio::test]
 async fn every_repair_converges_and_can_be_undone() {
     let database = overcounted(300).await;
-    let repairs = migrate::catalog::repairs("platform");
-    let names: Vec<_> = repairs.list().map(|(name, ..)| name).filter(|name| repairs.rows(name).is_some()).collect();
+    let repairs = Platform.repairs();
+    let names: Vec<_> = repairs.list().filter(|listed| listed.rows.is_some()).map(|listed| listed.repair).collect();
     assert!(!names.is_empty());
     let repairer = repairer(&database, repairs);
     for name in names {
@@ -107,7 +94,7 @@ async fn every_repair_converges_and_can_be_undone() {
         assert!(found.totals.rows > 0 && !repaired.had_to_leave(), "{name}");
         // By the rule alone, without a journal that would know them.
         database.batch("CREATE TABLE kept AS TABLE migrate.repair_change; TRUNCATE migrate.repair_change").await;
-        let again = repairer.look(name, &arguments, Pacing::default().lock_wait).await.unwrap();
+        let again = repairer.look(name, &arguments, &Pacing::default(), &mut |_, _| {}).await.unwrap();
         assert_eq!(again.totals.rows, 0, "{name} finds rows that it has corrected");
         database.batch("INSERT INTO migrate.repair_change TABLE kept; DROP TABLE kept").await;
         repairer.undo(repaired.run, None, &Pacing::default()).await.unwrap();

@@ -1,0 +1,37 @@
+//! The command line of a program that migrates: a [`Product`] in; arguments, events, results and exit codes out.
+//!
+//! It knows no set by name. What belongs to one comes with its [`Content`]: repairs, further commands, checks, advice.
+
+pub mod exit;
+mod failure;
+mod failure_human;
+mod hint;
+mod human;
+mod json;
+mod lines;
+mod output;
+mod preview;
+mod product;
+mod program;
+mod repair_command;
+mod repair_verb;
+mod screen;
+mod secrets;
+mod signal;
+mod status;
+mod status_human;
+pub mod text;
+mod up;
+mod verify;
+mod verify_human;
+pub mod words;
+
+use migrate_db as db;
+use migrate_engine as engine;
+use migrate_repair as repair;
+
+pub use failure::Failure;
+pub use json::Json;
+pub use product::{Check, Content, Context, Product, Verb};
+pub use program::main_with;
+pub use screen::Screen;

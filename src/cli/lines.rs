@@ -1,0 +1,39 @@
+//! Lines that several commands show.
+
+use std::time::Duration;
+
+use super::output::out;
+use super::text::{BOLD, DIM, RESET, text};
+use super::words::{count, short, utc};
+use crate::engine::{Adopted, LeftAlone};
+
+/// A repeatable file that is not applied.
+pub(crate) fn said_of_left_alone(left_alone: &LeftAlone) -> String {
+    let LeftAlone { file, reason } = left_alone;
+    format!("{file} is left as it is: {reason}, which this build does not know; upgrade to a newer build of migrate")
+}
+
+/// One step: what, its name, how long it took, what came of it.
+pub(crate) fn step(kind: &str, name: &str, duration: Option<Duration>, note: &str) {
+    let duration = duration.map(short).unwrap_or_default();
+    out(text!("  {BOLD}{kind:<5}{RESET} {name:<36} {duration:>8}  {note}").trim_end());
+}
+
+/// What an older migrator has applied, and has been checked.
+pub(crate) fn adopted(ledger: &str, versions: &[Adopted], verbose: bool) {
+    let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return };
+    let range = if first.version == last.version {
+        format!("V{}", first.version)
+    } else {
+        format!("V{} to V{}", first.version, last.version)
+    };
+    let note = format!("{} recorded in {ledger}, and all there", count(versions.len(), "version"));
+    step("adopt", &range, None, &note);
+    if verbose {
+        for adopted in versions {
+            let Adopted { version, name, recorded_as, at } = adopted;
+            let line = format!("V{version} {name}: {}, {}", recorded_as.join(", "), utc(*at));
+            out(text!("        {DIM}{line}{RESET}"));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! What a program is made of: sets, each with its repairs, further commands and checks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clap::{ArgMatches, Command};
+
+use super::failure::Failure;
+use super::screen::Screen;
+use crate::db::Connector;
+use crate::engine::{Error, Migrator, Set, SetError};
+use crate::repair::Repairs;
+
+/// A program: its name, and the sets that it carries.
+#[derive(Clone)]
+pub struct Product {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) contents: Vec<Arc<dyn Content>>,
+}
+
+/// What belongs to one set. Everything but the set itself has a default: nothing.
+#[async_trait]
+pub trait Content: Send + Sync + 'static {
+    /// The name of the set.
+    fn name(&self) -> &'static str;
+
+    /// The set.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError`] if its files contradict each other.
+    fn set(&self) -> Result<Set, SetError>;
+
+    /// Repairs of data in its tables.
+    fn repairs(&self) -> Repairs {
+        Repairs::new()
+    }
+
+    /// Commands of its own beside `up`, `status`, `verify` and `repair`.
+    fn verbs(&self) -> Vec<Box<dyn Verb>> {
+        Vec::new()
+    }
+
+    /// What `verify` looks at beside history and schema.
+    fn checks(&self) -> Vec<Box<dyn Check>> {
+        Vec::new()
+    }
+
+    /// Tells, after a successful `up`, what else has to be done. What cannot be found out is no failure.
+    async fn after_up(&self, cx: &Context<'_>) {
+        let _ = cx;
+    }
+
+    /// What to do about an error, where this content knows better than the engine.
+    fn hint(&self, error: &Error) -> Option<String> {
+        let _ = error;
+        None
+    }
+}
+
+/// A command of a set's own.
+#[async_trait]
+pub trait Verb: Send + Sync {
+    /// Its name, help and flags.
+    fn command(&self) -> Command;
+
+    /// Whether it only shows something: if that cannot be written, the command has failed.
+    fn only_shows(&self, matches: &ArgMatches) -> bool {
+        let _ = matches;
+        false
+    }
+
+    /// Runs it and returns the exit code.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`], which says what happened and what to do.
+    async fn run(&self, matches: &ArgMatches, cx: &Context<'_>) -> Result<u8, Failure>;
+}
+
+/// A comparison of what is in the database with what should be there. It exits with 4 where they differ.
+#[async_trait]
+pub trait Check: Send + Sync {
+    /// Its name, help and flags, as a subcommand of `verify`.
+    fn command(&self) -> Command;
+
+    /// Looks, shows what it found, and returns the exit code. Without `matches` it is one of all checks.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`], which says what happened and what to do.
+    async fn run(&self, matches: Option<&ArgMatches>, cx: &Context<'_>) -> Result<u8, Failure>;
+}
+
+/// What a command is given.
+pub struct Context<'a> {
+    /// Opens connections that end when the program is told to stop.
+    pub connector: &'a Connector,
+    /// The set of this run on this database.
+    pub migrator: &'a Migrator,
+    /// Where results and messages go.
+    pub screen: Arc<Screen>,
+    /// How long to wait for a lock that somebody else holds.
+    pub lock_wait: Duration,
+}
+
+impl Product {
+    /// A program without any set.
+    #[must_use]
+    pub fn new(name: &'static str, version: &'static str) -> Self {
+        Self { name, version, contents: Vec::new() }
+    }
+
+    /// Adds a set. The first one is the default.
+    #[must_use]
+    pub fn with(mut self, content: impl Content) -> Self {
+        self.contents.push(Arc::new(content));
+        self
+    }
+
+    /// The sets, each with what belongs to it.
+    pub fn contents(&self) -> impl Iterator<Item = &dyn Content> {
+        self.contents.iter().map(AsRef::as_ref)
+    }
+
+    /// The content of the set of this name.
+    pub(crate) fn content(&self, name: &str) -> Option<&Arc<dyn Content>> {
+        self.contents.iter().find(|content| content.name() == name)
+    }
+
+    /// A mistake in the product itself: what no operator can mend.
+    pub(crate) fn mistake(&self) -> Option<String> {
+        let names: Vec<_> = self.contents.iter().map(|content| content.name()).collect();
+        if names.is_empty() {
+            return Some("this program has no set of migrations".to_owned());
+        }
+        if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+            return Some(format!("this program has two sets called {}", name.1));
+        }
+        let repairs = self.contents.iter().find_map(|content| content.repairs().ambiguous());
+        repairs.map(|name| format!("the name of the repair {name} is taken: by another repair, or by a command"))
+    }
+}

@@ -1,0 +1,311 @@
+//! The command line: arguments in, events and results out, an exit code at the end.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
+
+use super::failure::Failure;
+use super::product::{Content, Context, Product, Verb};
+use super::screen::Screen;
+use super::signal::Interrupt;
+use super::text::{RED, RESET, Text, text};
+use super::{exit, output, repair_verb, secrets, status, up, verify};
+use crate::db::{Connector, Database, Observer};
+use crate::engine::{Error, Event, Migrator};
+use crate::repair::Repairer;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done, or nothing to do
+    1  failed: a migration, a hook, a statement
+    2  wrong usage
+    3  something is pending (status --check)
+    4  drift: history, schema or what else verify looks at differs from what it should be
+    5  a lock was not had within --lock-wait
+    6  the database cannot be reached, or the connection cannot serve
+    7  refused: a guard, a gate, an adoption that does not check out, a database that does not fit
+    8  a repair had to leave rows
+  130  interrupted by Ctrl-C, 143 by SIGTERM, after a clean rollback";
+
+const ABOUT: &str =
+    "Brings a PostgreSQL database up to date: versioned migrations, with hooks at their version boundaries";
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+#[allow(clippy::doc_markdown, reason = "shown as help, where backticks are noise")]
+struct Global {
+    /// The database, postgres://user:password@host:port/name. Else MIGRATE_DATABASE_URL, else DATABASE_URL, which keep
+    /// the password out of the process list.
+    #[arg(long, global = true, value_name = "URL")]
+    database_url: Option<OsString>,
+
+    /// How results and events are written to standard output.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    format: Format,
+
+    /// How long to wait for a lock that somebody else holds, or for older transactions before which an index cannot be
+    /// built or dropped: 500ms, 30s, 10m.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
+    lock_wait: Duration,
+
+    /// Which set of migrations.
+    #[arg(long, global = true, value_name = "NAME")]
+    set: String,
+
+    /// Say more: the SQL of a dry run, details of what goes on; twice for the driver's log.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Say nothing but errors and results that were asked for.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Lines for a person.
+    Human,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What to do.
+enum Command<'a> {
+    Up(up::Up),
+    Status(status::Status),
+    Verify(verify::Verify),
+    Repair(repair_verb::Repair),
+    /// A command of the set's own.
+    Own(Box<dyn Verb>, &'a ArgMatches),
+}
+
+/// The whole program: reads the command line, runs the command, says how it went.
+#[must_use]
+pub fn main_with(product: &Product) -> ExitCode {
+    if let Some(mistake) = product.mistake() {
+        output::aside(text!("{RED}error:{RESET} {mistake}"));
+        return ExitCode::from(exit::FAILED);
+    }
+    let command = command(product);
+    let parsed =
+        command.clone().try_get_matches().and_then(|matches| Ok((Global::from_arg_matches(&matches)?, matches)));
+    match parsed {
+        Ok((global, matches)) => run(product, &global, &matches),
+        Err(error) => misused(error, &command),
+    }
+}
+
+/// The command line of a product: what every program has, with the repairs, commands and checks of its sets.
+fn command(product: &Product) -> clap::Command {
+    let contents = &product.contents;
+    let names: Vec<_> = contents.iter().map(|content| content.name()).collect();
+    let sub = |name: &'static str, about: &'static str| clap::Command::new(name).about(about);
+    let verify =
+        sub("verify", "Compare what is in the database with what should be there: all of it, or what is named");
+    let repair =
+        sub("repair", "Correct data that is in the database already. Shows what it would do; --execute does it");
+    let program =
+        clap::Command::new(product.name)
+            .version(product.version)
+            .about(ABOUT)
+            .after_help(EXIT_CODES)
+            .max_term_width(100)
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .subcommand(up::Up::augment_args(sub("up", "Apply what is pending: hooks and migrations, in order")))
+            .subcommand(status::Status::augment_args(sub("status", "Show every version and the hooks at its boundary")))
+            .subcommands(contents.iter().flat_map(|content| content.verbs()).map(|verb| verb.command()))
+            .subcommand(verify::augment(verify, contents.iter().flat_map(|content| content.checks())))
+            .subcommand(contents.iter().fold(repair_verb::command(repair), |command, content| {
+                repair_verb::augment(command, &content.repairs())
+            }));
+    Global::augment_args(program)
+        .mut_arg("set", |arg| arg.default_value(names[0]).value_parser(PossibleValuesParser::new(names.clone())))
+}
+
+impl<'a> Command<'a> {
+    fn read(content: &dyn Content, matches: &'a ArgMatches) -> Result<Self, Failure> {
+        let usage = |error: clap::Error| Failure::usage(error.to_string());
+        Ok(match matches.subcommand() {
+            Some(("up", matches)) => Self::Up(up::Up::from_arg_matches(matches).map_err(usage)?),
+            Some(("status", matches)) => Self::Status(status::Status::from_arg_matches(matches).map_err(usage)?),
+            Some(("verify", matches)) => Self::Verify(verify::Verify::new(matches)),
+            Some(("repair", matches)) => Self::Repair(repair_verb::Repair::read(matches).map_err(usage)?),
+            Some((name, matches)) => match content.verbs().into_iter().find(|verb| verb.command().get_name() == name) {
+                Some(verb) => Self::Own(verb, matches),
+                None => return Err(Failure::usage(format!("set {} has no command {name}", content.name()))),
+            },
+            None => return Err(Failure::usage("no command given")),
+        })
+    }
+
+    /// Whether nothing but what is shown comes of it: if that is lost, the command has failed.
+    fn only_shows(&self) -> bool {
+        match self {
+            Self::Up(up) => up.only_shows(),
+            Self::Status(_) | Self::Verify(_) => true,
+            Self::Repair(repair) => repair.only_shows(),
+            Self::Own(verb, matches) => verb.only_shows(matches),
+        }
+    }
+}
+
+/// What the parser says about the command line, in one line: what is wrong, a tip if it has one, and where to look.
+fn usage_error(text: &str) -> Text {
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+        .filter(|line| !line.is_empty())
+        .collect();
+    let said = said.join(" ").replace(" tip:", "; tip:").replace(" [possible values", "; [possible values");
+    let said = said.strip_prefix("error:").unwrap_or(&said);
+    text!("{RED}error:{RESET}{said}; see --help")
+}
+
+/// What is wrong with the command line, in one line; or the help that was asked for.
+fn misused(mut error: clap::Error, command: &clap::Command) -> ExitCode {
+    if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        secrets::hide(&mut error, command);
+        output::aside(usage_error(&error.render().to_string()));
+    } else if error.use_stderr() {
+        output::aside(Text::ours(error.render().ansi().to_string()));
+    } else {
+        output::out(Text::ours(error.render().ansi().to_string()).trim_end());
+        if let Some(why) = output::lost() {
+            output::aside(format!("error: the help could not be written to standard output: {why}"));
+            return ExitCode::from(exit::FAILED);
+        }
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
+}
+
+fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
+    let Global { format, quiet, verbose, set, .. } = global;
+    set_up_tracing(global);
+    // The parser has taken no other name.
+    let Some(content) = product.content(set) else { return ExitCode::from(exit::USAGE) };
+    let screen = Arc::new(Screen::new(content.name(), *format == Format::Json, *quiet, *verbose));
+    let failed = |failure: Failure| {
+        screen.failure(&failure);
+        ExitCode::from(failure.exit)
+    };
+    let command = match Command::read(content.as_ref(), matches) {
+        Ok(command) => command,
+        Err(failure) => return failed(failure),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(Failure::new(exit::FAILED, error.to_string())),
+    };
+    let code = runtime.block_on(async {
+        let interrupt = Interrupt::listen();
+        let result = tokio::select! {
+            result = dispatch(content.as_ref(), global, &command, &screen, &interrupt) => result,
+            // A server that does not answer any more does not keep anybody from leaving.
+            () = interrupt.patience_is_over() => Err(Failure::from(Error::Interrupted)),
+        };
+        result.unwrap_or_else(|failure| {
+            let failure = failure.unless_interrupted(interrupt.exit_code());
+            screen.failure(&failure);
+            failure.exit
+        })
+    });
+    let code = unless_lost(code, command.only_shows(), &screen);
+    // What is still going on, such as a look-up of a host name, must not hold the exit up.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ExitCode::from(code)
+}
+
+async fn dispatch(
+    content: &dyn Content,
+    global: &Global,
+    command: &Command<'_>,
+    screen: &Arc<Screen>,
+    interrupt: &Interrupt,
+) -> Result<u8, Failure> {
+    if let Command::Repair(repair_verb::Repair::List) = command {
+        repair_verb::list(&content.repairs(), screen);
+        return Ok(exit::OK);
+    }
+    let database = database(global)?;
+    let (set, lock_wait) = (content.set().map_err(Error::from)?, global.lock_wait);
+    let token = || interrupt.token().clone();
+    if let Command::Repair(command) = command {
+        let events = Arc::clone(screen);
+        let observer = Observer::new(move |event| events.repair_event(event));
+        let repairer = Repairer::new(set.name(), content.repairs(), database, token(), observer);
+        repairer.wait_at_most(lock_wait);
+        return Box::pin(command.run(&repairer, screen, lock_wait)).await;
+    }
+    let events = Arc::clone(screen);
+    let observer = Observer::new(move |event| events.event(event));
+    let connector = Connector::new(database.clone(), token())
+        .on_notice(observer.for_part(Event::Notice))
+        .on_wait(observer.for_part(Event::Waiting));
+    let migrator = Migrator::new(set, database, token(), move |event| observer.tell(event));
+    connector.wait_at_most(lock_wait);
+    migrator.wait_at_most(lock_wait);
+    let cx = Context { connector: &connector, migrator: &migrator, screen: Arc::clone(screen), lock_wait };
+    match command {
+        Command::Up(command) => command.run(content, &cx).await,
+        Command::Status(command) => command.run(&cx).await,
+        Command::Verify(command) => command.run(content.checks(), &cx).await,
+        Command::Own(verb, matches) => verb.run(matches, &cx).await,
+        Command::Repair(_) => Ok(exit::OK),
+    }
+}
+
+/// The exit code, unless it says that all is well and the result is nowhere. What a command has done stays done.
+fn unless_lost(code: u8, only_shows: bool, screen: &Screen) -> u8 {
+    let Some(why) = output::lost() else { return code };
+    if code == exit::OK && (screen.is_json() || only_shows) {
+        let failure = Failure::new(exit::FAILED, format!("the result could not be written to standard output: {why}"));
+        screen.failure(&failure);
+        return failure.exit;
+    }
+    output::aside(format!("warning: standard output could not be written to: {why}"));
+    code
+}
+
+/// The database that was asked for. There is no default: a job must not run against whatever happens to be there.
+fn database(global: &Global) -> Result<Database, Failure> {
+    let flag = global.database_url.clone().map(|url| ("--database-url", url));
+    let given = flag.or_else(|| {
+        ["MIGRATE_DATABASE_URL", "DATABASE_URL"]
+            .into_iter()
+            .filter_map(|name| std::env::var_os(name).map(|value| (name, value)))
+            .find(|(_, value)| !value.to_string_lossy().trim().is_empty())
+    });
+    let Some((source, url)) = given else {
+        return Err(Failure::usage("no database given")
+            .hint("set DATABASE_URL or MIGRATE_DATABASE_URL, or pass --database-url"));
+    };
+    match url.to_str() {
+        Some(url) => Database::from_url(url).map_err(|error| Failure::from(Error::from(error))),
+        None => Err(Failure::usage(format!("the database URL cannot be used: what {source} holds is not UTF-8"))
+            .hint("write each byte that is not ASCII as % and two hexadecimal digits")),
+    }
+}
+
+fn set_up_tracing(global: &Global) {
+    use tracing_subscriber::EnvFilter;
+    let default = match global.verbose {
+        0 => "warn",
+        1 => "migrate=debug,warn",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("MIGRATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| output::Log)
+        .log_internal_errors(false)
+        .with_ansi(false)
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,152 @@
+//! Where results and messages go: lines for a person, or JSON for a program.
+//!
+//! Results go to standard output, everything about the way there to standard error (`output`).
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::failure_human;
+use super::human::Human;
+use super::json::Json;
+use super::text::{Style, Text, text};
+use crate::engine::{Event, Progress};
+use crate::repair::RepairEvent;
+
+/// One of the two ways to look.
+pub struct Screen {
+    quiet: bool,
+    verbose: u8,
+    kind: Kind,
+}
+
+enum Kind {
+    Human(Mutex<Human>),
+    Json(Json),
+}
+
+impl Screen {
+    pub(crate) fn new(set: &str, json: bool, quiet: bool, verbose: u8) -> Self {
+        let kind = if json { Kind::Json(Json::new(set)) } else { Kind::Human(Mutex::new(Human::new(verbose))) };
+        Self { quiet, verbose, kind }
+    }
+
+    /// Whether it is a program that reads.
+    #[must_use]
+    pub fn is_json(&self) -> bool {
+        matches!(self.kind, Kind::Json(_))
+    }
+
+    /// Whether only errors, and results that were asked for, are wanted.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// Whether details are wanted.
+    #[must_use]
+    pub fn is_verbose(&self) -> bool {
+        self.verbose > 0
+    }
+
+    /// Shows a result: lines to a person, or an object to a program.
+    pub fn show(&self, human: impl FnOnce(), json: impl FnOnce(&Json)) {
+        match &self.kind {
+            Kind::Human(_) => {
+                self.clear();
+                human();
+            }
+            Kind::Json(to) => json(to),
+        }
+    }
+
+    /// An object of JSON, for a program alone.
+    pub fn json(&self, event: &str, value: &impl Serialize) {
+        if let Kind::Json(to) = &self.kind {
+            to.named(event, value);
+        }
+    }
+
+    /// A line of the result, for a person alone. A progress bar stays below it.
+    pub fn out(&self, line: impl Into<Text>) {
+        if let Some(human) = self.human() {
+            human.out(line);
+        }
+    }
+
+    /// A line about the way there, for a person alone.
+    pub fn aside(&self, line: impl Into<Text>) {
+        self.aside_in(super::text::DIM, line);
+    }
+
+    /// The same in another colour.
+    pub fn aside_in(&self, color: Style, line: impl Into<Text>) {
+        if let Some(human) = self.human().filter(|_| !self.quiet) {
+            human.aside_in(color, line);
+        }
+    }
+
+    /// How far something is, for a person alone.
+    pub fn progress(&self, what: &str, progress: &Progress, eta: Option<Duration>) {
+        if let Some(mut human) = self.human().filter(|_| !self.quiet) {
+            human.progress(what, progress, eta);
+        }
+    }
+
+    /// Takes the progress bar off the screen.
+    pub fn clear(&self) {
+        if let Some(mut human) = self.human() {
+            human.clear();
+        }
+    }
+
+    /// Something happened during a run.
+    pub fn event(&self, event: Event) {
+        match &self.kind {
+            _ if self.quiet => {}
+            Kind::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).event(event),
+            Kind::Json(to) => to.line(&event),
+        }
+    }
+
+    /// Something happened during a repair.
+    pub(crate) fn repair_event(&self, event: RepairEvent) {
+        match &self.kind {
+            _ if self.quiet => {}
+            Kind::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).repair_event(event),
+            Kind::Json(to) => to.line(&event),
+        }
+    }
+
+    /// A report is in its file; or there is nothing to report.
+    pub(crate) fn report(&self, path: &Path, written: bool) {
+        self.aside(if written {
+            text!("the report is in {}", path.display())
+        } else {
+            text!("there is nothing to report; {} is left as it was", path.display())
+        });
+    }
+
+    /// Why a command failed.
+    pub fn failure(&self, failure: &Failure) {
+        self.clear();
+        self.json("error", failure);
+        failure_human::failure(failure);
+    }
+
+    /// Why something failed that is tried again, for a person.
+    pub fn complaint(&self, failure: &Failure) {
+        self.clear();
+        failure_human::failure(failure);
+    }
+
+    fn human(&self) -> Option<MutexGuard<'_, Human>> {
+        match &self.kind {
+            Kind::Human(human) => Some(human.lock().unwrap_or_else(PoisonError::into_inner)),
+            Kind::Json(_) => None,
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What `migrate status` says to a person.
+
+use super::output::out;
+use super::text::{BOLD, DIM, PLAIN, RED, RESET, YELLOW, text};
+use super::words::{count, utc};
+use crate::engine::{HookRun, RepeatableStatus, Status, StatusReport};
+
+pub(super) fn status(report: &StatusReport) {
+    let entries = &report.versions;
+    let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(4).max(4);
+    let time_head = "applied at (UTC)";
+    out(text!("{BOLD}{:>7}  {:<width$}  {:<9}  {time_head}{RESET}", "version", "name", "state"));
+    for entry in entries {
+        let (state, at, note) = match &entry.status {
+            Status::Applied { at } => ("applied", utc(*at), String::new()),
+            Status::Adopted { at } => ("adopted", utc(*at), String::new()),
+            Status::Adoptable { at } => ("to adopt", utc(*at), "  by an older migrator".to_owned()),
+            Status::Pending { again: Some(_) } => {
+                ("pending", String::new(), "  recorded by an older migrator, applied again".to_owned())
+            }
+            Status::Pending { again: None } => ("pending", String::new(), String::new()),
+            Status::OutOfOrder => ("left out", String::new(), String::new()),
+            Status::Divergent { at, recorded_name } if *recorded_name != entry.name => {
+                ("divergent", utc(*at), format!("  applied as {recorded_name}"))
+            }
+            Status::Divergent { at, .. } => ("divergent", utc(*at), "  its text has changed since".to_owned()),
+            Status::Unknown { at } => ("unknown", utc(*at), "  this program has no such migration".to_owned()),
+        };
+        let color = match entry.status {
+            Status::Applied { .. } | Status::Adopted { .. } => PLAIN,
+            Status::Pending { .. } | Status::Adoptable { .. } => YELLOW,
+            _ => RED,
+        };
+        let when = if at.is_empty() { note } else { format!("{:indent$}{at}{note}", "", indent = 11 - state.len()) };
+        out(text!("{:>7}  {:<width$}  {color}{state}{RESET}{when}", entry.version, entry.name));
+        let adopted = matches!(entry.status, Status::Adopted { .. } | Status::Adoptable { .. });
+        for (hook, run) in entry.hooks.iter().filter(|(_, run)| !adopted || run.is_some()) {
+            out(text!("         {DIM}hook {hook}: {}{RESET}", last_run(run.as_ref())));
+        }
+    }
+    for entry in &report.repeatables {
+        let (state, color, note) = match &entry.status {
+            RepeatableStatus::Applied => ("applied", PLAIN, String::new()),
+            RepeatableStatus::Pending { why } => ("pending", YELLOW, format!("  {why}")),
+            RepeatableStatus::LeftAlone { reason } => {
+                ("left", YELLOW, format!("  {reason}, which this build does not know"))
+            }
+        };
+        out(text!("{:>7}  {:<width$}  {color}{state}{RESET}{note}", "R", entry.name));
+        for (hook, run) in &entry.hooks {
+            let owed = if entry.owed.contains(hook) { ", not done to its end" } else { "" };
+            if run.is_some() || !owed.is_empty() {
+                out(text!("         {DIM}hook {hook}: {}{owed}{RESET}", last_run(run.as_ref())));
+            }
+        }
+    }
+    let how_many = |wanted: fn(&Status) -> bool| entries.iter().filter(|entry| wanted(&entry.status)).count();
+    let pending = how_many(|status| matches!(status, Status::Pending { .. }))
+        + report.repeatables.iter().filter(|entry| entry.is_pending()).count();
+    let adoptable = how_many(|status| matches!(status, Status::Adoptable { .. }));
+    let drift = entries.iter().filter(|entry| entry.status.is_drift()).count();
+    match (pending, adoptable) {
+        _ if report.out_of_step.is_some() => {
+            let found = report.out_of_step.as_ref().map(ToString::to_string).unwrap_or_default();
+            out(text!("{RED}{found}{RESET}; migrate up will say what to do"));
+        }
+        _ if drift > 0 => {
+            let differ = if drift == 1 { "differs" } else { "differ" };
+            out(text!("{} {differ} from what this program has; migrate up will say how", count(drift, "version")));
+        }
+        (0, 0) => out("nothing is pending"),
+        (_, 0) => out(text!("{} pending; run migrate up", count(pending, "version"))),
+        _ => out(text!("{} to adopt, {pending} pending; run migrate up", count(adoptable, "version"))),
+    }
+}
+
+fn last_run(run: Option<&HookRun>) -> String {
+    let Some(run) = run else { return "has not run".to_owned() };
+    let at = utc(run.finished_at.unwrap_or(run.started_at));
+    let summary = run.summary.as_ref().map(|summary| format!(", {summary}")).unwrap_or_default();
+    format!("{} {at}{summary}", run.state.as_str())
+}

@@ -1,0 +1,129 @@
+//! What the platform's set consists of. The only file that names migrations, hooks and repairs.
+
+use async_trait::async_trait;
+
+use crate::cli::{Check, Content, Context, Verb};
+use crate::derived::HOURLY;
+use crate::engine::{AdoptionError, Error, Repeatable, Set, SetError};
+use crate::hooks::{hourly_backfill, hourly_rebuild};
+use crate::ledger::ledger;
+use crate::repair::Repairs;
+use crate::repairs::{CodexCache, HourlyRollup};
+use crate::verbs::{Rollup, VerifyRollup, tell_who_schedules};
+
+mod files {
+    refinery::embed_migrations!("../../migrations/platform");
+}
+
+/// The name of the platform's set.
+pub const PLATFORM: &str = "platform";
+
+/// The platform's set, with everything that belongs to it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Platform;
+
+#[async_trait]
+impl Content for Platform {
+    fn name(&self) -> &'static str {
+        PLATFORM
+    }
+
+    fn set(&self) -> Result<Set, SetError> {
+        platform()
+    }
+
+    fn repairs(&self) -> Repairs {
+        Repairs::new().with::<CodexCache>().with_rebuild::<HourlyRollup>(
+            HourlyRollup::NAME,
+            HourlyRollup::ABOUT,
+            &HOURLY,
+        )
+    }
+
+    fn verbs(&self) -> Vec<Box<dyn Verb>> {
+        vec![Box::new(Rollup)]
+    }
+
+    fn checks(&self) -> Vec<Box<dyn Check>> {
+        vec![Box::new(VerifyRollup)]
+    }
+
+    async fn after_up(&self, cx: &Context<'_>) {
+        tell_who_schedules(cx).await;
+    }
+
+    fn hint(&self, error: &Error) -> Option<String> {
+        let Error::Adoption(error) = error else { return None };
+        let hint = match error {
+            AdoptionError::Incomplete { .. } => {
+                "nothing was written; bring this database to v0.2.13 or later with the platform's own migrator first"
+            }
+            AdoptionError::Unexplained { .. } => {
+                "nothing was written; is this the right database, and search path? If it was restored from a backup of one \
+                 schema (pg_dump -n public), restore the schema migrate as well, which holds the history; or \
+                 public.schema_migrations, where the platform's own migrator has built it"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// The platform's tables and its usage pipeline. Needs PostgreSQL 15 for `NULLS NOT DISTINCT`.
+///
+/// # Errors
+///
+/// [`SetError`] if its files contradict each other.
+pub fn platform() -> Result<Set, SetError> {
+    Set::builder(PLATFORM)
+        .minimum_server(15)
+        // The platform's own migrator takes it, too, as a session lock.
+        .run_lock(7_244_554_146_635_925_501)
+        .embedded(&files::migrations::runner())
+        .repeatable(usage_pipeline())
+        .before(103, hourly_backfill::HourlyBackfill::default())
+        .adopts(ledger())
+        .owned_like("task_usage")
+        .notes_on_empty(
+            "the database is empty: building the usage tables alone. The platform's own migrator cannot go on from \
+             there (it stops at its first file: relation \"workspace\" already exists); to have the whole platform, let it \
+             build an empty database first, then run migrate up",
+        )
+        .described_by(include_str!("../../migrations/platform.objects"))
+        .build()
+}
+
+/// The one rollup in force, whoever migrated last. What another program's has lost is computed again.
+fn usage_pipeline() -> Result<Repeatable, SetError> {
+    let file = Repeatable::new("R__usage_pipeline", include_str!("../../migrations/platform/R__usage_pipeline.sql"))?;
+    Ok(file.left_alone_if(crate::usage::UNKNOWN).then(hourly_rebuild::HourlyRebuild))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{ConcurrentIndex, Mode};
+
+    #[test]
+    fn the_platform_keeps_the_versions_that_databases_have() {
+        let versions: Vec<_> = platform().unwrap().migrations().iter().map(crate::engine::Migration::version).collect();
+        assert!(
+            versions.starts_with(&[1, 32, 72, 73, 74, 75, 76, 77, 78, 81, 82, 84, 101, 102, 103, 104, 213, 243, 272])
+        );
+    }
+
+    #[test]
+    fn indexes_of_usage_are_built_outside_a_transaction() {
+        let platform = platform().unwrap();
+        let built = platform.migrations().iter().filter_map(|migration| match migration.mode() {
+            Mode::NoTransaction { index } => Some((migration.version(), index.clone())),
+            Mode::Transaction => None,
+        });
+        let index = |name: &str| {
+            let (name, table) = (format!("idx_task_usage_{name}"), "task_usage".to_owned());
+            Some(ConcurrentIndex { name, schema: None, table })
+        };
+        let expected = [(74, index("updated_at")), (75, index("created_at")), (78, index("created_at_legacy"))];
+        assert_eq!(built.take(expected.len()).collect::<Vec<_>>(), expected);
+    }
+}

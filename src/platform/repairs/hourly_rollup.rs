@@ -1,0 +1,131 @@
+//! `hourly-rollup`: the walk of the hook before V103, on demand.
+
+use async_trait::async_trait;
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::db::{self, Connection};
+use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome, Progress};
+use crate::usage::{self, Pipeline, Resume, RollupError, Survey, WalkHost, WalkOptions, WalkScope};
+
+/// The rebuild `hourly-rollup`. Its fields say what is rebuilt, and how.
+#[derive(Clone, Debug, Args, Serialize, Deserialize)]
+pub struct HourlyRollup {
+    /// Only the current UTC month and this many before it. The watermark then passes what is left out, so it takes
+    /// --force-partial, too.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1200))]
+    months_back: Option<u16>,
+
+    /// Agree that the rollup of older months stays as it is, and counts as done.
+    #[arg(long, requires = "months_back")]
+    force_partial: bool,
+}
+
+impl HourlyRollup {
+    /// The name by which operators call it.
+    pub const NAME: &str = "hourly-rollup";
+
+    /// What it rebuilds.
+    pub const ABOUT: &str = "Compute task_usage_hourly again from the raw usage, month by month, as the upgrade does";
+
+    fn options(&self, cx: &HookContext) -> WalkOptions {
+        WalkOptions {
+            scope: self.months_back.map_or(WalkScope::Everything, WalkScope::LastMonths),
+            pause: cx.pause(),
+            lock_wait: cx.lock_wait(),
+            ..WalkOptions::default()
+        }
+    }
+}
+
+/// Whether there is a rollup that can be rebuilt.
+async fn can_be_rebuilt(connection: &Connection) -> Result<(), HookError> {
+    match Pipeline::read(connection).await? {
+        None => {
+            return Err(HookError::refused_with_hint("this database has no hourly rollup", "run migrate up first"));
+        }
+        Some(Pipeline { unknown: Some(what), .. }) => {
+            return Err(HookError::refused_with_hint(
+                format!("{what}, which this build does not know: it would compute buckets without it"),
+                "upgrade to a newer build of migrate",
+            ));
+        }
+        Some(Pipeline { foreign, .. }) if !foreign.is_empty() => {
+            return Err(HookError::refused_with_hint(
+                format!("the rollup in force is not this program's: {}", foreign.join(", ")),
+                "run migrate up, which puts its own into force and computes every bucket again",
+            ));
+        }
+        Some(_) => {}
+    }
+    match Survey::read(connection).await? {
+        Survey::NoUsage | Survey::NoPipeline(_) => {
+            Err(HookError::refused_with_hint("this database has no hourly rollup", "run migrate up first"))
+        }
+        Survey::NoState => Err(HookError::Refused {
+            message: RollupError::NoState.to_string(),
+            hint: RollupError::NoState.hint().map(str::to_owned),
+        }),
+        Survey::Ready(_) => Ok(()),
+    }
+}
+
+#[async_trait]
+impl Hook for HourlyRollup {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    async fn plan(&self, cx: &HookContext) -> Result<Forecast, HookError> {
+        if let Self { months_back: Some(months), force_partial: false } = self {
+            return Err(HookError::refused_with_hint(
+                format!("--months-back {months} leaves older months as they are, and the watermark passes them"),
+                "leave it out, or add --force-partial to agree to that",
+            ));
+        }
+        let connection = cx.connect().await?;
+        can_be_rebuilt(&connection).await?;
+        let forecast = usage::forecast(&connection, self.options(cx), None).await?;
+        connection.close().await;
+        Ok(match forecast {
+            Ok(work) => Forecast::work(work),
+            Err(reason) => Forecast::nothing(reason),
+        })
+    }
+
+    async fn run(&self, cx: &HookContext) -> Result<Outcome, HookError> {
+        let connection = cx.connect().await?;
+        let result = Box::pin(usage::walk(&connection, self.options(cx), &Host(cx))).await;
+        connection.close().await;
+        Ok(result?.rebuilt())
+    }
+}
+
+/// The walk's progress and messages, passed on.
+struct Host<'a>(&'a HookContext);
+
+#[async_trait]
+impl WalkHost for Host<'_> {
+    fn role(&self) -> Option<&str> {
+        self.0.role()
+    }
+
+    fn progress(&self, done: u64, total: u64, buckets: u64) {
+        let (unit, written_unit) = ("months".into(), "buckets".into());
+        self.0.progress(Progress { unit, done, total, written: buckets, written_unit });
+    }
+
+    /// Months that an interrupted execution had rebuilt may have been damaged since. What is right is read and not written
+    /// again, so it begins anew.
+    async fn load(&self, _: &Connection) -> Result<Option<Resume>, db::Error> {
+        Ok(None)
+    }
+
+    async fn save(&self, connection: &Connection, resume: &Resume) -> Result<(), db::Error> {
+        self.0.save_state(connection, resume).await
+    }
+
+    async fn clear(&self, connection: &Connection) -> Result<(), db::Error> {
+        self.0.clear_state(connection).await
+    }
+}

@@ -1,0 +1,249 @@
+//! Rolling up the whole history, month by month.
+//!
+//! Each month is a transaction of its own, under the lock of the hourly tick, and its progress commits with it. The
+//! watermark moves once, at the end. Usage that changes while the walk is on its way is caught by a last pass, which
+//! covers everything since the horizon at which the walk began; changes that such a pass by time does not see are
+//! reported by the triggers and drained by it. The watermark is then stamped with the horizon at which that last pass
+//! began: five minutes behind the clock, and behind every transaction that was still writing usage.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio_postgres::types::ToSql;
+
+use super::RollupError;
+use super::lock::{first_horizon, lock, lock_at_horizon};
+use super::survey::{self, Extent, Month, Survey};
+use super::walk_options::{Resume, WalkHost, WalkOptions, WalkReport, WalkScope};
+use crate::db::{self, Connection, Transaction, grouped};
+
+/// How often progress is told while a month is being rolled up.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// What a walk would do now, in words: `Ok` completes "would …", `Err` says why there is nothing to do.
+///
+/// # Errors
+///
+/// [`RollupError`] if a walk would fail right away.
+pub async fn forecast(
+    connection: &Connection,
+    options: WalkOptions,
+    resume: Option<Resume>,
+) -> Result<Result<String, String>, RollupError> {
+    let extent = match Survey::read(connection).await? {
+        Survey::NoUsage => return Ok(Err("there is no task_usage yet".to_owned())),
+        Survey::NoState => return Err(RollupError::NoState),
+        Survey::NoPipeline(extent) | Survey::Ready(extent) => extent,
+    };
+    if extent.latest.is_none() {
+        return Ok(Ok("stamp the watermark: task_usage is empty".to_owned()));
+    }
+    if needs_no_walk(&extent, options) {
+        return Ok(Ok(format!("roll up what changed since {}", extent.watermark)));
+    }
+    let months = months(connection, options).await?;
+    let rows = survey::rows(connection).await?.unsigned_abs();
+    let total = months.len();
+    let plural = if total == 1 { "" } else { "s" };
+    let done = resume.as_ref().map_or(0, |resume| months.iter().filter(|month| resume.covers(month)).count());
+    Ok(Ok(match resume {
+        Some(_) if done > 0 => format!("go on after {done} of {total} month{plural}"),
+        _ if matches!(options.scope, WalkScope::LastMonths(_)) => format!("roll up the last {total} month{plural}"),
+        _ => format!("roll up {total} month{plural}, about {} rows", grouped(rows)),
+    }))
+}
+
+/// Rolls up what is missing and moves the watermark.
+///
+/// # Errors
+///
+/// [`RollupError`].
+pub async fn walk(
+    connection: &Connection,
+    options: WalkOptions,
+    host: &dyn WalkHost,
+) -> Result<WalkReport, RollupError> {
+    let extent = match Survey::read(connection).await? {
+        Survey::NoUsage | Survey::NoPipeline(_) => return Ok(WalkReport::NothingThere),
+        Survey::NoState => return Err(RollupError::NoState),
+        Survey::Ready(extent) => extent,
+    };
+    // Where no usage is left, buckets may be: of what was deleted while somebody else's rollup was in force.
+    let has_months = match &extent.earliest {
+        Some(_) => !needs_no_walk(&extent, options),
+        None => options.scope != WalkScope::Missing && !months(connection, options).await?.is_empty(),
+    };
+    if has_months {
+        let from = extent.earliest.unwrap_or(extent.watermark);
+        walk_months(connection, options, host, from).await
+    } else {
+        catch_up(connection, options, host, &extent).await
+    }
+}
+
+/// Rolls up the window behind the watermark.
+async fn catch_up(
+    connection: &Connection,
+    options: WalkOptions,
+    host: &dyn WalkHost,
+    extent: &Extent,
+) -> Result<WalkReport, RollupError> {
+    let empty = extent.latest.is_none();
+    let (transaction, horizon) = match lock_at_horizon(connection, host.role(), options.lock_wait).await {
+        Ok(locked) => locked,
+        // The guard is content with this lag, and whatever is left is the next tick's.
+        Err(RollupError::Hidden) if !empty => {
+            return Ok(WalkReport::CaughtUp { buckets: 0, empty, watermark: extent.watermark.clone() });
+        }
+        Err(error) => return Err(error),
+    };
+    let (buckets, watermark) = last_pass(&transaction, host.role(), &extent.watermark, &horizon).await?;
+    host.clear(&transaction).await?;
+    transaction.commit().await?;
+    Ok(WalkReport::CaughtUp { buckets, empty, watermark })
+}
+
+fn is_tolerated(extent: &Extent, options: WalkOptions) -> bool {
+    extent.lag.is_some_and(|lag| lag <= options.tolerated_lag.as_secs_f64())
+}
+
+/// Whether rolling up the window behind the watermark is all there is to do.
+fn needs_no_walk(extent: &Extent, options: WalkOptions) -> bool {
+    options.scope == WalkScope::Missing && is_tolerated(extent, options)
+}
+
+/// The months that hold usage and are asked for.
+async fn months(connection: &Connection, options: WalkOptions) -> Result<Vec<Month>, db::Error> {
+    const FIRST: &str = "SELECT pg_catalog.date_trunc('month', pg_catalog.now(), 'UTC') - pg_catalog.make_interval(months => $1) AS first";
+    let mut months = survey::months(connection, options.scope != WalkScope::Missing).await?;
+    if let WalkScope::LastMonths(back) = options.scope {
+        let first: OffsetDateTime = connection.query_one(FIRST, &[&i32::from(back)]).await?.get("first");
+        months.retain(|month| month.starts >= first);
+    }
+    Ok(months)
+}
+
+async fn walk_months(
+    connection: &Connection,
+    options: WalkOptions,
+    host: &dyn WalkHost,
+    from: String,
+) -> Result<WalkReport, RollupError> {
+    let mut resume = begin_or_resume(connection, host).await?;
+    let months = months(connection, options).await?;
+    let total = months.len() as u64;
+    let mut done = months.iter().filter(|month| resume.covers(month)).count() as u64;
+    host.progress(done, total, resume.buckets);
+
+    let started_with = resume.clone();
+    for month in months.iter().filter(|month| !started_with.covers(month)) {
+        let transaction = lock(connection, options.lock_wait).await?;
+        let work = Box::pin(transaction.as_role(host.role(), slice(&transaction, options.scope, month)));
+        let buckets = with_heartbeat(work, || host.progress(done, total, resume.buckets)).await?;
+        resume.done = Some(month.starts);
+        resume.buckets += buckets;
+        host.save(&transaction, &resume).await?;
+        transaction.commit().await?;
+        done += 1;
+        host.progress(done, total, resume.buckets);
+        if done < total && !options.pause.is_zero() {
+            connection.pause(options.pause).await?;
+        }
+    }
+
+    // One look at the whole table, which may use several processes, is cheaper than counting with each month. It is
+    // taken while nobody has to wait for us, and while a failure still finds the progress kept.
+    let count = connection.query_one("SELECT pg_catalog.count(*) AS usage_rows FROM task_usage", &[]);
+    let rows = with_heartbeat(count, || host.progress(done, total, resume.buckets)).await?;
+    let rows = rows.get::<_, i64>("usage_rows").unsigned_abs();
+
+    let (transaction, horizon) = lock_at_horizon(connection, host.role(), options.lock_wait).await?;
+    let (buckets, watermark) = last_pass(&transaction, host.role(), &resume.began_at, &horizon).await?;
+    // Progress is kept until the watermark is where the walk was to bring it.
+    let arrived = match Survey::read(&transaction).await? {
+        Survey::Ready(extent) => extent.lag.is_none() || is_tolerated(&extent, options),
+        _ => true,
+    };
+    if arrived {
+        host.clear(&transaction).await?;
+    }
+    transaction.commit().await?;
+    if !arrived {
+        return Err(RollupError::HeldBack { watermark, pid: oldest_writer(connection).await? });
+    }
+    Ok(WalkReport::Walked { months: total, rows, buckets: resume.buckets + buckets, from, watermark })
+}
+
+/// Does the work, and calls `beat` every second until it is done.
+async fn with_heartbeat<T>(work: impl Future<Output = T>, beat: impl Fn()) -> T {
+    tokio::pin!(work);
+    loop {
+        match tokio::time::timeout(HEARTBEAT, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => beat(),
+        }
+    }
+}
+
+/// Goes on where an earlier walk stopped, unless somebody has emptied the table since.
+async fn begin_or_resume(connection: &Connection, host: &dyn WalkHost) -> Result<Resume, RollupError> {
+    const KEPT: &str = "SELECT EXISTS (SELECT FROM task_usage_hourly) AS kept";
+    let saved = host.load(connection).await?;
+    let kept: bool = connection.query_one(KEPT, &[]).await?.get("kept");
+    if let Some(resume) = saved.filter(|resume| kept || resume.buckets == 0) {
+        return Ok(resume);
+    }
+    let began_at = first_horizon(connection, host.role()).await?;
+    let resume = Resume { began_at, done: None, buckets: 0 };
+    host.save(connection, &resume).await?;
+    Ok(resume)
+}
+
+/// One month: the hours of all usage that last changed in it. Where everything is computed again, the buckets of that
+/// month's hours that hold no usage at all go too; no window would come by there.
+async fn slice(connection: &Connection, scope: WalkScope, month: &Month) -> Result<u64, db::Error> {
+    const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1::timestamptz, $2::timestamptz) AS buckets";
+    const DESERTED: &str = include_str!("deserted.sql");
+    let span: [&(dyn ToSql + Sync); 2] = [&month.starts, &month.ends];
+    let mut buckets: i64 = connection.query_one(WINDOW, &span).await?.try_get("buckets")?;
+    if scope != WalkScope::Missing {
+        buckets += connection.query_one(DESERTED, &span).await?.get::<_, i64>("buckets");
+    }
+    Ok(buckets.unsigned_abs())
+}
+
+/// Rolls up from `from` to `horizon`, which was read in this transaction, then moves the watermark there. Moves it back only
+/// where it is ahead of the clock.
+async fn last_pass(
+    transaction: &Transaction<'_>,
+    role: Option<&str>,
+    from: &str,
+    horizon: &str,
+) -> Result<(u64, String), db::Error> {
+    const WINDOW: &str =
+        "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz) AS buckets";
+    const STAMP: &str = "
+        UPDATE task_usage_hourly_rollup_state s
+        SET watermark_at = CASE WHEN s.watermark_at <= pg_catalog.now() THEN greatest(s.watermark_at, p.passed) ELSE p.passed END
+        -- The clock may have been set back since the horizon was read; then it is as far behind the clock as it was.
+        FROM (SELECT $1::text::timestamptz) h (horizon),
+             LATERAL (SELECT least(h.horizon, pg_catalog.clock_timestamp() - (pg_catalog.now() - h.horizon))) p (passed)
+        WHERE s.id = 1
+        RETURNING s.watermark_at::text AS watermark";
+    let row = transaction.as_role(role, transaction.query_one(WINDOW, &[&from, &horizon])).await?;
+    let watermark = transaction.query_one(STAMP, &[&horizon]).await?.get("watermark");
+    Ok((row.try_get::<_, i64>("buckets")?.unsigned_abs(), watermark))
+}
+
+async fn oldest_writer(connection: &Connection) -> Result<Option<i32>, db::Error> {
+    const OLDEST: &str = "
+        SELECT l.pid
+        FROM pg_catalog.pg_locks l
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        WHERE l.relation = 'task_usage'::regclass::oid
+          AND l.mode = 'RowExclusiveLock'
+          AND l.pid <> pg_catalog.pg_backend_pid()
+        ORDER BY a.xact_start NULLS FIRST
+        LIMIT 1";
+    Ok(connection.query_opt(OLDEST, &[]).await?.and_then(|row| row.get("pid")))
+}

@@ -1,0 +1,152 @@
+//! What a walk is asked to do, what it keeps to go on from, and what it reports.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::survey::Month;
+use crate::db::grouped;
+use crate::db::{self, Connection};
+use crate::engine::Outcome;
+
+/// What a walk rolls up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WalkScope {
+    /// Whatever the watermark has not passed: nothing but its window where the lag is tolerated, else every month.
+    #[default]
+    Missing,
+    /// Every month, also where the watermark has passed it.
+    Everything,
+    /// The current UTC month and this many before it. The watermark passes what is left out.
+    LastMonths(u16),
+}
+
+/// How a walk behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct WalkOptions {
+    /// What it rolls up.
+    pub scope: WalkScope,
+    /// Up to this lag only the window behind the watermark is rolled up.
+    pub tolerated_lag: Duration,
+    /// Pause between two months, to leave the application time.
+    pub pause: Duration,
+    /// How long to wait for the rollup's lock, for each month.
+    pub lock_wait: Duration,
+}
+
+impl Default for WalkOptions {
+    /// What is missing, an hour, no pause, ten minutes.
+    fn default() -> Self {
+        Self {
+            scope: WalkScope::default(),
+            tolerated_lag: Duration::from_hours(1),
+            pause: Duration::ZERO,
+            lock_wait: Duration::from_mins(10),
+        }
+    }
+}
+
+/// Where an interrupted walk goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// The horizon at which the walk began, as the server writes it. The last pass starts from here.
+    pub began_at: String,
+    /// Start of the last month that is done.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub done: Option<OffsetDateTime>,
+    /// Buckets written and deleted for the months that are done.
+    pub buckets: u64,
+}
+
+impl Resume {
+    /// Whether the walk has finished this month.
+    pub(super) fn covers(&self, month: &Month) -> bool {
+        self.done.is_some_and(|done| month.starts <= done)
+    }
+}
+
+/// What a walk needs from whoever runs it.
+#[async_trait]
+pub trait WalkHost: Send + Sync {
+    /// The role that writes the buckets, if not the session's own: whoever owns the tables has put triggers on them, which
+    /// must not run with a superuser's rights.
+    fn role(&self) -> Option<&str> {
+        None
+    }
+    /// `done` of `total` months, `buckets` written so far.
+    fn progress(&self, done: u64, total: u64, buckets: u64);
+    /// What was saved last.
+    async fn load(&self, connection: &Connection) -> Result<Option<Resume>, db::Error>;
+    /// Saves progress, in the open transaction.
+    async fn save(&self, connection: &Connection, resume: &Resume) -> Result<(), db::Error>;
+    /// Forgets it, in the open transaction.
+    async fn clear(&self, connection: &Connection) -> Result<(), db::Error>;
+}
+
+/// What a walk did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WalkReport {
+    /// The tables are not there: nothing to do.
+    NothingThere,
+    /// Only the window behind the watermark was rolled up, and the watermark moved.
+    CaughtUp {
+        /// Buckets written and deleted.
+        buckets: u64,
+        /// There is no usage at all.
+        empty: bool,
+        /// The watermark now.
+        watermark: String,
+    },
+    /// The whole history was rolled up.
+    Walked {
+        /// Months that hold usage.
+        months: u64,
+        /// Usage rows there are.
+        rows: u64,
+        /// Buckets written and deleted.
+        buckets: u64,
+        /// The earliest change of a usage row.
+        from: String,
+        /// The watermark now.
+        watermark: String,
+    },
+}
+
+impl WalkReport {
+    /// What a walk over missing usage did, in words and numbers.
+    #[must_use]
+    pub fn rolled_up(self) -> Outcome {
+        self.outcome(|months, rows, buckets| format!("rolled up {months}, {rows} rows into {buckets} buckets"))
+    }
+
+    /// What a walk that computed every bucket again did, in words and numbers.
+    #[must_use]
+    pub fn rebuilt(self) -> Outcome {
+        self.outcome(|months, _, buckets| format!("rebuilt {months}, corrected {buckets} buckets"))
+    }
+
+    fn outcome(self, walked: impl Fn(&str, &str, &str) -> String) -> Outcome {
+        match self {
+            Self::NothingThere => Outcome::new("there is no hourly rollup to fill"),
+            Self::CaughtUp { buckets, empty, watermark } => {
+                let summary = if empty {
+                    "task_usage is empty: stamped the watermark".to_owned()
+                } else {
+                    format!("rolled up the rest, {} buckets", grouped(buckets))
+                };
+                Outcome::new(summary).with("slices", 0).with("buckets", buckets).with("to", watermark)
+            }
+            Self::Walked { months, rows, buckets, from, watermark } => {
+                let spelled = format!("{months} month{}", if months == 1 { "" } else { "s" });
+                Outcome::new(walked(&spelled, &grouped(rows), &grouped(buckets)))
+                    .with("slices", months)
+                    .with("rows", rows)
+                    .with("buckets", buckets)
+                    .with("from", from)
+                    .with("to", watermark)
+            }
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! From an error of the rollup to what a person reads and a script sees.
+
+use tokio_postgres::error::SqlState;
+
+use crate::cli::{Failure, exit};
+use crate::engine::Error;
+use crate::usage::RollupError;
+
+impl From<RollupError> for Failure {
+    fn from(error: RollupError) -> Self {
+        let (message, hint) = (error.to_string(), error.hint());
+        let exit = match error {
+            RollupError::Database(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
+                return Self { exit: exit::LOCKED, ..Self::from(error) };
+            }
+            RollupError::Database(error) => return error.into(),
+            RollupError::Lock(error) => return Error::from(error).into(),
+            RollupError::NoPipeline | RollupError::NoState | RollupError::Unknown { .. } => exit::REFUSED,
+            RollupError::BucketWithoutHour { .. } => exit::DRIFT,
+            RollupError::UsageWithoutHour { .. } | RollupError::HeldBack { .. } | RollupError::Hidden => exit::FAILED,
+        };
+        let failure = Self::new(exit, message);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}

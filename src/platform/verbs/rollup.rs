@@ -1,0 +1,184 @@
+//! `migrate rollup`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use clap::{ArgMatches, Args, Command, FromArgMatches, Subcommand};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::human;
+use crate::cli::text::text;
+use crate::cli::words::utc;
+use crate::cli::{Context, Failure, Screen, Verb, exit};
+use crate::db::{self, Connector, Observer};
+use crate::usage::{self, Pipeline, Scheduling, Standing, Tick, WatchEvent};
+
+/// The verb `rollup`.
+pub(crate) struct Rollup;
+
+/// Subcommands of `migrate rollup`.
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Run one tick: roll up what changed, up to five minutes before now and for at most a day.
+    Tick,
+    /// Tick again and again until told to stop, for servers without pg_cron. Ctrl-C or SIGTERM end it with exit code 0.
+    #[allow(clippy::doc_markdown, reason = "shown as help")]
+    Watch(Watch),
+    /// Show how far the rollup has come, what waits, how the last tick went, and who calls the tick.
+    Status,
+}
+
+#[derive(Debug, Args)]
+struct Watch {
+    /// How often: 30s, 5m. What failed is tried again sooner.
+    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = at_least_a_second)]
+    every: Duration,
+}
+
+fn at_least_a_second(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(every) if every < Duration::from_secs(1) => Err("less than a second".to_owned()),
+        Ok(every) if every > Duration::from_hours(24) => Err("more than a day".to_owned()),
+        Ok(every) => Ok(every),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[async_trait]
+impl Verb for Rollup {
+    fn command(&self) -> Command {
+        let about = "Keep the hourly rollup of token usage going, and see how it stands";
+        What::augment_subcommands(Command::new("rollup").about(about))
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+    }
+
+    fn only_shows(&self, matches: &ArgMatches) -> bool {
+        matches.subcommand_name() == Some("status")
+    }
+
+    async fn run(&self, matches: &ArgMatches, cx: &Context<'_>) -> Result<u8, Failure> {
+        match What::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))? {
+            What::Tick => tick(cx).await,
+            What::Watch(Watch { every }) => watch(every, cx).await,
+            What::Status => status(cx).await,
+        }
+    }
+}
+
+async fn tick(cx: &Context<'_>) -> Result<u8, Failure> {
+    let connection = cx.connector.connect("migrate: rollup tick").await?;
+    let tick = usage::tick(&connection, cx.lock_wait).await?;
+    let pipeline = Pipeline::read(&connection).await?;
+    connection.close().await;
+    cx.screen.json("tick", &tick);
+    cx.screen.out(human::said_of(&tick));
+    // The tick did what it could; that it loses changes must not pass for a success.
+    if let Some(pipeline) = pipeline.filter(|pipeline| pipeline.fault().is_some()) {
+        wrong_hands(&pipeline, &cx.screen);
+        return Ok(exit::DRIFT);
+    }
+    Ok(exit::OK)
+}
+
+async fn watch(every: Duration, cx: &Context<'_>) -> Result<u8, Failure> {
+    let Context { connector, screen, .. } = cx;
+    if let Err(error @ db::Error::SuperuserRefused(_)) = may_tick(connector).await {
+        return Err(error.into());
+    }
+    if !screen.is_quiet() {
+        let database = connector.database();
+        screen.json("watching", &json!({ "database": database.to_string(), "every": every.as_secs_f64() }));
+        screen.aside(text!("ticking every {} on {database}", humantime::format_duration(every)));
+    }
+    warn_of_wrong_hands(connector, screen).await;
+    let told = Arc::clone(screen);
+    let observer = Observer::new(move |event| match event {
+        WatchEvent::Ticked(tick) => watched(&tick, &told),
+        WatchEvent::Failed { error, again_in } => watch_failed(&error.into(), again_in, &told),
+    });
+    usage::watch(connector, every, cx.lock_wait, &observer).await;
+    if !screen.is_quiet() {
+        screen.json("watch_ended", &json!({}));
+        screen.aside("told to stop");
+    }
+    Ok(exit::OK)
+}
+
+/// A tick of a watch that found nothing to do is only worth a line to those who want to hear more.
+fn watched(tick: &Tick, screen: &Screen) {
+    if !screen.is_quiet() && (tick.did_something() || screen.is_verbose()) {
+        screen.json("tick", tick);
+        screen.out(text!("{}  {}", utc(OffsetDateTime::now_utc()), human::said_of(tick)));
+    }
+}
+
+fn watch_failed(failure: &Failure, again_in: Duration, screen: &Screen) {
+    if let Ok(Value::Object(mut object)) = serde_json::to_value(failure) {
+        object.remove("exit_code");
+        object.insert("again_in".to_owned(), json!(again_in.as_secs_f64()));
+        screen.json("tick_failed", &object);
+    }
+    screen.complaint(failure);
+    let (now, again_in) = (utc(OffsetDateTime::now_utc()), humantime::format_duration(again_in));
+    screen.aside(text!("{now}  it is tried again in {again_in}"));
+}
+
+async fn status(cx: &Context<'_>) -> Result<u8, Failure> {
+    let connection = cx.connector.clone().read_only().connect("migrate: rollup status").await?;
+    let standing = Standing::read(&connection).await?;
+    connection.close().await;
+    let ways = standing.scheduling.ways(cx.connector.database().name());
+    cx.screen.show(|| human::standing(&standing, &ways, &cx.screen), |to| to.named("rollup", &standing));
+    Ok(exit::OK)
+}
+
+/// The rollup in force is another program's.
+fn wrong_hands(pipeline: &Pipeline, screen: &Screen) {
+    screen.json("rollup_in_force", pipeline);
+    human::wrong_hands(pipeline.fault(), screen);
+}
+
+/// Says so when nobody seems to keep the rollup going, or its tables would stay as they are without any error.
+pub(crate) async fn tell_who_schedules(cx: &Context<'_>) {
+    let look = async {
+        let connection = cx.connector.clone().read_only().connect("migrate: up").await?;
+        let scheduling = Scheduling::read(&connection).await;
+        connection.close().await;
+        scheduling
+    };
+    match look.await {
+        Ok(Some(scheduling)) if !scheduling.is_anybody_there() && !cx.screen.is_quiet() => {
+            let ways = scheduling.ways(cx.connector.database().name());
+            cx.screen.json("nobody_schedules_rollup", &json!({ "ways": ways }));
+            human::nobody_schedules(&ways, &cx.screen);
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!("cannot tell who calls the hourly rollup: {error}; see migrate rollup status"),
+    }
+}
+
+/// Whether ticks of this role would be refused for good. Whatever else is in the way may pass.
+async fn may_tick(connector: &Connector) -> Result<(), db::Error> {
+    let connection = connector.clone().read_only().connect("migrate: rollup watch").await?;
+    let acting = usage::acting_role(&connection).await;
+    connection.close().await;
+    acting.map(drop)
+}
+
+/// Says so, once, when what is called loses changes. That it cannot be found out is the first tick's to say.
+async fn warn_of_wrong_hands(connector: &Connector, screen: &Screen) {
+    let look = async {
+        let connection = connector.clone().read_only().connect("migrate: rollup watch").await?;
+        let pipeline = Pipeline::read(&connection).await;
+        connection.close().await;
+        pipeline
+    };
+    match look.await {
+        Ok(Some(pipeline)) if pipeline.fault().is_some() => wrong_hands(&pipeline, screen),
+        Ok(_) => {}
+        Err(error) => tracing::debug!("whose rollup is in force could not be found out: {error}"),
+    }
+}

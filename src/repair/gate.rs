@@ -1,0 +1,140 @@
+//! The gate: nothing is applied that was not inspected and authorised.
+//!
+//! [`Authorised`] holds what is applied, and this file is the only place that can make one.
+
+use serde_json::Value;
+
+use super::RepairError;
+use super::change::Change;
+use super::finding::Finding;
+use super::journal::{self, Opening};
+use super::past;
+use super::runs::Unfinished;
+use crate::db::{Connection, Transaction};
+use crate::engine::{Forecast, Hook};
+
+/// What was found, written into a journal that is not committed yet.
+#[must_use = "what is not authorised is not applied, and its journal is rolled back"]
+pub(super) struct Inspected<'c> {
+    pub transaction: Transaction<'c>,
+    pub run: i64,
+    pub undoes: Option<i64>,
+    pub finding: Finding,
+    /// What was inspected, and would be applied.
+    pub change: Change,
+    /// The role that owns the table of these rows, if it is another one.
+    pub role: Option<&'c str>,
+}
+
+/// Rows that may be changed, in this way, by this run.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// How they are changed.
+    pub change: Change,
+    /// Rows that the run was done with before, and rows it found.
+    pub done: u64,
+    pub total: u64,
+}
+
+/// What may be applied: it was inspected, and whoever may say so has said so. Only the gate makes one.
+#[derive(Debug)]
+pub(super) struct Authorised<T> {
+    what: T,
+    run: i64,
+}
+
+impl<T> Authorised<T> {
+    /// What may be applied.
+    pub fn what(&self) -> &T {
+        &self.what
+    }
+
+    /// The run under which it is recorded.
+    pub fn run(&self) -> i64 {
+        self.run
+    }
+}
+
+impl Inspected<'_> {
+    /// Commits the journal, if the operator agrees to what was found: by having said `--execute`, and, where a digest
+    /// was given, by that.
+    pub async fn authorise(self, expected: Option<&str>) -> Result<(Finding, Authorised<Rows>), RepairError> {
+        let Self { transaction, run, undoes, finding, change, role } = self;
+        if let Err(error) = agree(expected, &[&finding.digest]) {
+            transaction.rollback().await;
+            return Err(error);
+        }
+        let total = finding.totals.rows;
+        journal::found(&transaction, run, total, &finding.digest).await?;
+        match undoes {
+            Some(undoes) => journal::undone(&transaction, undoes).await?,
+            None if total > 0 => past::mark(&transaction, role, change.rows.table, run).await?,
+            None => {}
+        }
+        let change = change.not_before(journal::began(&transaction, run).await?);
+        transaction.commit().await?;
+        Ok((finding, Authorised { what: Rows { change, done: 0, total }, run }))
+    }
+
+    /// There is nothing to do, so nothing is kept.
+    pub async fn forget(self) -> Finding {
+        self.transaction.rollback().await;
+        self.finding
+    }
+}
+
+/// Continues a run that was inspected and authorised when it began. A digest that is given must be the one of then, or of
+/// what is left now.
+pub(super) async fn resume(
+    connection: &Connection,
+    unfinished: &Unfinished,
+    expected: Option<&str>,
+    now: &Finding,
+    change: Change,
+) -> Result<Authorised<Rows>, RepairError> {
+    let Unfinished { id, total, done, journalled, digest, .. } = unfinished;
+    if journalled < total {
+        return Err(RepairError::refused_with_hint(
+            format!("run {id} cannot continue: it found {total} rows, and its journal has {journalled} of them"),
+            format!(
+                "restore migrate.repair_change from a backup; or run: migrate repair close {id}, and this command again, \
+                 which then begins anew"
+            ),
+        ));
+    }
+    agree(expected, &[&now.digest, digest.as_deref().unwrap_or_default()])?;
+    journal::reopen(connection, *id).await?;
+    let change = change.not_before(journal::began(connection, *id).await?);
+    Ok(Authorised { what: Rows { change, done: *done, total: *total }, run: *id })
+}
+
+/// Opens a run of a hook that keeps no journal of rows, or continues one, if it has planned any work.
+pub(super) async fn rebuild(
+    connection: &Connection,
+    set: &str,
+    (repair, arguments): (&str, &Value),
+    (hook, plan): (Box<dyn Hook>, Forecast),
+    unfinished: Option<i64>,
+) -> Result<Result<Authorised<Box<dyn Hook>>, Forecast>, RepairError> {
+    if !plan.work {
+        return Ok(Err(plan));
+    }
+    let run = match unfinished {
+        Some(unfinished) => {
+            journal::reopen(connection, unfinished).await?;
+            unfinished
+        }
+        None => journal::open(connection, &Opening { set, repair, arguments, undoes: None, hashed: None }).await?,
+    };
+    Ok(Ok(Authorised { what: hook, run }))
+}
+
+fn agree(expected: Option<&str>, found: &[&str]) -> Result<(), RepairError> {
+    match expected {
+        Some(expected) if !found.contains(&expected) => Err(RepairError::Changed {
+            expected: expected.to_owned(),
+            found: found.first().copied().unwrap_or_default().to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}

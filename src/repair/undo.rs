@@ -1,0 +1,115 @@
+//! Undoing a run: its rows get back what they held before, where nobody has changed them since.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::RepairError;
+use super::change::Change;
+use super::columns::{self, Present};
+use super::finding::Finding;
+use super::journal;
+use super::lines::Line;
+use super::outcome::Pacing;
+use super::repairer::{Executed, Repairer};
+use super::rows::Rows;
+use super::runs;
+use super::task::Task;
+use crate::db::Connection;
+
+/// The name under which an undo is recorded.
+pub const UNDO: &str = "undo";
+
+impl Repairer {
+    /// What undoing a run would do, and tells every line as [`Self::look`] does. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`].
+    pub async fn undo_dry_run(
+        &self,
+        run: i64,
+        pacing: &Pacing,
+        on_line: &mut (dyn FnMut(&Rows, &Line) + Send),
+    ) -> Result<(Rows, Finding), RepairError> {
+        let connection = self.to_look().await?;
+        let task = self.undo_task(&connection, run).await?;
+        let finding = self.look_at(&connection, &task, pacing, on_line).await?;
+        connection.close().await;
+        Ok((task.change.rows, finding))
+    }
+
+    /// Gives every row that still is as the run left it what it had before.
+    ///
+    /// # Errors
+    ///
+    /// [`RepairError`].
+    pub async fn undo(
+        &self,
+        run: i64,
+        expected: Option<&str>,
+        pacing: &Pacing,
+    ) -> Result<(Rows, Executed), RepairError> {
+        let started = Instant::now();
+        let (lock, session) = self.acquire(pacing.lock_wait).await?;
+        let result = match self.undo_task(&session, run).await {
+            Ok(task) => {
+                let executed = Box::pin(self.change_rows(&session, &task, expected, pacing, started)).await;
+                executed.map(|executed| (task.change.rows, executed))
+            }
+            Err(error) => Err(error),
+        };
+        session.close().await;
+        lock.release().await;
+        result
+    }
+
+    /// What undoing a run takes.
+    async fn undo_task(&self, connection: &Connection, run: i64) -> Result<Task, RepairError> {
+        // What an undo has done can be undone as well: the rows are those of the repair it began with.
+        let mut first = runs::run(connection, run).await?;
+        let closes = first.state.is_unfinished();
+        while let Some(undoes) = first.undoes {
+            if undoes >= first.id {
+                let what =
+                    format!("run {} is recorded as an undo of run {undoes}, which did not come before it", first.id);
+                return Err(RepairError::refused_with_hint(
+                    what,
+                    "somebody has changed migrate.repair_run: restore that row",
+                ));
+            }
+            first = runs::run(connection, undoes).await?;
+        }
+        let rows = match self.repairs.rows(&first.repair) {
+            Some(Some(rows)) => rows,
+            unknown => {
+                let what = match unknown {
+                    Some(_) => "which changes no rows that could be given back",
+                    None => "which this program does not have",
+                };
+                return Err(RepairError::refused(format!("run {run} was of {}, {what}", first.repair)));
+            }
+        };
+        if let Some((there, found)) = journal::lost(connection, run).await? {
+            let left = if there == 0 { "is gone".to_owned() } else { format!("knows {there} of {found} rows") };
+            return Err(RepairError::refused_with_hint(
+                format!("the journal of run {run} {left}, so it cannot be undone"),
+                "restore migrate.repair_change from a backup",
+            ));
+        }
+        let present = columns::of_table(connection, rows.table).await?;
+        let then: Option<Vec<Present>> =
+            journal::hashed(connection, run).await?.and_then(|hashed| serde_json::from_value(hashed).ok());
+        // A column that is gone, or of another type, has no hash to compare with.
+        let then = then.filter(|then| !then.is_empty() && then.iter().all(|column| present.contains(column)));
+        Ok(Task {
+            name: UNDO.to_owned(),
+            arguments: json!({ "run": run }),
+            change: Change::undo(rows, &present, run, then.as_deref()),
+            then,
+            undoes: Some(run),
+            closes,
+            cutoff: None,
+        })
+    }
+}
