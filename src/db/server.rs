@@ -21,14 +21,17 @@ pub struct ServerFacts {
     /// A standby, where nothing can be written.
     pub in_recovery: bool,
     /// Whose schema `migrate` is, and a table in it, if none in it is ours.
+    #[serde(rename = "foreign_books")]
     pub foreign_history: Option<(String, String)>,
     /// Whether transactions are read-only unless they say otherwise.
     pub read_only: bool,
     /// Whether the role may create objects in `schema`.
     pub may_create_objects: bool,
     /// Whether the role may create a schema, or the schema `migrate` is there and open to it.
+    #[serde(rename = "may_keep_books")]
     pub may_write_history: bool,
     /// Whether the role may read what is in the schema `migrate`, if that is there.
+    #[serde(rename = "may_read_books")]
     pub may_read_history: bool,
 }
 
