@@ -8,7 +8,7 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// Something is pending (`status --check`).
 pub const PENDING: u8 = 3;
-/// Drift: the history, or the hourly rollup, is not what it should be.
+/// Drift: the history, the schema, or what else `verify` looks at, is not what it should be.
 pub const DRIFT: u8 = 4;
 /// A lock was not had within `--lock-wait`.
 pub const LOCKED: u8 = 5;

@@ -30,6 +30,9 @@ pub struct Failure {
     /// How far it had come.
     #[serde(skip)]
     pub reached: Option<String>,
+    /// The engine's error, if it is one.
+    #[serde(skip)]
+    pub source: Option<Box<Error>>,
 }
 
 /// The server's report, under a name of its own.
@@ -42,7 +45,15 @@ pub struct ReportedByServer {
 impl Failure {
     /// A failure with this exit code.
     pub fn new(exit: u8, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), problems: Vec::new(), server: None, hint: None, reached: None }
+        Self {
+            exit,
+            message: message.into(),
+            problems: Vec::new(),
+            server: None,
+            hint: None,
+            reached: None,
+            source: None,
+        }
     }
 
     /// Wrong usage: nothing was tried.
@@ -61,6 +72,14 @@ impl Failure {
     pub(crate) fn summary(&self) -> &str {
         let listed = self.problems.iter().fold(String::new(), |list, problem| format!("{list}\n  {problem}"));
         self.message.strip_suffix(&listed).unwrap_or(&self.message)
+    }
+
+    /// With the advice of whoever knows more about the error than the engine, if there is any.
+    pub(crate) fn advised_by(mut self, advice: impl Fn(&Error) -> Option<String>) -> Self {
+        if let Some(advice) = self.source.as_deref().and_then(advice) {
+            self.hint = Some(advice);
+        }
+        self
     }
 
     /// A run that was told to stop fails in whatever way it was stopped; what counts is that it was told.
@@ -84,29 +103,23 @@ impl From<Error> for Failure {
             Error::Adoption(AdoptionError::Problems { problems, .. }) => problems.clone(),
             _ => Vec::new(),
         };
-        let (message, server) = match error {
+        let (message, server) = match &error {
             Error::Refused { file, report, .. } => {
-                (format!("{file} refused to run, and changed nothing"), Some(*report))
+                (format!("{file} refused to run, and changed nothing"), Some(report))
             }
             Error::Migration { file, line, source: db::Error::Server(report), .. } => {
                 let line = line.map(|line| format!(", line {line},")).unwrap_or_default();
-                (format!("{file}{line} failed and was rolled back"), Some(*report))
+                (format!("{file}{line} failed and was rolled back"), Some(report))
             }
             Error::Hook { hook, boundary, source: HookError::Database(db::Error::Server(report)) } => {
-                (failed_hook(&hook, &boundary), Some(*report))
+                (failed_hook(hook, boundary), Some(report))
             }
-            Error::Hook { hook, boundary, source } => (format!("{}: {source}", failed_hook(&hook, &boundary)), None),
-            Error::Database(db::Error::Server(report)) => ("the server refused a statement".to_owned(), Some(*report)),
+            Error::Hook { hook, boundary, source } => (format!("{}: {source}", failed_hook(hook, boundary)), None),
+            Error::Database(db::Error::Server(report)) => ("the server refused a statement".to_owned(), Some(report)),
             other => (other.to_string(), None),
         };
-        Self {
-            exit,
-            message,
-            problems,
-            server: server.map(|server| Box::new(ReportedByServer { server })),
-            hint,
-            reached: None,
-        }
+        let server = server.map(|report| Box::new(ReportedByServer { server: report.as_ref().clone() }));
+        Self { exit, message, problems, server, hint, reached: None, source: Some(Box::new(error)) }
     }
 }
 

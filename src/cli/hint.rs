@@ -235,7 +235,7 @@ fn out_of_step_hint(found: &OutOfStep) -> String {
 fn adoption_hint(error: &AdoptionError) -> String {
     match error {
         AdoptionError::Incomplete { .. } => {
-            "nothing was written; bring this database to v0.2.13 or later with the platform's own migrator first"
+            "nothing was written; bring this database further with the migrator that recorded it, then run migrate up"
                 .to_owned()
         }
         AdoptionError::Gap { table, missing, .. } => {
@@ -254,8 +254,7 @@ fn adoption_hint(error: &AdoptionError) -> String {
         }
         AdoptionError::Unexplained { .. } => {
             "nothing was written; is this the right database, and search path? If it was restored from a backup of one schema \
-             (pg_dump -n public), restore the schema migrate as well, which holds the history; or public.schema_migrations, \
-             where the platform's own migrator has built it"
+             (pg_dump -n public), restore the schema migrate as well, which holds the history"
                 .to_owned()
         }
         AdoptionError::Problems { table, problems } => {

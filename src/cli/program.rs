@@ -211,7 +211,7 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
             () = interrupt.patience_is_over() => Err(Failure::from(Error::Interrupted)),
         };
         result.unwrap_or_else(|failure| {
-            let failure = failure.unless_interrupted(interrupt.exit_code());
+            let failure = failure.advised_by(|error| content.hint(error)).unless_interrupted(interrupt.exit_code());
             screen.failure(&failure);
             failure.exit
         })

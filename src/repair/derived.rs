@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::rows::Rows;
 use crate::db::{self, Connection, LockTimeout, Transaction};
 
 /// Data that is computed from the rows of a repair, such as a rollup. A repair brings it up to date as it goes.
@@ -104,14 +103,14 @@ pub enum Refresh {
 }
 
 impl Refresh {
-    /// What a repair of these rows does. Those whose times lie in the past again are not found by who goes by time.
+    /// What a repair does. Rows whose times lie in the past again are not found by a program that goes by time.
     pub(crate) async fn of(
+        derived: Option<&dyn Derived>,
         connection: &Connection,
-        rows: &Rows,
         wanted: bool,
         restores_times: bool,
     ) -> Result<Self, db::Error> {
-        let Some(derived) = rows.derived else { return Ok(Self::NotConcerned) };
+        let Some(derived) = derived else { return Ok(Self::NotConcerned) };
         Ok(match derived.standing(connection).await? {
             Standing::Absent => Self::Absent,
             Standing::Ours if wanted => Self::Now,

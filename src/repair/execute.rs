@@ -92,7 +92,7 @@ impl Execution<'_> {
             connection,
             authorised,
             role,
-            refresh: Refresh::of(connection, &change.rows, pacing.refresh, change.restores_times()).await?,
+            refresh: Refresh::of(change.rows.derived, connection, pacing.refresh, change.restores_times()).await?,
             batch_size: pacing.batch_size,
             lock_wait: pacing.lock_wait,
             prepared: Prepared::new(connection, change).await?,

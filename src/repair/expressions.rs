@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::columns::{self, Present};
+use super::mentions::with_columns;
 use super::rows::{Column, Rows};
 
 /// Whether the journal's row `c` is of a run of this repair. A run that is not recorded any more may be.
@@ -54,43 +55,11 @@ pub(super) fn as_left(columns: &[Column], then: Option<&[Present]>) -> String {
     as_left
 }
 
-/// The columns of the row `u` that an expression names, with those named in it more than once.
-pub(super) fn columns_of(expression: &str) -> impl Iterator<Item = &str> {
-    parts(expression).filter_map(|(_, column)| column)
-}
-
 /// An expression about the row `u`, about what the journal's row `c` has of it instead.
 pub(super) fn of_journal(expression: &str, columns: &[Column]) -> String {
-    let mut text = String::new();
-    for (before, column) in parts(expression) {
-        text.push_str(before);
-        let Some(name) = column else { continue };
-        match columns.iter().find(|column| column.name == name) {
-            Some(Column { sql_type, .. }) => {
-                let _ = write!(text, "(c.before ->> '{name}'::text)::{sql_type}");
-            }
-            None => text.extend(["u.", name]),
-        }
-    }
-    text
-}
-
-/// An expression in parts: text, and the column `u.name` that follows it; none behind the last.
-fn parts(expression: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let mut rest = Some(expression);
-    std::iter::from_fn(move || {
-        let text = rest?;
-        let quoted = |at: usize| text[..at].matches('\'').count() % 2 == 1;
-        let found = text.match_indices("u.").find(|(at, _)| !text[..*at].ends_with(is_word) && !quoted(*at));
-        let Some((at, _)) = found else {
-            rest = None;
-            return Some((text, None));
-        };
-        let name = &text[at + 2..];
-        let end = name.find(|c| !is_word(c)).unwrap_or(name.len());
-        rest = Some(&name[end..]);
-        Some((&text[..at], Some(&name[..end])))
+    with_columns(expression, |name| {
+        let column = columns.iter().find(|column| column.name == name)?;
+        Some(format!("(c.before ->> '{name}'::text)::{}", column.sql_type))
     })
 }
 
@@ -136,21 +105,4 @@ pub(super) fn shared(rows: &Rows) -> String {
         "{}::text AS owner, ((u.{at} AT TIME ZONE 'UTC')::date)::text AS day, u.{at} AS at",
         rows.owner.map_or("NULL", |owner| owner.expression),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_of_a_row_are_found_in_an_expression_and_nowhere_else() {
-        let expression = "greatest(u.a - menu.b, u.c) || 'u.d' || u.e_1";
-        assert_eq!(columns_of(expression).collect::<Vec<_>>(), ["a", "c", "e_1"]);
-        assert_eq!(columns_of("1").count(), 0);
-        let columns = [Column::new("a", "bigint"), Column::new("e_1", "text")];
-        assert_eq!(
-            of_journal(expression, &columns),
-            "greatest((c.before ->> 'a'::text)::bigint - menu.b, u.c) || 'u.d' || (c.before ->> 'e_1'::text)::text"
-        );
-    }
 }

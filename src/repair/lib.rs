@@ -22,6 +22,7 @@ mod journal;
 mod lag;
 mod lines;
 mod look;
+mod mentions;
 mod outcome;
 mod past;
 mod rate;

@@ -41,7 +41,7 @@ pub(super) async fn look(
     }
     read?;
     let change = &task.change;
-    finding.refresh = Refresh::of(connection, &change.rows, refresh, change.restores_times()).await?;
+    finding.refresh = Refresh::of(change.rows.derived, connection, refresh, change.restores_times()).await?;
     if let Some(since) = task.changed_since(connection).await? {
         (finding.changed_since, finding.gone_since) = since;
     }

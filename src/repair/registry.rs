@@ -30,7 +30,7 @@ struct Entry {
 /// What a repair does with its flags.
 #[derive(Clone)]
 enum Kind {
-    Corrects { rows: Rows, make: fn(&Value) -> Result<Box<dyn Repair>, RepairError> },
+    Corrects { rows: Box<Rows>, make: fn(&Value) -> Result<Box<dyn Repair>, RepairError> },
     Rebuilds { derived: &'static dyn Derived, make: fn(&Value) -> Result<Box<dyn Hook>, RepairError> },
 }
 
@@ -70,7 +70,7 @@ impl Repairs {
     #[must_use]
     pub fn with<R: Repair + Args + Serialize + DeserializeOwned>(mut self) -> Self {
         let make = |arguments: &Value| Ok(Box::new(typed::<R>(arguments)?) as Box<dyn Repair>);
-        let kind = Kind::Corrects { rows: R::rows(), make };
+        let kind = Kind::Corrects { rows: Box::new(R::rows()), make };
         self.0.push(Entry { name: R::name(), about: R::about(), augment: R::augment_args, read: read::<R>, kind });
         self
     }
@@ -109,7 +109,7 @@ impl Repairs {
     pub fn list(&self) -> impl Iterator<Item = Listed> + '_ {
         self.0.iter().map(|Entry { name, about, kind, .. }| {
             let (kind, rows) = match kind {
-                Kind::Corrects { rows, .. } => (RepairKind::Corrects, Some(rows.clone())),
+                Kind::Corrects { rows, .. } => (RepairKind::Corrects, Some(rows.as_ref().clone())),
                 Kind::Rebuilds { .. } => (RepairKind::Rebuilds, None),
             };
             Listed { repair: name, about, kind, rows }
@@ -137,7 +137,7 @@ impl Repairs {
     /// The repair of this name and these flags, if it corrects rows, and which.
     pub(super) fn repair(&self, name: &str, arguments: &Value) -> Result<(Rows, Box<dyn Repair>), RepairError> {
         match self.entry(name).map(|entry| &entry.kind) {
-            Some(Kind::Corrects { rows, make }) => Ok((rows.clone(), make(arguments)?)),
+            Some(Kind::Corrects { rows, make }) => Ok((rows.as_ref().clone(), make(arguments)?)),
             _ => Err(no_such(name)),
         }
     }
@@ -152,14 +152,6 @@ impl Repairs {
             Some(Kind::Rebuilds { derived, make }) => Ok((*derived, make(arguments)?)),
             _ => Err(no_such(name)),
         }
-    }
-
-    /// The rows of a repair; none if it corrects none.
-    pub(super) fn rows(&self, name: &str) -> Option<Option<Rows>> {
-        Some(match &self.entry(name)?.kind {
-            Kind::Corrects { rows, .. } => Some(rows.clone()),
-            Kind::Rebuilds { .. } => None,
-        })
     }
 
     /// Every table that a look may read.

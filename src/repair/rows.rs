@@ -2,7 +2,7 @@
 
 use super::RepairError;
 use super::derived::Derived;
-use super::expressions::columns_of;
+use super::mentions::columns_of;
 
 /// A column and its type, as SQL names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

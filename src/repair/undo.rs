@@ -80,15 +80,13 @@ impl Repairer {
             }
             first = runs::run(connection, undoes).await?;
         }
-        let rows = match self.repairs.rows(&first.repair) {
-            Some(Some(rows)) => rows,
-            unknown => {
-                let what = match unknown {
-                    Some(_) => "which changes no rows that could be given back",
-                    None => "which this program does not have",
-                };
-                return Err(RepairError::refused(format!("run {run} was of {}, {what}", first.repair)));
-            }
+        let listed = self.repairs.list().find(|listed| listed.repair == first.repair);
+        let Some(rows) = listed.as_ref().and_then(|listed| listed.rows.clone()) else {
+            let what = match listed {
+                Some(_) => "which changes no rows that could be given back",
+                None => "which this program does not have",
+            };
+            return Err(RepairError::refused(format!("run {run} was of {}, {what}", first.repair)));
         };
         if let Some((there, found)) = journal::lost(connection, run).await? {
             let left = if there == 0 { "is gone".to_owned() } else { format!("knows {there} of {found} rows") };

@@ -19,6 +19,7 @@ mod history;
 mod hooks;
 mod hostile;
 mod hosts;
+mod house;
 mod indexes;
 mod interrupt;
 mod kill;

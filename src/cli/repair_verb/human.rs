@@ -9,7 +9,7 @@ use super::Subject;
 use crate::db::{Holder, grouped};
 use crate::engine::{Forecast, Outcome};
 use crate::output::{aside, out};
-use crate::repair::{Finding, Lines, Refresh, Repaired, Repairer, Repairs, Run, RunState, Totals, UNDO};
+use crate::repair::{Derived, Finding, Lines, Refresh, Repaired, Repairer, Repairs, Run, RunState, Totals, UNDO};
 use crate::text::{BOLD, DIM, PLAIN, RED, RESET, YELLOW, text};
 use crate::words::{counted as number_of, short, sum, utc};
 
@@ -179,7 +179,7 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
     let plural = if batches == 1 { "" } else { "s" };
     out(text!("{:<22}{found} of {} ({})", "would write", subject.rows.table, columns.join(", ")));
     out(text!("{:<22}{found} of migrate.repair_change, in {} transaction{plural}", "", grouped(batches)));
-    if let Some(words) = subject.rows.derived.map(|derived| derived.words()) {
+    if let Some(words) = subject.rows.derived.map(Derived::words) {
         let refresh = match finding.refresh {
             Refresh::Absent => format!("nothing: there is no {} yet; better migrate up first", words.name),
             Refresh::Left { .. } | Refresh::NotConcerned => format!("nothing: left to {}", words.left_to),
@@ -310,7 +310,7 @@ pub(super) fn repaired(repaired: &Repaired, subject: &Subject, quiet: bool) {
         }
     }
     since(repaired.changed, repaired.gone);
-    if let Some(words) = subject.rows.derived.map(|derived| derived.words()) {
+    if let Some(words) = subject.rows.derived.map(Derived::words) {
         let refresh = match repaired.refresh {
             Refresh::Now => format!("{} written", number_of(repaired.refreshed, words.unit)),
             Refresh::Left { .. } | Refresh::NotConcerned => format!("left to {}", words.left_to),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Screen, Subject};
 use crate::Json;
 use crate::engine::{Forecast, Outcome};
-use crate::repair::{Finding, Line, Refresh, Repaired, Repairer, Repairs, Run, Totals, totals_to_json};
+use crate::repair::{Derived, Finding, Line, Refresh, Repaired, Repairer, Repairs, Run, Totals, totals_to_json};
 
 pub(super) fn repairs(repairs: &Repairs, to: &Json) {
     for listed in repairs.list() {
@@ -87,7 +87,7 @@ pub(super) fn repaired(repaired: &Repaired, subject: &Subject, to: &Json) {
         more.insert("duration".to_owned(), json!(repaired.duration.as_secs_f64()));
         more.insert("holder".to_owned(), json!(repaired.holder));
         more.insert("straggler".to_owned(), json!(repaired.long_transaction));
-        if let Some(words) = subject.rows.derived.map(|derived| derived.words()) {
+        if let Some(words) = subject.rows.derived.map(Derived::words) {
             let state = match repaired.refresh {
                 Refresh::Now => "rebuilt",
                 Refresh::Left { .. } => words.left_field,
