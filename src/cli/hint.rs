@@ -3,7 +3,7 @@
 use tokio_postgres::error::SqlState;
 
 use crate::db::{self, ConnectCause};
-use crate::engine::{AdoptionError, Error, HistoryError, HookError, Lacks, Obstacle, OutOfStep, Version};
+use crate::engine::{AdoptionError, Error, Fault, HistoryError, HookError, Lacks, Obstacle, OutOfStep, Version};
 
 /// What a role cannot see must not count as absent, so its sessions ask for an error.
 const ROW_SECURITY_HINT: &str = "a policy would hide rows from this role, and what is hidden would count as absent: connect as \
@@ -261,7 +261,7 @@ fn adoption_hint(error: &AdoptionError) -> String {
             let remedies: Vec<_> = problems.iter().filter_map(|problem| problem.remedy.as_deref()).collect();
             if let Some(schema) = problems.iter().find_map(|problem| problem.elsewhere.as_deref()) {
                 search_path_hint(schema)
-            } else if problems.iter().all(|problem| problem.what == "is still there") {
+            } else if problems.iter().all(|problem| problem.what == Fault::StillThere) {
                 let mut entries: Vec<_> = problems.iter().map(|problem| format!("'{}'", problem.recorded_as)).collect();
                 entries.dedup();
                 format!(

@@ -3,28 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::applied::{Adopted, plain};
 use super::ledger::{Expected, Part};
-use super::{AdoptionError, Migration, Mode, Problem, Set, Version, history, sql};
+use super::why::Change;
+use super::{AdoptionError, Fault, Migration, Mode, Problem, Set, Version, sql};
 use crate::db::{Connection, Error};
-
-/// A version that the older migrator has applied.
-#[derive(Clone, Debug, Serialize)]
-pub struct Adopted {
-    /// The version.
-    pub version: Version,
-    /// Its name.
-    pub name: String,
-    /// The entries of the older ledger that stand for it.
-    pub recorded_as: Vec<String>,
-    /// When it was applied, by what the older ledger says.
-    #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
-}
 
 /// The ledger of an older migrator as found in a database, compared with a set.
 #[derive(Clone, Debug)]
@@ -68,14 +55,14 @@ impl Found {
 /// Looks for the ledger and compares it with the set. `applied` are the versions in our own history.
 pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]) -> Result<Found, Error> {
     const LOOK_UP: &str = "
-        SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
-               pg_catalog.has_table_privilege(c.oid, 'SELECT'),
-               pg_catalog.has_table_privilege(c.oid, 'INSERT'),
+        SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS ledger,
+               pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable,
+               pg_catalog.has_table_privilege(c.oid, 'INSERT') AS writable,
                (SELECT pg_catalog.count(*) = 2 FROM pg_catalog.pg_attribute a
                 WHERE a.attrelid = c.oid AND NOT a.attisdropped
                   AND (a.attname = 'version' AND a.atttypid IN ('text'::regtype::oid, 'varchar'::regtype::oid)
-                       OR a.attname = 'applied_at' AND a.atttypid IN ('timestamptz'::regtype::oid, 'timestamp'::regtype::oid))),
-               p.at IS NOT NULL
+                       OR a.attname = 'applied_at' AND a.atttypid IN ('timestamptz'::regtype::oid, 'timestamp'::regtype::oid))) AS familiar,
+               p.at IS NOT NULL AS in_path
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_catalog.unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS p (name, at) ON p.name = n.nspname
@@ -87,9 +74,9 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
     let Some(ledger) = set.ledger() else { return Ok(Found::Nothing) };
     let Some(row) = connection.query_opt(LOOK_UP, &[&ledger.table]).await? else { return Ok(Found::Nothing) };
     let (table, readable, writable, familiar): (String, bool, bool, bool) =
-        (row.get(0), row.get(1), row.get(2), row.get(3));
+        (row.get("ledger"), row.get("readable"), row.get("writable"), row.get("familiar"));
     // What is not in the search path may well have nothing to do with us.
-    let foreign = |table| if row.get(4) { Found::Foreign(table) } else { Found::Nothing };
+    let foreign = |table| if row.get("in_path") { Found::Foreign(table) } else { Found::Nothing };
     if !familiar {
         return Ok(foreign(table));
     }
@@ -100,12 +87,14 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
     let known: Vec<String> =
         set.migrations().iter().flat_map(|migration| ledger.entries(migration.version(), migration.name())).collect();
     let sql = format!(
-        "SELECT version::text, pg_catalog.max({}) FROM {table} WHERE version::text = ANY ($1::text[]) GROUP BY version",
-        history::plain("applied_at::timestamptz")
+        "SELECT version::text AS entry, pg_catalog.max({}) AS at FROM {table} WHERE version::text = ANY ($1::text[]) GROUP BY version",
+        plain("applied_at::timestamptz")
     );
     let rows = connection.query(&sql, &[&known]).await?;
-    let entries: BTreeMap<String, OffsetDateTime> =
-        rows.iter().map(|row| (row.get(0), row.get::<_, Option<_>>(1).unwrap_or(OffsetDateTime::UNIX_EPOCH))).collect();
+    let entries: BTreeMap<String, OffsetDateTime> = rows
+        .iter()
+        .map(|row| (row.get("entry"), row.get::<_, Option<_>>("at").unwrap_or(OffsetDateTime::UNIX_EPOCH)))
+        .collect();
 
     let mut found =
         Recorded { table, adopt: Vec::new(), again: Vec::new(), versions: Vec::new(), partial: Vec::new(), writable };
@@ -120,8 +109,8 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
         }
     }
     if found.versions.is_empty() && found.partial.is_empty() {
-        let any = format!("SELECT EXISTS (SELECT FROM {})", found.table);
-        if connection.query_one(&any, &[]).await?.get(0) {
+        let any = format!("SELECT EXISTS (SELECT FROM {}) AS any", found.table);
+        if connection.query_one(&any, &[]).await?.get("any") {
             return Ok(foreign(found.table));
         }
     }
@@ -197,7 +186,7 @@ impl Recorded {
 pub(super) async fn unexplained(connection: &Connection, set: &Set) -> Result<Option<String>, Error> {
     const FIRST: &str = "SELECT n FROM pg_catalog.unnest($1::text[]) n WHERE pg_catalog.to_regclass(pg_catalog.quote_ident(n)) IS NOT NULL LIMIT 1";
     let Some(ledger) = set.ledger() else { return Ok(None) };
-    Ok(connection.query_opt(FIRST, &[&ledger.first_tables()]).await?.map(|row| row.get(0)))
+    Ok(connection.query_opt(FIRST, &[&ledger.first_tables()]).await?.map(|row| row.get("n")))
 }
 
 /// Where the table is that the set changes first, if not in the search path.
@@ -214,7 +203,7 @@ pub(super) async fn elsewhere(connection: &Connection, set: &Set) -> Result<Opti
         LIMIT 1";
     let Some(table) = set.owned_like() else { return Ok(None) };
     let row = connection.query_opt(ELSEWHERE, &[&table]).await?;
-    Ok(row.map(|row| (table.to_owned(), row.get(0))))
+    Ok(row.map(|row| (table.to_owned(), row.get("nspname"))))
 }
 
 /// Something that depends on what a version drops.
@@ -248,32 +237,6 @@ pub(super) async fn dependents(
     Ok(found.collect())
 }
 
-/// The statement that records a migration in the ledger `table`.
-pub(super) fn record(set: &Set, migration: &Migration, table: &str) -> String {
-    let entries = set.ledger().map(|ledger| ledger.entries(migration.version(), migration.name())).unwrap_or_default();
-    insert(table, &entries)
-}
-
-/// The same for a migration that may be recorded there already.
-pub(super) fn record_unless_there(set: &Set, migration: &Migration, table: &str) -> String {
-    let entries = set.ledger().map(|ledger| ledger.entries(migration.version(), migration.name())).unwrap_or_default();
-    format!(
-        "INSERT INTO {table} (version) SELECT e FROM pg_catalog.unnest(ARRAY[{}]) e \
-         WHERE NOT EXISTS (SELECT FROM {table} l WHERE l.version = e)",
-        entries.iter().map(|entry| quoted(entry)).collect::<Vec<_>>().join(", ")
-    )
-}
-
-/// The statement that adds entries to a ledger.
-pub(super) fn insert(table: &str, entries: &[String]) -> String {
-    let values: Vec<_> = entries.iter().map(|entry| format!("({})", quoted(entry))).collect();
-    format!("INSERT INTO {table} (version) VALUES {}", values.join(", "))
-}
-
-fn quoted(entry: &str) -> String {
-    format!("'{}'", entry.replace('\'', "''"))
-}
-
 /// What differs from what the older program's form of these versions leaves behind; and for each thing that was looked
 /// up, the version that it is of.
 pub(super) async fn problems(
@@ -299,16 +262,14 @@ pub(super) async fn problems(
         )
         .await?;
     let problem = |row: &Row| {
-        let index = usize::try_from(row.get::<_, i64>(0) - 1).ok()?;
-        let expected = expected.get(index)?;
+        let expected = expected.get(usize::try_from(row.get::<_, i64>("n") - 1).ok()?)?;
         let name = set.migration(expected.version).map(|m| m.name().to_owned()).unwrap_or_default();
         let recorded_as = ledger.entries(expected.version, &name).join(", ");
-        let elsewhere = if expected.part.kind == "table" { row.get(2) } else { None };
-        let what: &str = row.get(1);
+        let fault = Fault::parse(row.get("fault"), row.get("found"), &expected.part.of_type);
         Some(Problem {
-            elsewhere,
-            remedy: remedy(set, expected, what, row.get(2)),
-            ..Problem::new(expected.version, recorded_as, &expected.part.named(), row.get(1))
+            elsewhere: if let Fault::Elsewhere(schema) = &fault { Some(schema.clone()) } else { None },
+            remedy: remedy(set, expected, &fault, row.get("named")),
+            ..Problem::new(expected.version, recorded_as, &expected.part.named(), fault)
         })
     };
     let versions = expected.iter().map(|expected| expected.version).collect();
@@ -316,10 +277,10 @@ pub(super) async fn problems(
 }
 
 /// The statement that puts it right, where one does.
-fn remedy(set: &Set, expected: &Expected, what: &str, qualified_name: Option<String>) -> Option<String> {
+fn remedy(set: &Set, expected: &Expected, fault: &Fault, qualified_name: Option<String>) -> Option<String> {
     match (expected.part.kind, qualified_name) {
-        ("index", Some(index)) if what.contains("invalid") => Some(format!("REINDEX INDEX CONCURRENTLY {index};")),
-        ("trigger", Some(table)) if what == "is disabled" => {
+        ("index", Some(index)) if *fault == Fault::Interrupted => Some(format!("REINDEX INDEX CONCURRENTLY {index};")),
+        ("trigger", Some(table)) if *fault == Fault::Changed(Change::Disabled) => {
             Some(format!("ALTER TABLE {table} ENABLE TRIGGER {};", expected.part.name))
         }
         ("index", None) => {

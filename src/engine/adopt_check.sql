@@ -1,4 +1,5 @@
--- What is not as expected: the number of the line, what is wrong with it, and where it is.
+-- What is not as expected: the number of the line, the word for what is wrong (`Fault::parse`), what is there instead, and the
+-- name of the index, or of the trigger's table, for a statement.
 -- Names are found along the search path, as the older program found them.
 -- Looked up once each: inlined, the plan would hold every look-up several times.
 WITH expected AS MATERIALIZED (
@@ -40,20 +41,20 @@ judged AS MATERIALIZED (
         f.oid,
         f.owner_oid,
         CASE
-            WHEN NOT f.present THEN CASE WHEN f.oid IS NOT NULL THEN 'is still there' END
+            WHEN NOT f.present THEN CASE WHEN f.oid IS NOT NULL THEN ARRAY['still_there'] END
             WHEN f.oid IS NULL AND f.kind = 'table' THEN coalesce(
-                (SELECT pg_catalog.format('is in schema %s, which is not in the search path', n.nspname)
+                (SELECT ARRAY['elsewhere', n.nspname::text]
                  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                  WHERE c.relname = f.name AND c.relkind IN ('r', 'p')
                  ORDER BY n.nspname
                  LIMIT 1),
-                'does not exist')
-            WHEN f.oid IS NULL THEN 'does not exist'
+                ARRAY['missing'])
+            WHEN f.oid IS NULL THEN ARRAY['missing']
             WHEN f.kind = 'table' THEN (
-                SELECT 'is not a table' FROM pg_catalog.pg_class c WHERE c.oid = f.oid AND c.relkind NOT IN ('r', 'p')
+                SELECT ARRAY['not_a_table'] FROM pg_catalog.pg_class c WHERE c.oid = f.oid AND c.relkind NOT IN ('r', 'p')
             )
             WHEN f.kind = 'column' THEN (
-                SELECT pg_catalog.format('has type %s instead of %s', pg_catalog.format_type(a.oid, NULL), f.of_type)
+                SELECT ARRAY['type', pg_catalog.format_type(a.oid, NULL)]
                 FROM pg_catalog.pg_type a, pg_catalog.pg_type w
                 WHERE a.oid = f.oid
                   AND w.oid = pg_catalog.to_regtype(nullif(f.of_type, ''))::oid
@@ -62,7 +63,7 @@ judged AS MATERIALIZED (
                   AND NOT (f.of_type IN ('int', 'smallint') AND a.typcategory = 'N')
             )
             WHEN f.kind = 'constraint' THEN (
-                SELECT pg_catalog.format('is %s instead of %s', pg_catalog.pg_get_constraintdef(c.oid), f.of_type)
+                SELECT ARRAY['definition', pg_catalog.pg_get_constraintdef(c.oid)]
                 FROM pg_catalog.pg_constraint c
                 WHERE c.oid = f.oid AND pg_catalog.pg_get_constraintdef(c.oid) <> nullif(f.of_type, '')
             )
@@ -76,15 +77,15 @@ judged AS MATERIALIZED (
                       AND l.relation = i.indrelid
                       AND l.mode = 'ShareUpdateExclusiveLock'
                       AND l.granted
-                ) THEN 'is still being built' ELSE 'is invalid: its build was interrupted' END
+                ) THEN ARRAY['being_built'] ELSE ARRAY['interrupted'] END
                 FROM pg_catalog.pg_index i
                 WHERE i.indexrelid = f.oid AND NOT (i.indisvalid AND i.indisready)
             )
             WHEN f.kind = 'trigger' THEN (
-                SELECT 'is disabled' FROM pg_catalog.pg_trigger t WHERE t.oid = f.oid AND t.tgenabled IN ('D', 'R')
+                SELECT ARRAY['disabled'] FROM pg_catalog.pg_trigger t WHERE t.oid = f.oid AND t.tgenabled IN ('D', 'R')
             )
             WHEN f.kind = 'function' THEN (
-                SELECT pg_catalog.format('returns %s instead of %s', pg_catalog.format_type(p.prorettype, NULL), f.of_type)
+                SELECT ARRAY['returns', pg_catalog.format_type(p.prorettype, NULL)]
                 FROM pg_catalog.pg_proc p
                 WHERE p.oid = f.oid AND p.prorettype <> pg_catalog.to_regtype(nullif(f.of_type, ''))::oid
             )
@@ -93,20 +94,13 @@ judged AS MATERIALIZED (
 )
 SELECT
     j.n,
-    j.problem,
-    -- The schema it is found in, or its name for a statement.
+    j.problem[1] AS fault,
+    j.problem[2] AS found,
     CASE
-        WHEN j.oid IS NULL AND j.kind = 'table' THEN (
-            SELECT n.nspname
-            FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relname = j.name AND c.relkind IN ('r', 'p')
-            ORDER BY n.nspname
-            LIMIT 1
-        )
         WHEN j.oid IS NULL THEN NULL
         WHEN j.kind = 'index' THEN j.oid::regclass::text
         WHEN j.kind = 'trigger' THEN j.owner_oid::regclass::text
-    END
+    END AS named
 FROM judged j
 WHERE j.problem IS NOT NULL
 ORDER BY j.n

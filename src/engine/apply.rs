@@ -9,7 +9,7 @@ use super::event::Event;
 use super::invalid_index;
 use super::migration::Mode;
 use super::record::{self, With};
-use super::{Error, Migration, Migrator, Obstacle, UpOptions, adopt, sql, watch};
+use super::{Error, Migration, Migrator, Obstacle, UpOptions, sql, watch};
 use crate::db::{self, Connection};
 
 /// First pause before a migration that gave way tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
@@ -196,7 +196,7 @@ impl Migrator {
                 let obstacle = match (holder, with.ledger) {
                     (Some(holder), _) if gives_way(&source) => Some(Obstacle::Holder(holder)),
                     (_, Some(table)) if already_there(&source) => {
-                        let statement = adopt::record(&self.set, migration, table) + ";";
+                        let statement = record::ledger_rows(&self.set, migration, table) + ";";
                         Some(Obstacle::Unrecorded { statement })
                     }
                     _ => None,
@@ -227,7 +227,7 @@ pub(super) fn failed(file: &str, sql: &str, error: db::Error, holder: Option<db:
 }
 
 async fn pid_of(connection: &Connection) -> Result<i32, db::Error> {
-    Ok(connection.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0))
+    Ok(connection.query_one("SELECT pg_catalog.pg_backend_pid() AS pid", &[]).await?.get("pid"))
 }
 
 /// Errors that say "somebody was in the way", after which the same migration may well succeed.

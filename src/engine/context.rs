@@ -9,10 +9,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use super::Version;
 use super::outcome::Progress;
 use super::why::Why;
-use super::{UpOptions, Version};
 use crate::db::{self, Connection, Connector};
+
+/// How long a lock is waited for, unless somebody says otherwise.
+pub(super) const LOCK_WAIT: Duration = Duration::from_mins(10);
 
 /// Who runs a hook: is told how far it is, and keeps its progress from one run to the next.
 #[async_trait]
@@ -85,7 +88,7 @@ pub struct HookContext {
 }
 
 impl HookContext {
-    /// For the hook `name`, run by `host`. Waits for locks as long as [`UpOptions`] does by default, without pauses, as the
+    /// For the hook `name`, run by `host`. Waits for locks for ten minutes, without pauses, as the
     /// session's own role.
     #[must_use]
     pub fn new(name: impl Into<String>, connector: Connector, host: Arc<dyn HookHost>) -> Self {
@@ -94,7 +97,7 @@ impl HookContext {
             place: Place::default(),
             connector,
             host,
-            lock_wait: UpOptions::default().lock_wait,
+            lock_wait: LOCK_WAIT,
             pause: Duration::ZERO,
             role: None,
             started: Instant::now(),

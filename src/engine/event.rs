@@ -6,10 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Version;
-use super::adopt::Adopted;
+use super::applied::Adopted;
 use super::outcome::{Boundary, Outcome, Progress};
-use super::plan::LeftAlone;
-use super::why::Why;
+use super::why::{LeftAlone, Why};
 use crate::db::{Holder, Notice, ServerFacts, Waiting, as_optional_seconds, as_seconds};
 
 /// One thing that happened. As JSON, the name of the variant is in the field `event`, durations are in seconds, times

@@ -2,83 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-use time::OffsetDateTime;
-
-use super::adopt::{self, Adopted};
-use super::{HistoryError, Migration, Outcome, Set, Version, repeatable};
+use super::applied::{Adopted, Applied, HookRun, HookState, plain};
+use super::record::{NOW, history_row, history_table};
+use super::standing::{self, Standing};
+use super::{HistoryError, Outcome, Set, Version, adopt};
 use crate::db::{Connection, Error, in_calendar};
 
 /// More rows than any history has are not read: what is wrong with it shows in these.
 const MOST_ROWS: usize = 10_000;
-
-/// A version recorded as applied.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Applied {
-    /// The version.
-    pub version: Version,
-    /// The name it was applied under.
-    pub name: String,
-    /// Checksum over version, name and text at that time; none if what is recorded is no number.
-    pub checksum: Option<u64>,
-    /// When, by the database's clock.
-    #[serde(with = "time::serde::rfc3339")]
-    pub at: OffsetDateTime,
-    /// Whether it was an older migrator that applied it.
-    pub adopted: bool,
-}
-
-/// One run of a hook.
-#[derive(Clone, Debug, Serialize)]
-pub struct HookRun {
-    /// `running`, `done`, `failed`, `interrupted` or `skipped`.
-    pub state: HookState,
-    /// When it began, by the database's clock.
-    #[serde(with = "time::serde::rfc3339")]
-    pub started_at: OffsetDateTime,
-    /// When it ended, if it got to say so.
-    #[serde(with = "time::serde::rfc3339::option")]
-    pub finished_at: Option<OffsetDateTime>,
-    /// What it did, or why it failed.
-    pub summary: Option<String>,
-}
-
-/// How a run of a hook ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HookState {
-    /// It has not ended, or was killed and nobody has noticed yet.
-    Running,
-    /// It did what it had to.
-    Done,
-    /// It failed, and stopped the run.
-    Failed,
-    /// It was stopped or killed.
-    Interrupted,
-    /// The operator left it out.
-    Skipped,
-}
-
-impl HookState {
-    /// As stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Interrupted => "interrupted",
-            Self::Skipped => "skipped",
-        }
-    }
-
-    fn parse(text: &str) -> Self {
-        [Self::Done, Self::Failed, Self::Interrupted, Self::Skipped]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .unwrap_or(Self::Running)
-    }
-}
 
 /// The history of one set in one database, as read.
 pub(super) struct History {
@@ -87,24 +18,14 @@ pub(super) struct History {
     pub is_kept: bool,
     pub ledger: adopt::Found,
     /// How the set's repeatable files stand, in their order.
-    pub repeatables: Vec<repeatable::Standing>,
+    pub repeatables: Vec<Standing>,
     pub hook_runs: BTreeMap<(Version, String), HookRun>,
-}
-
-/// The table that holds the history of a set.
-pub(super) fn table(set: &Set) -> String {
-    format!("migrate.history_{}", set.name().replace('-', "_"))
-}
-
-/// SQL for a time in our own tables. One that is in no calendar shows as 1970: a damaged row must not end the program.
-pub(super) fn plain(column: &str) -> String {
-    format!("coalesce({}, 'epoch')", in_calendar(column))
 }
 
 /// Makes the tables that a run writes to, and closes hook runs that were killed. The migration lock must
 /// be held.
 pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Error> {
-    let script = include_str!("bookkeeping.sql").replace("{history}", &table(set));
+    let script = include_str!("bookkeeping.sql").replace("{history}", &history_table(set));
     let version = env!("CARGO_PKG_VERSION");
     connection.batch(&format!("SET migrate.tool_version TO '{version}'")).await?;
     // "already exists, skipping" is nothing to bother anybody with.
@@ -114,24 +35,24 @@ pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Er
 impl History {
     /// Reads it; a database that was never migrated has an empty one.
     pub async fn read(connection: &Connection, set: &Set) -> Result<Self, Error> {
-        let table = table(set);
+        let table = history_table(set);
         let present = connection
             .query_one(
-                "SELECT pg_catalog.to_regclass($1) IS NOT NULL, pg_catalog.to_regclass('migrate.hook_run') IS NOT NULL",
+                "SELECT pg_catalog.to_regclass($1) IS NOT NULL AS history, pg_catalog.to_regclass('migrate.hook_run') IS NOT NULL AS hooks",
                 &[&table],
             )
             .await?;
         let mut history = Self {
             applied: Vec::new(),
-            is_kept: present.get(0),
+            is_kept: present.get("history"),
             ledger: adopt::Found::Nothing,
             repeatables: Vec::new(),
             hook_runs: BTreeMap::new(),
         };
-        if present.get(0) {
+        if present.get("history") {
             // Tables of earlier builds of this program lack the last column.
             let sql = format!(
-                "SELECT version, name, checksum, {}, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false)
+                "SELECT version, name, checksum, {} AS at, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false) AS adopted
                  FROM {table} h
                  ORDER BY version
                  LIMIT {MOST_ROWS}",
@@ -139,11 +60,11 @@ impl History {
             );
             for row in connection.query(&sql, &[]).await? {
                 history.applied.push(Applied {
-                    version: row.get(0),
-                    name: row.get(1),
-                    checksum: row.get::<_, String>(2).parse().ok(),
-                    at: row.get(3),
-                    adopted: row.get(4),
+                    version: row.try_get("version")?,
+                    name: row.try_get("name")?,
+                    checksum: row.try_get::<_, String>("checksum")?.parse().ok(),
+                    at: row.try_get("at")?,
+                    adopted: row.try_get("adopted")?,
                 });
             }
         }
@@ -151,16 +72,16 @@ impl History {
         let current = history.current();
         for repeatable in set.repeatables() {
             let standing = if repeatable.since() > current {
-                repeatable::Standing::not_yet()
+                Standing::not_yet()
             } else {
-                repeatable::look(connection, set, repeatable).await?
+                standing::look(connection, set, repeatable).await?
             };
             history.repeatables.push(standing);
         }
-        if present.get(1) {
+        if present.get("hooks") {
             const LAST_RUNS: &str = "
                 SELECT DISTINCT ON (before_version, hook)
-                       before_version, hook, state, {started}, {finished}, summary
+                       before_version, hook, state, {started} AS started, {finished} AS finished, summary
                 FROM migrate.hook_run
                 WHERE set_name = $1
                 ORDER BY before_version, hook, id DESC
@@ -170,12 +91,12 @@ impl History {
             let last_runs = last_runs.replace("{most}", &MOST_ROWS.to_string());
             for row in connection.query(&last_runs, &[&set.name()]).await? {
                 let run = HookRun {
-                    state: HookState::parse(row.get(2)),
-                    started_at: row.get(3),
-                    finished_at: row.get(4),
-                    summary: row.get(5),
+                    state: HookState::parse(row.try_get("state")?),
+                    started_at: row.try_get("started")?,
+                    finished_at: row.try_get("finished")?,
+                    summary: row.try_get("summary")?,
                 };
-                history.hook_runs.insert((row.get(0), row.get(1)), run);
+                history.hook_runs.insert((row.try_get("before_version")?, row.try_get("hook")?), run);
             }
         }
         Ok(history)
@@ -252,22 +173,10 @@ impl History {
             version: migration.version(),
             file: migration.file(),
             current,
-            restore: insert(set, &[migration], NOW) + ";",
+            restore: history_row(set, &[migration], NOW) + ";",
         }));
         problems
     }
-}
-
-/// For a row that a person puts into the history.
-pub(super) const NOW: &str = "pg_catalog.now()";
-
-/// The statement that records migrations as applied at a time, which is SQL.
-pub(super) fn insert(set: &Set, migrations: &[&Migration], at: &str) -> String {
-    let rows: Vec<_> = migrations
-        .iter()
-        .map(|migration| format!("({}, '{}', {at}, '{}')", migration.version(), migration.name(), migration.checksum()))
-        .collect();
-    format!("INSERT INTO {} (version, name, applied_on, checksum) VALUES {}", table(set), rows.join(", "))
 }
 
 /// Writes down what an older migrator had applied, all of it or nothing.
@@ -276,7 +185,7 @@ pub(super) async fn adopt(connection: &Connection, set: &Set, versions: &[Adopte
         "INSERT INTO {} (version, name, applied_on, checksum, recorded_at, adopted)
          SELECT a.version, a.name, pg_catalog.to_json(a.at) #>> '{{}}'::text[], a.checksum, a.at, true
          FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::timestamptz[])) AS a (version, name, checksum, at)",
-        table(set)
+        history_table(set)
     );
     let numbers: Vec<_> = versions.iter().map(|adopted| adopted.version).collect();
     let names: Vec<_> = versions.iter().map(|adopted| adopted.name.as_str()).collect();
@@ -300,7 +209,7 @@ pub(super) async fn hook_started(
         INSERT INTO migrate.hook_run (set_name, hook, before_version, state)
         VALUES ($1, $2, $3, 'running')
         RETURNING id";
-    Ok(connection.query_one(START, &[&set.name(), &hook, &version]).await?.get(0))
+    Ok(connection.query_one(START, &[&set.name(), &hook, &version]).await?.get("id"))
 }
 
 /// Closes the record of a hook run.

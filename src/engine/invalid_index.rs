@@ -14,7 +14,7 @@ use super::context::HookContext;
 use super::hook::{Hook, HookError};
 use super::migration::ConcurrentIndex;
 use super::outcome::{Forecast, Outcome};
-use super::record::LOCK_TIMEOUT;
+use super::session::LOCK_TIMEOUT;
 use crate::db::{Connection, Error, Holder, LockTimeout, Transaction, Waiting};
 
 /// What bears the name of an index.
@@ -52,16 +52,16 @@ impl fmt::Display for Found {
 /// Looks up what bears the name of an index, in the schema of its table, where PostgreSQL will put it.
 pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) -> Result<Found, Error> {
     const LOOK_UP: &str = "
-        SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
-               c.relkind IN ('i', 'I') AND i.indrelid = t.oid,
-               coalesce(i.indisvalid AND i.indisready, false),
+        SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) AS index,
+               c.relkind IN ('i', 'I') AND i.indrelid = t.oid AS ours,
+               coalesce(i.indisvalid AND i.indisready, false) AS valid,
                CASE c.relkind
                    WHEN 'i' THEN CASE WHEN i.indrelid <> t.oid THEN pg_catalog.format('index of %s', i.indrelid::regclass) END
                    WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
                    WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' WHEN 'f' THEN 'foreign table'
                    WHEN 'c' THEN 'composite type' ELSE 'relation of another kind'
-               END,
-               pg_catalog.format('%I.%I', n.nspname, t.relname)
+               END AS kind,
+               pg_catalog.format('%I.%I', n.nspname, t.relname) AS table_name
         FROM pg_catalog.pg_class t
         JOIN pg_catalog.pg_class c ON c.relnamespace = t.relnamespace AND c.relname = $1::text
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
@@ -70,9 +70,9 @@ pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) ->
     let row = connection.query_opt(LOOK_UP, &[&index.name, &index.schema, &index.table]).await?;
     Ok(match row {
         None => Found::Nothing,
-        Some(row) if !row.get::<_, bool>(1) => Found::Other { kind: row.get(3) },
-        Some(row) if row.get(2) => Found::ValidIndex,
-        Some(row) => Found::InvalidIndex { qualified_name: row.get(0), table: row.get(4) },
+        Some(row) if !row.get::<_, bool>("ours") => Found::Other { kind: row.get("kind") },
+        Some(row) if row.get("valid") => Found::ValidIndex,
+        Some(row) => Found::InvalidIndex { qualified_name: row.get("index"), table: row.get("table_name") },
     })
 }
 
@@ -158,8 +158,8 @@ async fn is_being_built(connection: &Connection, table: &str) -> Result<bool, Er
               AND l.relation = pg_catalog.to_regclass($1)::oid
               AND l.mode = 'ShareUpdateExclusiveLock'
               AND l.granted
-        )";
-    Ok(connection.query_one(BUILDER, &[&table]).await?.get(0))
+        ) AS built";
+    Ok(connection.query_one(BUILDER, &[&table]).await?.get("built"))
 }
 
 /// Who has used the table for the longest time.

@@ -2,7 +2,7 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::set::SetError;
+use super::set_error::SetError;
 use super::sql::Statement;
 use super::{Version, forbidden, sql};
 

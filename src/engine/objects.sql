@@ -123,7 +123,7 @@ objects AS (
           WHERE e.classid = 'pg_catalog.pg_proc'::regclass::oid AND e.objid = p.oid AND e.deptype = 'e'
       )
 )
-SELECT o.object, pg_catalog.regexp_replace(o.definition || coalesce(' -- ' || o.comment, ''), '\s+', ' ', 'g')
+SELECT o.object, pg_catalog.regexp_replace(o.definition || coalesce(' -- ' || o.comment, ''), '\s+', ' ', 'g') AS definition
 FROM objects o
 WHERE ($2::text[] IS NULL OR o.object = ANY ($2))
   AND (NOT $3::boolean OR o.made_by = pg_catalog.pg_current_xact_id_if_assigned()::xid)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::context::LOCK_WAIT;
 use super::{Error, Set, Version};
 
 /// What a run is asked to do.
@@ -20,7 +21,7 @@ pub struct UpOptions {
 impl Default for UpOptions {
     /// Everything, waiting up to ten minutes for a lock.
     fn default() -> Self {
-        Self { target: None, skip_hooks: Vec::new(), lock_wait: Duration::from_mins(10), skip_empty: false }
+        Self { target: None, skip_hooks: Vec::new(), lock_wait: LOCK_WAIT, skip_empty: false }
     }
 }
 

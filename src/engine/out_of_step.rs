@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::history::{self, History};
+use super::description::{Objects, without_comment};
+use super::history::History;
 use super::migration::Mode;
-use super::objects::{self, Objects, without_comment};
-use super::{Error, Migration, Migrator, Set, Version, adopt, sql};
+use super::{Error, Migration, Migrator, Set, Version, objects, record, sql};
 use crate::db;
 use crate::db::Connection;
 
@@ -152,9 +152,9 @@ impl Migrator {
         let statement = match (ledger, set.ledger()) {
             (Some(recorded), Some(names)) => {
                 let entries: Vec<_> = missing.iter().flat_map(|m| names.entries(m.version(), m.name())).collect();
-                adopt::insert(&recorded.table, &entries)
+                record::ledger_insert(&recorded.table, &entries)
             }
-            _ => history::insert(set, &missing, history::NOW),
+            _ => record::history_row(set, &missing, record::NOW),
         };
         let first = missing.first().map_or(last, |migration| migration.version());
         Ok(Some(Record { first, last, statement: statement + ";", in_older_ledger: ledger.is_some() }))
@@ -247,7 +247,7 @@ async fn present(connection: &Connection, set: &Set, things: &[Thing<'_>]) -> Re
     let (relations, columns): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     let first = set.owned_like().unwrap_or("-");
     let rows = connection.query(PRESENT, &[&first, &relations, &columns]).await?;
-    Ok(rows.iter().filter_map(|row| usize::try_from(row.get::<_, i64>(0) - 1).ok()).collect())
+    Ok(rows.iter().filter_map(|row| usize::try_from(row.get::<_, i64>("n") - 1).ok()).collect())
 }
 
 /// Whether what is there is what the versions up to `last` leave, and nothing of any later one. Not `strict`: by name alone,

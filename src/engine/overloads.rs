@@ -30,7 +30,10 @@ async fn overloads(connection: &Connection, set: &Set) -> Result<Vec<Overload>, 
     let described = set.description().after(&versions);
     let ours: Vec<&str> = described.keys().filter_map(|object| object.strip_prefix("function ")).collect();
     let rows = connection.query(include_str!("overloads.sql"), &[&first, &ours]).await?;
-    Ok(rows.iter().map(|row| Overload { object: row.get(0), owner: row.get(1), remedy: row.get(2) }).collect())
+    Ok(rows
+        .iter()
+        .map(|row| Overload { object: row.get("object"), owner: row.get("owner"), remedy: row.get("remedy") })
+        .collect())
 }
 
 /// Refuses to apply anything beside them.
@@ -58,14 +61,14 @@ pub(super) async fn problems(connection: &Connection, set: &Set) -> Result<Vec<P
 /// Whether everybody may create in the schema of the tables. Databases made by PostgreSQL 14 or older have it so.
 pub(super) async fn everybody_may_create(connection: &Connection, set: &Set) -> Result<Option<Warning>, Error> {
     const MAY: &str = "
-        SELECT n.nspname::text
+        SELECT n.nspname::text AS schema
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         WHERE c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($1))::oid
           AND pg_catalog.has_schema_privilege('public', n.oid, 'CREATE')";
     let Some(first) = set.owned_like() else { return Ok(None) };
     let row = connection.query_opt(MAY, &[&first]).await?;
-    Ok(row.map(|row| row.get::<_, String>(0)).map(|schema| Warning {
+    Ok(row.map(|row| row.get::<_, String>("schema")).map(|schema| Warning {
         remedy: format!("REVOKE CREATE ON SCHEMA {} FROM PUBLIC;", ident(&schema)),
         what: format!(
             "everybody may create functions in schema {schema}, where they could be called instead of what is meant"

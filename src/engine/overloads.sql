@@ -35,9 +35,9 @@ made AS (
         WHERE b.oprname = o.oprname AND b.oprnamespace = 'pg_catalog'::regnamespace::oid
     )
 )
-SELECT m.object, r.rolname::text,
+SELECT m.object, r.rolname::text AS owner,
        pg_catalog.format('DROP %s %s', pg_catalog.upper(m.kind),
-                         CASE m.kind WHEN 'operator' THEN m.oid::regoperator::text ELSE m.oid::regprocedure::text END)
+                         CASE m.kind WHEN 'operator' THEN m.oid::regoperator::text ELSE m.oid::regprocedure::text END) AS remedy
 FROM made m
 JOIN pg_catalog.pg_roles r ON r.oid = m.owner AND NOT r.rolsuper
 WHERE NOT EXISTS (SELECT FROM anchor a WHERE a.relowner = m.owner)

@@ -47,9 +47,10 @@ pub(super) async fn acting_role(
     let sql = include_str!("owner.sql");
     let Some(row) = connection.query_opt(sql, &[&first, &tables, &functions]).await? else { return Ok(None) };
     let (owner, is_ours, inherits, may_become): (String, bool, bool, bool) =
-        (row.get(0), row.get(1), row.get(2), row.get(3));
-    let (session, schema, may_create): (String, String, bool) = (row.get(4), row.get(5), row.get(6));
-    let beyond: Option<Vec<String>> = row.get(7);
+        (row.get("owner"), row.get("is_ours"), row.get("inherits"), row.get("may_become"));
+    let (session, schema, may_create): (String, String, bool) =
+        (row.get("session"), row.get("schema"), row.get("may_create"));
+    let beyond: Option<Vec<String>> = row.get("beyond");
 
     let object = format!("table {first}");
     let role = facts.role.clone();

@@ -16,16 +16,16 @@ objects AS (
     JOIN pg_catalog.pg_proc p ON p.oid = pg_catalog.to_regprocedure(n.signature)::oid
 )
 SELECT
-    pg_catalog.pg_get_userbyid(a.owner)::text,
-    a.owner = current_user::regrole::oid,
+    pg_catalog.pg_get_userbyid(a.owner)::text AS owner,
+    a.owner = current_user::regrole::oid AS is_ours,
     -- To inherit a role's rights is one thing, to become it is another, and it is the session's role that must be able to.
-    pg_catalog.pg_has_role(current_user, a.owner, 'USAGE'),
+    pg_catalog.pg_has_role(current_user, a.owner, 'USAGE') AS inherits,
     pg_catalog.pg_has_role(
         session_user, a.owner,
-        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END),
-    session_user::text,
-    a.schema::text,
-    pg_catalog.has_schema_privilege(a.owner, a.schema, 'CREATE'),
+        CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) AS may_become,
+    session_user::text AS session,
+    a.schema::text AS schema,
+    pg_catalog.has_schema_privilege(a.owner, a.schema, 'CREATE') AS may_create,
     (SELECT ARRAY[o.object, pg_catalog.pg_get_userbyid(o.owner)::text]
-     FROM objects o WHERE NOT pg_catalog.pg_has_role(a.owner, o.owner, 'USAGE') ORDER BY o.at LIMIT 1)
+     FROM objects o WHERE NOT pg_catalog.pg_has_role(a.owner, o.owner, 'USAGE') ORDER BY o.at LIMIT 1) AS beyond
 FROM anchor a

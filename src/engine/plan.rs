@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::adopt::Adopted;
+use super::applied::Adopted;
 use super::history::History;
 use super::hook::Hook;
+use super::why::LeftAlone;
 use super::{Boundary, Error, Forecast, Migration, Repeatable, Set, UpOptions, Version, Why};
 
 /// One thing to do. As JSON, what a dry run says of it: `event` is `would_adopt`, `would_run_hook`, `would_repeat` or
@@ -77,15 +78,6 @@ impl fmt::Debug for Step {
             Self::Apply { migration, .. } => write!(f, "apply {}", migration.version()),
         }
     }
-}
-
-/// A repeatable file that is not applied, although it differs from what is there: that belongs to something newer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LeftAlone {
-    /// The file.
-    pub file: String,
-    /// What this program does not know.
-    pub reason: String,
 }
 
 /// What a database still needs, in order.

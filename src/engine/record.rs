@@ -3,18 +3,9 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Migration, Set, adopt, history};
+use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN};
+use super::{Migration, Set};
 use crate::db::{Connection, Error};
-
-/// How long a migration may stand in the queue for a strong lock, with the application queueing behind it, before it
-/// rolls back and tries again. Well under the second after which PostgreSQL looks for deadlocks: where a migration and
-/// the application have locked each other out, it is the migration that steps back, and no write of the application
-/// fails.
-pub(super) const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout TO '300ms'";
-
-/// How the server is to read a file: as it was read when the set was put together. It is told so before each file,
-/// whatever an earlier one has set.
-pub(super) const READ_AS_WRITTEN: &str = "SET client_encoding TO 'UTF8'; SET standard_conforming_strings TO on";
 
 /// What goes along with a migration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -73,7 +64,50 @@ pub(super) async fn applied(
 fn record(set: &Set, migration: &Migration, with: With<'_>) -> Result<String, Error> {
     let at = OffsetDateTime::now_utc().format(&Rfc3339);
     let at = at.map_err(|error| Error::Conversion { reason: format!("the time of this computer: {error}") })?;
-    let ours = history::insert(set, &[migration], &format!("'{at}'"));
-    let theirs = with.ledger.map(|table| adopt::record_unless_there(set, migration, table));
+    let ours = history_row(set, &[migration], &format!("'{at}'"));
+    let theirs = with.ledger.map(|table| ledger_rows_unless_there(set, migration, table));
     Ok([Some(ours), theirs].into_iter().flatten().collect::<Vec<_>>().join(";\n"))
+}
+
+/// The table that holds the history of a set.
+pub(super) fn history_table(set: &Set) -> String {
+    format!("migrate.history_{}", set.name().replace('-', "_"))
+}
+
+/// For a row that a person puts into the history.
+pub(super) const NOW: &str = "pg_catalog.now()";
+
+/// The statement that records migrations as applied at a time, which is SQL.
+pub(super) fn history_row(set: &Set, migrations: &[&Migration], at: &str) -> String {
+    let rows: Vec<_> = migrations
+        .iter()
+        .map(|migration| format!("({}, '{}', {at}, '{}')", migration.version(), migration.name(), migration.checksum()))
+        .collect();
+    format!("INSERT INTO {} (version, name, applied_on, checksum) VALUES {}", history_table(set), rows.join(", "))
+}
+
+/// The statement that records a migration in the ledger `table`.
+pub(super) fn ledger_rows(set: &Set, migration: &Migration, table: &str) -> String {
+    let entries = set.ledger().map(|ledger| ledger.entries(migration.version(), migration.name())).unwrap_or_default();
+    ledger_insert(table, &entries)
+}
+
+/// The same for a migration that may be recorded there already.
+fn ledger_rows_unless_there(set: &Set, migration: &Migration, table: &str) -> String {
+    let entries = set.ledger().map(|ledger| ledger.entries(migration.version(), migration.name())).unwrap_or_default();
+    format!(
+        "INSERT INTO {table} (version) SELECT e FROM pg_catalog.unnest(ARRAY[{}]) e \
+         WHERE NOT EXISTS (SELECT FROM {table} l WHERE l.version = e)",
+        entries.iter().map(|entry| quoted(entry)).collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// The statement that adds entries to a ledger.
+pub(super) fn ledger_insert(table: &str, entries: &[String]) -> String {
+    let values: Vec<_> = entries.iter().map(|entry| format!("({})", quoted(entry))).collect();
+    format!("INSERT INTO {table} (version) VALUES {}", values.join(", "))
+}
+
+fn quoted(entry: &str) -> String {
+    format!("'{}'", entry.replace('\'', "''"))
 }

@@ -1,20 +1,17 @@
 //! Running a plan, and showing one.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use tokio_util::sync::CancellationToken;
+use std::time::Instant;
 
 use super::adopt;
 use super::context::Place;
-use super::event::{Event, Observer, SharedObserver};
+use super::event::Event;
 use super::history;
 use super::out_of_step::OutOfStep;
 use super::record::With;
 use super::{
-    AdoptionError, Error, Plan, Set, StatusReport, Step, UpOptions, Version, fitness, overloads, owner, repeatable,
+    AdoptionError, Error, Migrator, Plan, StatusReport, Step, UpOptions, Version, fitness, overloads, owner, repeat,
 };
-use crate::db::{self, Connection, Connector, Database, Patience, RunLock, ServerFacts};
+use crate::db::{self, Connection, Patience, RunLock, ServerFacts};
 
 /// What a run has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,37 +34,7 @@ impl Summary {
     }
 }
 
-/// Brings one database up to date with one set.
-pub struct Migrator {
-    pub(super) set: Set,
-    pub(super) connector: Connector,
-    pub(super) observer: SharedObserver,
-}
-
 impl Migrator {
-    /// A migrator for `database`. Cancelling `cancel` stops a run cleanly, in the middle of a statement too; events go
-    /// to `observer`.
-    pub fn new(set: Set, database: Database, cancel: CancellationToken, observer: impl Observer + 'static) -> Self {
-        let observer: SharedObserver = Arc::new(observer);
-        let (notices, waits) = (Arc::clone(&observer), Arc::clone(&observer));
-        let connector = Connector::new(database, cancel)
-            .on_notice(db::Observer::new(move |notice| notices.event(Event::Notice(notice))))
-            .on_wait(db::Observer::new(move |waiting| waits.event(Event::Waiting(waiting))));
-        Self { set, connector, observer }
-    }
-
-    /// Ends statements that have waited for somebody else's lock for this long, ten minutes unless it is said.
-    /// [`Self::up`] goes by its own options.
-    pub fn wait_at_most(&self, limit: Duration) {
-        self.connector.wait_at_most(limit);
-    }
-
-    /// The set.
-    #[must_use]
-    pub fn set(&self) -> &Set {
-        &self.set
-    }
-
     /// Applies what is pending, running the hooks before each migration. One run at a time: others wait.
     ///
     /// With nothing pending, nothing is written and no lock is taken.
@@ -137,7 +104,7 @@ impl Migrator {
             db::share_history(connection, role).await?;
         }
         self.find_owed(&mut plan, self.connector.clone().read_only(), options).await?;
-        repeatable::owe(connection, &self.set, &plan).await?;
+        repeat::owe(connection, &self.set, &plan).await?;
         if let Some(note) = plan.note.clone() {
             self.observer.event(Event::BuildsAlone { note });
         }
@@ -167,7 +134,7 @@ impl Migrator {
                     self.run_hook(connection, hook.as_ref(), boundary, at, role.as_deref(), options).await?;
                     let done = |name: &str| name == hook.name() || hook.covers().contains(&name);
                     for name in owed.extract_if(.., |name| done(name)) {
-                        repeatable::no_longer_owed(connection, &self.set, &name).await?;
+                        repeat::no_longer_owed(connection, &self.set, &name).await?;
                     }
                     summary.hooks += 1;
                 }
@@ -265,7 +232,8 @@ impl Migrator {
             adopt::Found::Ledger(recorded) => recorded.check(connection, &self.set, &history.versions()).await?,
             // A database that somebody else has built must not get our first migrations on top.
             adopt::Found::Foreign(table) if history.applied.is_empty() => {
-                let database = connection.query_one("SELECT pg_catalog.current_database()::text", &[]).await?.get(0);
+                let database =
+                    connection.query_one("SELECT pg_catalog.current_database()::text AS name", &[]).await?.get("name");
                 return Err(Error::ForeignLedger { database, ledger: table.clone() });
             }
             adopt::Found::Foreign(_) | adopt::Found::Unreadable(_) | adopt::Found::Nothing => {}

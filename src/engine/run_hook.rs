@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use serde_json::Value;
 
+use super::applied::HookState;
 use super::context::{HookContext, HookHost, Place};
 use super::event::{Event, SharedObserver};
-use super::history::{self, HookState};
 use super::hook::{Hook, HookError};
 use super::outcome::{Boundary, Outcome, Progress};
-use super::{Error, Migrator, Plan, UpOptions, Version};
+use super::{Error, Migrator, Plan, UpOptions, Version, history};
 use crate::db::{self, Connection, Connector};
 
 /// How long the record of a hook's failure may take.

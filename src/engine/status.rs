@@ -3,7 +3,8 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::history::{History, HookRun};
+use super::applied::HookRun;
+use super::history::History;
 use super::out_of_step::OutOfStep;
 use super::{Set, Version, Why};
 

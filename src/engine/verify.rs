@@ -3,13 +3,13 @@
 use serde::Serialize;
 use tokio_postgres::Row;
 
+use super::description::{Objects, without_comment};
 use super::migration::Mode;
-use super::objects::{Objects, objects, without_comment};
 use super::overloads::{self, Warning};
-use super::repeatable::{self, Standing};
+use super::standing::{self, Standing};
 use super::{
-    AdoptionError, Error, HistoryError, LeftAlone, Migrator, OutOfStep, Problem, Repeatable, Version, Why, adopt,
-    invalid_index,
+    AdoptionError, Change, Error, Fault, HistoryError, LeftAlone, Migrator, OutOfStep, Problem, Repeatable, Version,
+    Why, adopt, invalid_index, objects, record,
 };
 use crate::db::{self, Connection};
 
@@ -77,7 +77,7 @@ impl Migrator {
                 let migration = self.set.migration(*version)?;
                 let missing = recorded.missing(&self.set, migration);
                 (!missing.is_empty()).then(|| Problem {
-                    remedy: Some(adopt::insert(&recorded.table, &missing) + ";"),
+                    remedy: Some(record::ledger_insert(&recorded.table, &missing) + ";"),
                     ..Problem::new(
                         *version,
                         migration.file(),
@@ -125,7 +125,7 @@ impl Migrator {
             .map(|row| row.version)
             .chain(history.adoptable().iter().map(|adopted| adopted.version))
             .collect();
-        let found = objects(&connection, &self.set).await?;
+        let found = objects::objects(&connection, &self.set).await?;
         let mut expected = self.set.description().after(&applied);
         let mut problems = Vec::new();
         let mut left_alone = Vec::new();
@@ -148,17 +148,17 @@ impl Migrator {
             let what = match (definition, found.get(*object)) {
                 (Some(definition), Some(found)) if without_comment(definition) == without_comment(found) => continue,
                 (None, None) => continue,
-                (Some(_), None) => "does not exist",
-                (None, Some(_)) => "is still there",
-                (Some(_), Some(found)) if found.contains(" INVALID") => "is invalid: its build was interrupted",
-                (Some(_), Some(found)) if found.contains(" DISABLED") => "is disabled",
-                (Some(_), Some(_)) => "is not as it was made",
+                (Some(_), None) => Fault::Changed(Change::Missing),
+                (None, Some(_)) => Fault::StillThere,
+                (Some(_), Some(found)) if found.contains(" INVALID") => Fault::Interrupted,
+                (Some(_), Some(found)) if found.contains(" DISABLED") => Fault::Changed(Change::Disabled),
+                (Some(_), Some(_)) => Fault::NotAsMade,
             };
             problems.push(Problem {
                 expected: definition.map(str::to_owned),
                 found: found.get(*object).cloned(),
-                remedy: remedy(object, what),
-                ..Problem::new(*version, self.file(*version), object, what.to_owned())
+                remedy: remedy(object, &what),
+                ..Problem::new(*version, self.file(*version), object, what)
             });
         }
         if let Some(OutOfStep::Behind { there, .. }) = self.out_of_step(&connection, &history).await? {
@@ -210,7 +210,7 @@ impl Migrator {
             if !matches!(found, invalid_index::Found::ValidIndex | invalid_index::Found::Nothing) {
                 let object = format!("index {} on {}", index.name, index.table);
                 problems.push(Problem {
-                    remedy: remedy(&object, "is invalid"),
+                    remedy: remedy(&object, &Fault::Interrupted),
                     ..Problem::new(migration.version(), migration.file(), &object, found.to_string())
                 });
             }
@@ -221,11 +221,11 @@ impl Migrator {
     /// Invalid indexes on the tables that this set changes which no version accounts for.
     async fn stray_invalid_indexes(&self, connection: &Connection, known: &[Problem]) -> Result<Vec<Problem>, Error> {
         const STRAY: &str = "
-            SELECT pg_catalog.format('index %s on %s', c.relname, t.relname),
+            SELECT pg_catalog.format('index %s on %s', c.relname, t.relname) AS object,
                    pg_catalog.format(
                        CASE WHEN c.relname ~ '_cc(new|old)[0-9]*$'::text
                             THEN 'DROP INDEX CONCURRENTLY %I.%I;' ELSE 'REINDEX INDEX CONCURRENTLY %I.%I;' END,
-                       n.nspname, c.relname)
+                       n.nspname, c.relname) AS remedy
             FROM pg_catalog.unnest($1::text[]) AS a (name)
             JOIN pg_catalog.pg_class t ON t.oid = pg_catalog.to_regclass(pg_catalog.quote_ident(a.name))::oid
             JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
@@ -244,7 +244,7 @@ impl Migrator {
             )
             ORDER BY 1";
         let rows = connection.query(STRAY, &[&self.set.changed_tables()]).await?;
-        let stray = rows.iter().map(|row: &Row| (row.get::<_, String>(0), row.get::<_, String>(1)));
+        let stray = rows.iter().map(|row: &Row| (row.get::<_, String>("object"), row.get::<_, String>("remedy")));
         Ok(stray
             .filter(|(object, _)| !known.iter().any(|problem| problem.object == *object))
             .map(|(object, statement)| Problem {
@@ -257,34 +257,36 @@ impl Migrator {
 
 /// How many objects a repeatable file has made, and which of them are not as it made them.
 fn of_repeatable(repeatable: &Repeatable, standing: &Standing, found: &Objects) -> (usize, Vec<Problem>) {
-    let problem = |object: &str, what: String| Problem {
+    let problem = |object: &str, what: Fault| Problem {
         remedy: Some("migrate up".to_owned()),
         ..Problem::new(repeatable.since(), repeatable.file(), object, what)
     };
     let Some(made) = &standing.made else {
-        return (0, vec![problem(&repeatable.file(), "has not been applied to this database".to_owned())]);
+        return (0, vec![problem(&repeatable.file(), "has not been applied to this database".to_owned().into())]);
     };
     let mut problems: Vec<Problem> = made
         .iter()
         .filter_map(|(object, definition)| {
-            let change = repeatable::change(definition, found.get(object))?;
+            let change = standing::change(definition, found.get(object))?;
             let (expected, found) = (Some(definition.clone()), found.get(object).cloned());
-            Some(Problem { expected, found, ..problem(object, change.to_string()) })
+            Some(Problem { expected, found, ..problem(object, change.into()) })
         })
         .collect();
     if standing.due == Some(Why::FileChanged) {
-        problems.push(problem(&repeatable.file(), "has changed since it was applied".to_owned()));
+        problems.push(problem(&repeatable.file(), "has changed since it was applied".to_owned().into()));
     }
     (made.len(), problems)
 }
 
 /// The statement that puts an object right, where one does.
-fn remedy(object: &str, what: &str) -> Option<String> {
+fn remedy(object: &str, fault: &Fault) -> Option<String> {
     let (kind, rest) = object.split_once(' ')?;
     let (name, table) = rest.split_once(" on ").unwrap_or((rest, ""));
     match kind {
-        "index" if what.starts_with("is invalid") => Some(format!("REINDEX INDEX CONCURRENTLY {name};")),
-        "trigger" if what == "is disabled" => Some(format!("ALTER TABLE {table} ENABLE TRIGGER {name};")),
+        "index" if *fault == Fault::Interrupted => Some(format!("REINDEX INDEX CONCURRENTLY {name};")),
+        "trigger" if *fault == Fault::Changed(Change::Disabled) => {
+            Some(format!("ALTER TABLE {table} ENABLE TRIGGER {name};"))
+        }
         _ => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Why a repeatable file is applied.
+//! Why a repeatable file is applied, or is not.
 
 use serde::Serialize;
 
@@ -55,4 +55,13 @@ impl std::fmt::Display for Why {
             Self::ObjectChanged { object, change, more, .. } => write!(f, "{object} {change}, and {more} more"),
         }
     }
+}
+
+/// A repeatable file that is not applied, although it differs from what is there: that belongs to something newer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LeftAlone {
+    /// The file.
+    pub file: String,
+    /// What this program does not know.
+    pub reason: String,
 }

@@ -1,0 +1,91 @@
+//! How history and set contradict each other.
+
+use time::OffsetDateTime;
+
+use super::Version;
+use super::applied::Applied;
+
+/// The history of a database and the migrations of a set contradict each other. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The database was migrated by a newer program.
+    #[error(
+        "the database is newer than this program: it has {}, and the latest version known here is {latest}",
+        list(unknown)
+    )]
+    Newer {
+        /// Highest version of the set.
+        latest: Version,
+        /// What the database has beyond it.
+        unknown: Vec<Applied>,
+    },
+    /// A version between ours that no file accounts for.
+    #[error(
+        "version {version} ({name}) is recorded as applied, but this program has no migration V{version}__{name}.sql"
+    )]
+    Missing {
+        /// The version.
+        version: Version,
+        /// The name it was applied under.
+        name: String,
+    },
+    /// The file is not the one that was applied.
+    #[error(
+        "{file} is not what was applied on {}: {}",
+        at.date(),
+        divergence(file, recorded_name, *recorded_checksum)
+    )]
+    Divergent {
+        /// The version.
+        version: Version,
+        /// Our file.
+        file: String,
+        /// The name it was applied under.
+        recorded_name: String,
+        /// The checksum recorded; none if it is no number.
+        recorded_checksum: Option<u64>,
+        /// When it was applied.
+        at: OffsetDateTime,
+    },
+    /// A file stands below the current version and was never applied.
+    #[error("{file} was never applied, and the database is already at version {current}")]
+    OutOfOrder {
+        /// The version.
+        version: Version,
+        /// Our file.
+        file: String,
+        /// Highest version applied.
+        current: Version,
+        /// The statement that puts its row back into the history, should somebody have deleted it.
+        restore: String,
+    },
+}
+
+impl HistoryError {
+    /// The first version that it is about.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        match self {
+            Self::Newer { unknown, latest } => unknown.first().map_or(*latest, |row| row.version),
+            Self::Missing { version, .. } | Self::Divergent { version, .. } | Self::OutOfOrder { version, .. } => {
+                *version
+            }
+        }
+    }
+}
+
+fn list(applied: &[Applied]) -> String {
+    const SHOWN: usize = 20;
+    let names: Vec<_> = applied.iter().take(SHOWN).map(|row| format!("V{}__{}", row.version, row.name)).collect();
+    let more = applied.len().saturating_sub(SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", names.join(", "))
+}
+
+fn divergence(file: &str, recorded_name: &str, recorded_checksum: Option<u64>) -> String {
+    match recorded_checksum {
+        _ if !file.ends_with(&format!("__{recorded_name}.sql")) => format!("it was called {recorded_name}"),
+        Some(_) => "its text has changed since".to_owned(),
+        None => "the checksum recorded for it is not a number".to_owned(),
+    }
+}

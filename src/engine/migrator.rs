@@ -1,0 +1,42 @@
+//! What is brought together for a run: a set, a database, and whoever wants to know what happens.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Set;
+use super::event::{Event, Observer, SharedObserver};
+use crate::db::{self, Connector, Database};
+
+/// Brings one database up to date with one set.
+pub struct Migrator {
+    pub(super) set: Set,
+    pub(super) connector: Connector,
+    pub(super) observer: SharedObserver,
+}
+
+impl Migrator {
+    /// A migrator for `database`. Cancelling `cancel` stops a run cleanly, in the middle of a statement too; events go
+    /// to `observer`.
+    pub fn new(set: Set, database: Database, cancel: CancellationToken, observer: impl Observer + 'static) -> Self {
+        let observer: SharedObserver = Arc::new(observer);
+        let (notices, waits) = (Arc::clone(&observer), Arc::clone(&observer));
+        let connector = Connector::new(database, cancel)
+            .on_notice(db::Observer::new(move |notice| notices.event(Event::Notice(notice))))
+            .on_wait(db::Observer::new(move |waiting| waits.event(Event::Waiting(waiting))));
+        Self { set, connector, observer }
+    }
+
+    /// Ends statements that have waited for somebody else's lock for this long, ten minutes unless it is said.
+    /// [`Self::up`] goes by its own options.
+    pub fn wait_at_most(&self, limit: Duration) {
+        self.connector.wait_at_most(limit);
+    }
+
+    /// The set.
+    #[must_use]
+    pub fn set(&self) -> &Set {
+        &self.set
+    }
+}
