@@ -1,5 +1,10 @@
 //! A history that contradicts the files is refused before anything is written.
 
+use migrate::CancellationToken;
+use migrate::db::Database;
+use migrate::engine::{Event, Migrator, Set, UpOptions};
+use migrate::refinery;
+
 use crate::harness::{TestDatabase, latest};
 
 /// Damages the history of a database at version 84, and expects a refusal that changes nothing.
@@ -145,4 +150,37 @@ async fn a_migration_that_fails_is_rolled_back_together_with_its_record() {
     assert_eq!(database.versions().await.last(), Some(&84));
     database.batch("DROP INDEX idx_task_usage_hourly_dirty_enqueued_at").await;
     database.program().args(["up"]).run().expect(0);
+}
+
+/// refinery's files, checksums and form of the history are kept, so that it can go on where this program stopped.
+#[tokio::test]
+async fn refinery_itself_reads_our_history_and_goes_on_from_it() {
+    const FILES: [(&str, &str); 3] = [
+        ("V1__a", "CREATE TABLE a (n int)"),
+        ("V2__i", "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS i ON a (n)"),
+        ("V3__b", "CREATE TABLE b (n int)"),
+    ];
+    let database = TestDatabase::empty().await;
+    let ours = || {
+        let set =
+            FILES.iter().fold(Set::builder("shared"), |set, (name, sql)| set.migration(name, sql)).build().unwrap();
+        Migrator::new(set, Database::from_url(&database.url).unwrap(), CancellationToken::new(), |_: Event| {})
+    };
+    let files = FILES.map(|(name, sql)| refinery::Migration::unapplied(name, sql).unwrap());
+    let mut theirs = refinery::Runner::new(&files);
+    theirs.set_migration_table_name("migrate.history_shared");
+
+    ours().up(&UpOptions { target: Some(2), ..UpOptions::default() }).await.unwrap();
+    let mut session = database.session().await;
+    let report = theirs.run_async(&mut session).await.unwrap();
+    assert_eq!(report.applied_migrations().iter().map(refinery::Migration::version).collect::<Vec<_>>(), [3]);
+    let applied = theirs.get_applied_migrations_async(&mut session).await.unwrap();
+    assert_eq!(applied, files);
+    assert!(applied.iter().all(|row| row.applied_on().is_some()));
+    assert!(ours().preview(&UpOptions::default()).await.unwrap().is_empty());
+
+    const FORM: &str = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?Z [0-9]+$";
+    for row in database.rows("SELECT applied_on || ' ' || checksum ~ $1 FROM migrate.history_shared", &[&FORM]).await {
+        assert!(row.get::<_, bool>(0));
+    }
 }
