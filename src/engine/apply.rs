@@ -12,7 +12,7 @@ use super::record::{self, With};
 use super::{Error, Migration, Migrator, Obstacle, UpOptions, sql, watch};
 use crate::db::{self, Connection};
 
-/// First pause before a migration that gave way tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
+/// First pause before a migration that rolled back tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(5);
 
@@ -20,7 +20,7 @@ const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(5);
 pub(super) type Noted = Mutex<Option<db::Holder>>;
 
 impl Migrator {
-    /// Applies one migration. One that cannot have its locks soon gives way to the application and tries again.
+    /// Applies one migration. One that cannot get its locks soon rolls back and tries again, so that the application does not wait.
     pub(super) async fn apply(
         &self,
         connection: &Connection,
@@ -46,7 +46,7 @@ impl Migrator {
                     self.noting(connection, noted, Box::pin(applying)).await
                 }
                 Mode::NoTransaction { index } => {
-                    // A build that gave way has left its index behind, which the next try would be content with.
+                    // A try that could not get its lock has left its index behind, which IF NOT EXISTS would accept.
                     if let (Some(_), Some(index)) = (noted, index) {
                         invalid_index::drop_invalid(connection, index, options.lock_wait).await?;
                     }
@@ -64,8 +64,8 @@ impl Migrator {
         }
     }
 
-    /// Tries until it is done, or the time that the operator has is over. What cannot have its locks soon gives way to the
-    /// application in between. In the end, the error and who was in the way.
+    /// Tries until it is done, or the time that the operator has is over. What cannot get its locks soon rolls back and
+    /// pauses in between. In the end, the error and who was in the way.
     pub(super) async fn patiently(
         &self,
         connection: &Connection,
@@ -110,7 +110,7 @@ impl Migrator {
     }
 
     /// Applies one migration outside a transaction, once. Its statement is watched while it waits for others; the outer
-    /// error says that it would have waited for ever.
+    /// error says that it would never have ended.
     async fn apply_watched(
         &self,
         connection: &Connection,

@@ -195,10 +195,10 @@ pub enum Error {
         /// What became of it.
         change: Change,
     },
-    /// A lock was not to be had in time.
+    /// A lock could not be acquired in time.
     #[error(transparent)]
     Lock(LockTimeout),
-    /// An index build would have waited for ever: a session that is older than it waits for the migration lock inside the
+    /// An index build would never have ended: a session that is older than it waits for the migration lock inside the
     /// server, and may not be cancelled by this role.
     #[error(
         "{file} cannot be applied: {holder} waits for the migration lock inside the server, and an index build waits for every older transaction; neither would have ended"
@@ -206,7 +206,7 @@ pub enum Error {
     Entangled {
         /// The file.
         file: String,
-        /// The session that would have to give way.
+        /// The session that would have to end first.
         holder: Box<db::Holder>,
     },
     /// A migration's own check says that it must not run yet: it raised SQLSTATE 55000.

@@ -57,7 +57,7 @@ pub enum Event {
         #[serde(flatten)]
         boundary: Boundary,
     },
-    /// A hook has come further.
+    /// A hook tells how far it is.
     HookProgress {
         /// Its name.
         hook: String,
@@ -106,7 +106,7 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         again: Option<String>,
     },
-    /// A migration had to give way to the application and is tried again.
+    /// A migration could not get its locks, was rolled back, and is tried again.
     MigrationRetried {
         /// Its version.
         version: Version,
@@ -138,7 +138,7 @@ pub enum Event {
         #[serde(flatten)]
         why: Why,
     },
-    /// A repeatable file had to give way to the application and is tried again.
+    /// A repeatable file could not get its locks, was rolled back, and is tried again.
     RepeatableRetried {
         /// Its name.
         name: String,

@@ -16,7 +16,8 @@
 //! of it apart before it runs the first statement; for the next file they are set again.
 
 use super::set_error::SetError;
-use super::sql::{self, Statement, Token};
+use super::sql::{self, Statement};
+use super::tokens::Token;
 
 /// How much of a command of psql is shown.
 const SHOWN: usize = 40;

@@ -32,6 +32,54 @@ pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Er
     connection.batch(&format!("SET client_min_messages TO warning; {script} RESET client_min_messages")).await
 }
 
+/// The recorded versions.
+async fn applied(connection: &Connection, table: &str) -> Result<Vec<Applied>, Error> {
+    let mut applied = Vec::new();
+    // Tables of earlier builds of this program lack the last column.
+    let sql = format!(
+        "SELECT version, name, checksum, {} AS at, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false) AS adopted
+         FROM {table} h
+         ORDER BY version
+         LIMIT {MOST_ROWS}",
+        plain("recorded_at")
+    );
+    for row in connection.query(&sql, &[]).await? {
+        applied.push(Applied {
+            version: row.try_get("version")?,
+            name: row.try_get("name")?,
+            checksum: row.try_get::<_, String>("checksum")?.parse().ok(),
+            at: row.try_get("at")?,
+            adopted: row.try_get("adopted")?,
+        });
+    }
+    Ok(applied)
+}
+
+/// The last run of each hook at each boundary.
+async fn last_runs(connection: &Connection, set: &Set) -> Result<BTreeMap<(Version, String), HookRun>, Error> {
+    const LAST_RUNS: &str = "
+        SELECT DISTINCT ON (before_version, hook)
+               before_version, hook, state, {started} AS started, {finished} AS finished, summary
+        FROM migrate.hook_run
+        WHERE set_name = $1
+        ORDER BY before_version, hook, id DESC
+        LIMIT {most}";
+    let mut runs = BTreeMap::new();
+    let last_runs =
+        LAST_RUNS.replace("{started}", &plain("started_at")).replace("{finished}", &in_calendar("finished_at"));
+    let last_runs = last_runs.replace("{most}", &MOST_ROWS.to_string());
+    for row in connection.query(&last_runs, &[&set.name()]).await? {
+        let run = HookRun {
+            state: HookState::parse(row.try_get("state")?),
+            started_at: row.try_get("started")?,
+            finished_at: row.try_get("finished")?,
+            summary: row.try_get("summary")?,
+        };
+        runs.insert((row.try_get("before_version")?, row.try_get("hook")?), run);
+    }
+    Ok(runs)
+}
+
 impl History {
     /// Reads it; a database that was never migrated has an empty one.
     pub async fn read(connection: &Connection, set: &Set) -> Result<Self, Error> {
@@ -50,23 +98,7 @@ impl History {
             hook_runs: BTreeMap::new(),
         };
         if present.get("history") {
-            // Tables of earlier builds of this program lack the last column.
-            let sql = format!(
-                "SELECT version, name, checksum, {} AS at, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false) AS adopted
-                 FROM {table} h
-                 ORDER BY version
-                 LIMIT {MOST_ROWS}",
-                plain("recorded_at")
-            );
-            for row in connection.query(&sql, &[]).await? {
-                history.applied.push(Applied {
-                    version: row.try_get("version")?,
-                    name: row.try_get("name")?,
-                    checksum: row.try_get::<_, String>("checksum")?.parse().ok(),
-                    at: row.try_get("at")?,
-                    adopted: row.try_get("adopted")?,
-                });
-            }
+            history.applied = applied(connection, &table).await?;
         }
         history.ledger = adopt::read(connection, set, &history.versions()).await?;
         let current = history.current();
@@ -79,25 +111,7 @@ impl History {
             history.repeatables.push(standing);
         }
         if present.get("hooks") {
-            const LAST_RUNS: &str = "
-                SELECT DISTINCT ON (before_version, hook)
-                       before_version, hook, state, {started} AS started, {finished} AS finished, summary
-                FROM migrate.hook_run
-                WHERE set_name = $1
-                ORDER BY before_version, hook, id DESC
-                LIMIT {most}";
-            let last_runs =
-                LAST_RUNS.replace("{started}", &plain("started_at")).replace("{finished}", &in_calendar("finished_at"));
-            let last_runs = last_runs.replace("{most}", &MOST_ROWS.to_string());
-            for row in connection.query(&last_runs, &[&set.name()]).await? {
-                let run = HookRun {
-                    state: HookState::parse(row.try_get("state")?),
-                    started_at: row.try_get("started")?,
-                    finished_at: row.try_get("finished")?,
-                    summary: row.try_get("summary")?,
-                };
-                history.hook_runs.insert((row.try_get("before_version")?, row.try_get("hook")?), run);
-            }
+            history.hook_runs = last_runs(connection, set).await?;
         }
         Ok(history)
     }

@@ -20,9 +20,11 @@ pub struct Ledger {
     pub(super) shared_until: Version,
 }
 
+type EntryOf = dyn Fn(Version, &str) -> String + Send + Sync;
+
 /// How an entry is made of version and name.
 #[derive(Clone)]
-struct Naming(Arc<dyn Fn(Version, &str) -> String + Send + Sync>);
+struct Naming(Arc<EntryOf>);
 
 impl fmt::Debug for Naming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -94,7 +96,7 @@ impl Ledger {
     /// What a version leaves behind.
     #[must_use]
     pub fn leaves(mut self, version: Version, objects: &[Object<'_>]) -> Self {
-        self.changes.entry(version).or_default().leaves.extend(objects.iter().flat_map(|object| object.parts()));
+        self.changes.entry(version).or_default().leaves.extend(objects.iter().flat_map(Object::parts));
         self
     }
 

@@ -4,6 +4,7 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::set_error::SetError;
 use super::sql::Statement;
+use super::tokens::Token;
 use super::{Version, forbidden, sql};
 
 /// How a migration's statements are sent to the server.
@@ -183,7 +184,7 @@ fn single_statement(file: &str, text: &str, statements: &[Statement]) -> Result<
     if !say(at, &["IF", "NOT", "EXISTS"]) || !say(at + 4, &["ON"]) {
         return Err(not_repeatable());
     }
-    let name = |at: usize| words.get(at).and_then(sql::Token::name);
+    let name = |at: usize| words.get(at).and_then(Token::name);
     let index = name(at + 3);
     at += 5 + usize::from(say(at + 5, &["ONLY"]));
     // A database may stand before the schema.

@@ -22,7 +22,7 @@ fn tables(set: &Set) -> Vec<&str> {
 /// [`db::Error::SuperuserRefused`]; what the server says.
 pub(super) async fn may_look(connection: &Connection, set: &Set) -> Result<(), db::Error> {
     let mut names: Vec<String> = tables(set).into_iter().map(db::ident).collect();
-    names.extend(set.ledger().map(|ledger| ledger.table.to_owned()));
+    names.extend(set.ledger().map(|ledger| ledger.table.clone()));
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     db::refuse_superuser(connection, &names, &[], db::Purpose::Look).await
 }

@@ -14,7 +14,7 @@ use super::{Error, Migrator, Plan, Repeatable, Set, UpOptions, objects};
 use crate::db::{self, Connection};
 
 impl Migrator {
-    /// Applies a repeatable file and records what it has made, in one transaction; gives way like any other migration.
+    /// Applies a repeatable file and records what it has made, in one transaction; rolls back and tries again like any other migration.
     pub(super) async fn repeat(
         &self,
         connection: &Connection,

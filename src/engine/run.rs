@@ -34,6 +34,12 @@ impl Summary {
     }
 }
 
+/// What the steps so far have done, and what they have left owed.
+struct Taken {
+    owed: Vec<String>,
+    summary: Summary,
+}
+
 impl Migrator {
     /// Applies what is pending, running the hooks before each migration. One run at a time: others wait.
     ///
@@ -87,7 +93,7 @@ impl Migrator {
     ) -> Result<Summary, Error> {
         // Whoever had the lock before us may have done all of it.
         let mut plan = self.plan(connection, options).await?;
-        let mut summary = Summary::at(plan.current);
+        let summary = Summary::at(plan.current);
         if plan.is_empty() {
             self.tell_left_alone(&plan);
             return Ok(self.finish(&summary, started));
@@ -117,40 +123,54 @@ impl Migrator {
             hooks: plan.hooks(),
         });
         self.tell_left_alone(&plan);
-        let mut owed = plan.owed.clone();
+        let mut taken = Taken { owed: plan.owed.clone(), summary };
         for step in &plan.steps {
             lock.check().await?;
-            match step {
-                Step::Adopt { ledger, versions } => {
-                    history::adopt(connection, &self.set, versions).await?;
-                    summary.adopted = versions.len();
-                    self.observer.event(Event::Adopted { ledger: ledger.clone(), versions: versions.clone() });
+            self.take(connection, &plan, step, &mut taken, role.as_deref(), options).await?;
+        }
+        Ok(self.finish(&taken.summary, started))
+    }
+
+    /// Takes one step.
+    async fn take(
+        &self,
+        connection: &Connection,
+        plan: &Plan,
+        step: &Step,
+        taken: &mut Taken,
+        role: Option<&str>,
+        options: &UpOptions,
+    ) -> Result<(), Error> {
+        match step {
+            Step::Adopt { ledger, versions } => {
+                history::adopt(connection, &self.set, versions).await?;
+                taken.summary.adopted = versions.len();
+                self.observer.event(Event::Adopted { ledger: ledger.clone(), versions: versions.clone() });
+            }
+            Step::Hook { hook, boundary, version, skipped: true, .. } => {
+                self.skip_hook(connection, hook.as_ref(), boundary, *version).await?;
+            }
+            Step::Hook { hook, boundary, version, skipped: false, .. } => {
+                let at = Place { version: *version, owed: taken.owed.clone(), due: None };
+                self.run_hook(connection, hook.as_ref(), boundary, at, role, options).await?;
+                let done = |name: &str| name == hook.name() || hook.covers().contains(&name);
+                for name in taken.owed.extract_if(.., |name| done(name)) {
+                    repeat::no_longer_owed(connection, &self.set, &name).await?;
                 }
-                Step::Hook { hook, boundary, version, skipped: true, .. } => {
-                    self.skip_hook(connection, hook.as_ref(), boundary, *version).await?;
-                }
-                Step::Hook { hook, boundary, version, skipped: false, .. } => {
-                    let at = Place { version: *version, owed: owed.clone(), due: None };
-                    self.run_hook(connection, hook.as_ref(), boundary, at, role.as_deref(), options).await?;
-                    let done = |name: &str| name == hook.name() || hook.covers().contains(&name);
-                    for name in owed.extract_if(.., |name| done(name)) {
-                        repeat::no_longer_owed(connection, &self.set, &name).await?;
-                    }
-                    summary.hooks += 1;
-                }
-                Step::Repeat { repeatable, why } => {
-                    self.repeat(connection, repeatable, why, role.as_deref(), options).await?;
-                    summary.repeatables += 1;
-                }
-                Step::Apply { migration, again } => {
-                    let with = With { role: role.as_deref(), ledger: plan.ledger.as_deref(), again: again.as_deref() };
-                    self.apply(connection, migration, with, options).await?;
-                    summary.migrations += 1;
-                    summary.version = migration.version();
-                }
+                taken.summary.hooks += 1;
+            }
+            Step::Repeat { repeatable, why } => {
+                self.repeat(connection, repeatable, why, role, options).await?;
+                taken.summary.repeatables += 1;
+            }
+            Step::Apply { migration, again } => {
+                let with = With { role, ledger: plan.ledger.as_deref(), again: again.as_deref() };
+                self.apply(connection, migration, with, options).await?;
+                taken.summary.migrations += 1;
+                taken.summary.version = migration.version();
             }
         }
-        Ok(self.finish(&summary, started))
+        Ok(())
     }
 
     fn tell_left_alone(&self, plan: &Plan) {

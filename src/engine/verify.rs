@@ -1,9 +1,12 @@
 //! Comparing what a database records with the files, and with what is really there. Nothing is written.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use tokio_postgres::Row;
 
 use super::description::{Objects, without_comment};
+use super::history::History;
 use super::migration::Mode;
 use super::overloads::{self, Warning};
 use super::standing::{self, Standing};
@@ -12,6 +15,9 @@ use super::{
     Why, adopt, invalid_index, objects, record,
 };
 use crate::db::{self, Connection};
+
+/// For each object, the version that it is of, and its definition; none if it is to be gone.
+type Expected<'a> = BTreeMap<&'a str, (Version, Option<&'a str>)>;
 
 /// What was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -127,40 +133,8 @@ impl Migrator {
             .collect();
         let found = objects::objects(&connection, &self.set).await?;
         let mut expected = self.set.description().after(&applied);
-        let mut problems = Vec::new();
-        let mut left_alone = Vec::new();
-        let mut made = 0;
-        for (repeatable, standing) in self.set.repeatables().iter().zip(&history.repeatables) {
-            // What it makes stands in for what the version that it begins with has made.
-            match &standing.made {
-                Some(made) => expected.retain(|object, _| !made.contains_key(*object)),
-                None => expected.retain(|_, (version, _)| *version != repeatable.since()),
-            }
-            if let Some(reason) = &standing.left_alone {
-                left_alone.push(LeftAlone { file: repeatable.file(), reason: reason.clone() });
-            } else if repeatable.since() <= history.current() {
-                let (checked, found) = of_repeatable(repeatable, standing, &found);
-                made += checked;
-                problems.extend(found);
-            }
-        }
-        for (object, (version, definition)) in &expected {
-            let what = match (definition, found.get(*object)) {
-                (Some(definition), Some(found)) if without_comment(definition) == without_comment(found) => continue,
-                (None, None) => continue,
-                (Some(_), None) => Fault::Changed(Change::Missing),
-                (None, Some(_)) => Fault::StillThere,
-                (Some(_), Some(found)) if found.contains(" INVALID") => Fault::Interrupted,
-                (Some(_), Some(found)) if found.contains(" DISABLED") => Fault::Changed(Change::Disabled),
-                (Some(_), Some(_)) => Fault::NotAsMade,
-            };
-            problems.push(Problem {
-                expected: definition.map(str::to_owned),
-                found: found.get(*object).cloned(),
-                remedy: remedy(object, &what),
-                ..Problem::new(*version, self.file(*version), object, what)
-            });
-        }
+        let (made, left_alone, mut problems) = self.compare_repeatables(&history, &mut expected, &found);
+        problems.extend(self.compare(&expected, &found));
         if let Some(OutOfStep::Behind { there, .. }) = self.out_of_step(&connection, &history).await? {
             problems.extend(there.into_iter().map(|(object, file)| {
                 let what = "is there, and the version that makes it is not recorded".to_owned();
@@ -195,6 +169,55 @@ impl Migrator {
             warnings,
             problems,
         })
+    }
+
+    /// Compares what the repeatable files have made: how many objects that is, the files that are not applied, and what is
+    /// wrong. It stands in for what the version that a file begins with has made, which is `expected` no longer.
+    fn compare_repeatables(
+        &self,
+        history: &History,
+        expected: &mut Expected<'_>,
+        found: &Objects,
+    ) -> (usize, Vec<LeftAlone>, Vec<Problem>) {
+        let (mut made, mut left_alone, mut problems) = (0, Vec::new(), Vec::new());
+        for (repeatable, standing) in self.set.repeatables().iter().zip(&history.repeatables) {
+            match &standing.made {
+                Some(made) => expected.retain(|object, _| !made.contains_key(*object)),
+                None => expected.retain(|_, (version, _)| *version != repeatable.since()),
+            }
+            if let Some(reason) = &standing.left_alone {
+                left_alone.push(LeftAlone { file: repeatable.file(), reason: reason.clone() });
+            } else if repeatable.since() <= history.current() {
+                let (checked, wrong) = of_repeatable(repeatable, standing, found);
+                made += checked;
+                problems.extend(wrong);
+            }
+        }
+        (made, left_alone, problems)
+    }
+
+    /// Compares what versions have made.
+    fn compare(&self, expected: &Expected<'_>, found: &Objects) -> Vec<Problem> {
+        let problem = |(object, (version, definition)): (&&str, &(Version, Option<&str>))| {
+            let fault = match (definition, found.get(*object)) {
+                (Some(definition), Some(found)) if without_comment(definition) == without_comment(found) => {
+                    return None;
+                }
+                (None, None) => return None,
+                (Some(_), None) => Fault::Changed(Change::Missing),
+                (None, Some(_)) => Fault::StillThere,
+                (Some(_), Some(found)) if found.contains(" INVALID") => Fault::Interrupted,
+                (Some(_), Some(found)) if found.contains(" DISABLED") => Fault::Changed(Change::Disabled),
+                (Some(_), Some(_)) => Fault::NotAsMade,
+            };
+            Some(Problem {
+                expected: definition.map(str::to_owned),
+                found: found.get(*object).cloned(),
+                remedy: remedy(object, &fault),
+                ..Problem::new(*version, self.file(*version), object, fault)
+            })
+        };
+        expected.iter().filter_map(problem).collect()
     }
 
     fn file(&self, version: Version) -> String {

@@ -33,7 +33,7 @@ const BLOCKERS: &str = "
     WHERE b.pid <> 0";
 
 /// Watches the session `watched` for as long as this future is polled. Returns only when the statement that runs there
-/// can never end by itself. It is cancelled then, and `given_up` says whose session would have had to give way; noted
+/// can never end by itself. It is cancelled then, and `given_up` says which session would have had to end first; noted
 /// beforehand, since the statement may be over before we hear of it.
 pub(super) async fn watch(
     connector: &Connector,
@@ -63,7 +63,7 @@ pub(super) async fn watch(
 
 /// Notes whom the session `watched` waits for, the oldest transaction of several, for as long as this future is polled.
 pub(super) async fn note_blocker(connector: &Connector, watched: i32, lock: LockKey, noted: &Mutex<Option<Holder>>) {
-    let look = async {
+    let looking = async {
         let connection = connector.connect("migrate: watch").await?;
         loop {
             connection.pause(EVERY_WHILE_QUEUED).await?;
@@ -74,7 +74,7 @@ pub(super) async fn note_blocker(connector: &Connector, watched: i32, lock: Lock
             }
         }
     };
-    let ended: Result<Infallible, Error> = look.await;
+    let ended: Result<Infallible, Error> = looking.await;
     let Err(error) = ended;
     tracing::debug!("who is in the way cannot be seen: {error}");
     // What is watched goes on all the same.
