@@ -117,15 +117,16 @@ fn command(product: &Product) -> clap::Command {
             .max_term_width(100)
             .subcommand_required(true)
             .arg_required_else_help(true)
-            .subcommand(up::Up::augment_args(sub("up", "Apply what is pending: hooks and migrations, in order")))
-            .subcommand(status::Status::augment_args(sub("status", "Show every version and the hooks at its boundary")))
+            .subcommand(up::command())
+            .subcommand(status::command())
             .subcommands(contents.iter().flat_map(|content| content.verbs()).map(|verb| verb.command()))
             .subcommand(verify::augment(verify, contents.iter().flat_map(|content| content.checks())))
             .subcommand(contents.iter().fold(repair_verb::command(repair), |command, content| {
                 repair_verb::augment(command, &content.repairs())
             }));
-    Global::augment_args(program)
-        .mut_arg("set", |arg| arg.default_value(names[0]).value_parser(PossibleValuesParser::new(names.clone())))
+    Global::augment_args(program).mut_arg("set", |arg| {
+        arg.required(false).default_value(names[0]).value_parser(PossibleValuesParser::new(names.clone()))
+    })
 }
 
 impl<'a> Command<'a> {

@@ -1,6 +1,6 @@
 //! `migrate status`.
 
-use clap::Args;
+use clap::{Args, Command};
 use serde_json::{Value, json};
 
 use super::exit;
@@ -16,6 +16,12 @@ pub(super) struct Status {
     /// Exit with 3 when something is pending, with 4 when the history differs from what this program has.
     #[arg(long)]
     check: bool,
+}
+
+/// The command line of `migrate status`.
+pub(super) fn command() -> Command {
+    let status = Status::augment_args(Command::new("status")).long_about(None::<&str>);
+    status.about("Show every version and the hooks at its boundary")
 }
 
 impl Status {

@@ -1,6 +1,6 @@
 //! `migrate up`.
 
-use clap::Args;
+use clap::{Args, Command};
 
 use super::exit;
 use super::failure::Failure;
@@ -26,6 +26,13 @@ pub(super) struct Up {
     /// Leave out this hook; the guard of the migration behind it then decides. May be given several times.
     #[arg(long, value_name = "NAME")]
     skip_hook: Vec<String>,
+}
+
+/// The command line of `migrate up`.
+pub(super) fn command() -> Command {
+    // Derived flags bring a description of their own along.
+    let up = Up::augment_args(Command::new("up")).long_about(None::<&str>);
+    up.about("Apply what is pending: hooks and migrations, in order")
 }
 
 impl Up {

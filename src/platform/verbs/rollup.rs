@@ -50,9 +50,8 @@ fn at_least_a_second(text: &str) -> Result<Duration, String> {
 impl Verb for Rollup {
     fn command(&self) -> Command {
         let about = "Keep the hourly rollup of token usage going, and see how it stands";
-        What::augment_subcommands(Command::new("rollup").about(about))
-            .subcommand_required(true)
-            .arg_required_else_help(true)
+        let rollup = What::augment_subcommands(Command::new("rollup")).about(about).long_about(None::<&str>);
+        rollup.subcommand_required(true).arg_required_else_help(true)
     }
 
     fn only_shows(&self, matches: &ArgMatches) -> bool {
