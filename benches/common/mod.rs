@@ -1,7 +1,5 @@
 //! What the benchmarks share: a server, usage to measure with, and where results go.
 
-pub mod chart;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;

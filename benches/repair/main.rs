@@ -1,12 +1,11 @@
 //! What `migrate repair codex-cache` costs, against one UPDATE of the same rows.
 //!
 //! `cargo bench --bench repair` starts a throwaway server with stock settings and takes about half an hour. It prints a
-//! table and leaves `repair.json` and `repair.svg` in `target/bench/`.
+//! table and leaves `repair.json` in `target/bench/`.
 //!
 //! - `BENCH_SIZES=100000,400000` other numbers of usage rows, of which a quarter is to be repaired
-//! - `BENCH_PUBLISH=1` also brings `docs/performance.md`, its chart and its data up to date
+//! - `BENCH_PUBLISH=1` also brings `docs/performance.md` and its data up to date
 
-mod chart;
 #[path = "../common/mod.rs"]
 mod common;
 mod measure;
@@ -37,7 +36,7 @@ async fn main() -> Outcome<()> {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
         report.write(&docs.join("performance"))?;
         common::publish_table(&docs, "repair", &report.table())?;
-        println!("docs/performance.md, its chart and its data are up to date");
+        println!("docs/performance.md and its data are up to date");
     }
     Ok(())
 }

@@ -7,7 +7,6 @@ use migrate::db::grouped;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::chart;
 use crate::common::{Outcome, machine};
 use crate::measure::Cell;
 
@@ -60,7 +59,6 @@ impl Report {
     pub fn write(&self, folder: &Path) -> Outcome<()> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("repair.json"), serde_json::to_string_pretty(self)? + "\n")?;
-        std::fs::write(folder.join("repair.svg"), chart::draw(&self.cells))?;
         Ok(())
     }
 }

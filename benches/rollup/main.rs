@@ -1,13 +1,12 @@
 //! What the hourly rollup costs: the walk against its floor, the tick, the guard, and the triggers, by number of rows.
 //!
 //! `cargo bench --bench rollup` starts a throwaway server with stock settings and takes about a quarter of an hour. It
-//! prints a table and leaves `rollup.json` and `rollup.svg` in `target/bench/`.
+//! prints a table and leaves `rollup.json` in `target/bench/`.
 //!
 //! - `BENCH_SIZES=100000,400000` other numbers of usage rows
 //! - `BENCH_SHAPES=dense` only one of the shapes
-//! - `BENCH_PUBLISH=1` also brings `docs/performance.md`, its chart and its data up to date
+//! - `BENCH_PUBLISH=1` also brings `docs/performance.md` and its data up to date
 
-mod chart;
 #[path = "../common/mod.rs"]
 mod common;
 mod measure;
@@ -49,7 +48,7 @@ async fn main() -> Outcome<()> {
     println!("\nwritten: {}", out.canonicalize()?.display());
     if std::env::var_os("BENCH_PUBLISH").is_some() {
         report.publish(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs"))?;
-        println!("docs/performance.md, its chart and its data are up to date");
+        println!("docs/performance.md and its data are up to date");
     }
     Ok(())
 }

@@ -7,7 +7,6 @@ use migrate::db::grouped;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::chart;
 use crate::common::{Outcome, machine, publish_table};
 use crate::measure::{Cell, Compared, Writes};
 
@@ -83,7 +82,6 @@ impl Report {
     pub fn write(&self, folder: &Path) -> Outcome<()> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("rollup.json"), serde_json::to_string_pretty(self)? + "\n")?;
-        std::fs::write(folder.join("rollup.svg"), chart::draw(&self.cells))?;
         Ok(())
     }
 

@@ -143,3 +143,61 @@ impl Product {
         repairs.map(|name| format!("the name of the repair {name} is taken: by another repair, or by a command"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Args;
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+    use crate::repair::{Column, Repair, Rows};
+
+    #[derive(Args, Serialize, Deserialize)]
+    struct Negative {}
+
+    impl Repair for Negative {
+        fn name() -> &'static str {
+            "negative"
+        }
+
+        fn about() -> &'static str {
+            "Turns the sign of negative numbers"
+        }
+
+        fn rows() -> Rows {
+            Rows::new("note", Column::new("id", "bigint"), "written_at", Column::new("words", "int"), "-u.words")
+        }
+
+        fn eligible(&self) -> String {
+            "u.words < 0".to_owned()
+        }
+    }
+
+    struct Notes(fn() -> Repairs);
+
+    impl Content for Notes {
+        fn name(&self) -> &'static str {
+            "notes"
+        }
+
+        fn set(&self) -> Result<Set, SetError> {
+            Set::builder("notes").migration("V1__note", "CREATE TABLE note ()").build()
+        }
+
+        fn repairs(&self) -> Repairs {
+            (self.0)()
+        }
+    }
+
+    #[test]
+    fn what_is_registered_twice_is_named() {
+        let once = || Repairs::new().with::<Negative>();
+        let twice = || Repairs::new().with::<Negative>().with::<Negative>();
+        let mistake =
+            |contents: Vec<Notes>| contents.into_iter().fold(Product::new("notes", "1"), Product::with).mistake();
+        assert_eq!(mistake(vec![Notes(once)]), None);
+        assert!(mistake(vec![Notes(twice)]).unwrap().contains("the repair negative is taken"));
+        assert_eq!(mistake(vec![Notes(once), Notes(once)]).unwrap(), "this program has two sets called notes");
+        assert_eq!(mistake(Vec::new()).unwrap(), "this program has no set of migrations");
+    }
+}
