@@ -5,7 +5,6 @@
 
 use async_trait::async_trait;
 
-use super::walk::Host;
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome};
 use crate::usage::{self, REBUILD, WalkOptions, WalkScope};
 
@@ -25,7 +24,7 @@ impl HourlyBackfill {
     fn options(&self, cx: &HookContext) -> WalkOptions {
         // What another program has rolled up cannot be relied on.
         let scope = if cx.is_owed(REBUILD) { WalkScope::Everything } else { self.options.scope };
-        WalkOptions { scope, lock_wait: cx.lock_wait(), ..self.options }
+        WalkOptions { scope, ..self.options }
     }
 }
 
@@ -37,17 +36,14 @@ impl Hook for HourlyBackfill {
 
     async fn plan(&self, cx: &HookContext) -> Result<Forecast, HookError> {
         let connection = cx.connect().await?;
-        let forecast = usage::forecast(&connection, self.options(cx), cx.load_state(&connection).await?).await?;
+        let forecast = usage::forecast(&connection, self.options(cx), cx).await?;
         connection.close().await;
-        Ok(match forecast {
-            Ok(work) => Forecast::work(work),
-            Err(reason) => Forecast::nothing(reason),
-        })
+        Ok(forecast)
     }
 
     async fn run(&self, cx: &HookContext) -> Result<Outcome, HookError> {
         let connection = cx.connect().await?;
-        let result = Box::pin(usage::walk(&connection, self.options(cx), &Host(cx))).await;
+        let result = Box::pin(usage::walk(&connection, self.options(cx), cx)).await;
         connection.close().await;
         Ok(result?.rolled_up())
     }

@@ -5,7 +5,6 @@
 
 use async_trait::async_trait;
 
-use super::walk::Host;
 use crate::db::Connection;
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome, Why};
 use crate::usage::{self, Pipeline, REBUILD, WalkOptions, WalkScope};
@@ -14,10 +13,8 @@ use crate::usage::{self, Pipeline, REBUILD, WalkOptions, WalkScope};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HourlyRebuild;
 
-impl HourlyRebuild {
-    fn options(cx: &HookContext) -> WalkOptions {
-        WalkOptions { scope: WalkScope::Everything, lock_wait: cx.lock_wait(), ..WalkOptions::default() }
-    }
+fn options() -> WalkOptions {
+    WalkOptions { scope: WalkScope::Everything, ..WalkOptions::default() }
 }
 
 /// What does not affect the buckets, whoever has replaced it: triggers and their functions that the platform creates under
@@ -63,13 +60,7 @@ impl Hook for HourlyRebuild {
             {
                 Forecast::nothing("the rollup in force loses nothing")
             }
-            Some(_) => {
-                let resume = cx.load_state(&connection).await?;
-                match usage::forecast(&connection, Self::options(cx), resume).await? {
-                    Ok(work) => Forecast::work(work),
-                    Err(reason) => Forecast::nothing(reason),
-                }
-            }
+            Some(_) => usage::forecast(&connection, options(), cx).await?,
         };
         connection.close().await;
         Ok(forecast)
@@ -77,7 +68,7 @@ impl Hook for HourlyRebuild {
 
     async fn run(&self, cx: &HookContext) -> Result<Outcome, HookError> {
         let connection = cx.connect().await?;
-        let result = Box::pin(usage::walk(&connection, Self::options(cx), &Host(cx))).await;
+        let result = Box::pin(usage::walk(&connection, options(), cx)).await;
         connection.close().await;
         Ok(result?.rebuilt())
     }

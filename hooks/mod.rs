@@ -3,6 +3,5 @@
 
 pub(crate) mod hourly_backfill;
 pub(crate) mod hourly_rebuild;
-pub(crate) mod walk;
 
 pub use hourly_backfill::HourlyBackfill;

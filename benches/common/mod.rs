@@ -44,8 +44,12 @@ pub async fn server_version(url: &str) -> Outcome<String> {
     Ok(connection.query_one("SELECT split_part(current_setting('server_version'), ' ', 1)", &[]).await?.get(0))
 }
 
+pub fn connector(url: &str) -> Outcome<Connector> {
+    Ok(Connector::new(Database::from_url(url)?, CancellationToken::new()))
+}
+
 pub async fn connect(url: &str) -> Outcome<Connection> {
-    Ok(Connector::new(Database::from_url(url)?, CancellationToken::new()).connect("bench").await?)
+    Ok(connector(url)?.connect("bench").await?)
 }
 
 pub fn migrate(url: &str, target: &str) -> Outcome<()> {
@@ -82,8 +86,7 @@ pub fn median(values: &mut [f64]) -> f64 {
 
 /// The rollup equals the raw usage, every bucket.
 pub async fn assert_exact(url: &str) -> Outcome<()> {
-    let connector = Connector::new(Database::from_url(url)?, CancellationToken::new());
-    let found = usage::compare(&connector, Scope::default(), &Observer::silent()).await?;
+    let found = usage::compare(&connector(url)?, Scope::default(), &Observer::silent()).await?;
     if found.wrong() + found.waiting > 0 || found.buckets == 0 {
         return Err(format!("the rollup is wrong: {found:?}").into());
     }

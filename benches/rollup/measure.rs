@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use migrate::db::{Connection, Error};
-use migrate::platform::usage::{self, Resume, Tick, WalkHost, WalkOptions};
+use migrate::engine::HookContext;
+use migrate::platform::usage::{self, Tick, WalkOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::common::{Outcome, assert_exact, connect, load_usage, median, migrate, timed, with_database};
+use crate::common::{Outcome, assert_exact, connect, connector, load_usage, median, migrate, timed, with_database};
 
 /// How many usage rows share a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +92,7 @@ pub async fn cell(server: &str, shape: Shape, rows: u64) -> Outcome<(Cell, Optio
 
     migrate(&url, "72")?;
     let connection = connect(&url).await?;
+    let alone = HookContext::alone("bench", connector(&url)?);
     load_usage(&connection, rows, shape.rows_per_bucket(), 0.0).await?;
     migrate(&url, "102")?;
     // The floor gets its best plan, and nothing happens to the statistics in between. Ours does not ask for them.
@@ -110,14 +111,14 @@ pub async fn cell(server: &str, shape: Shape, rows: u64) -> Outcome<(Cell, Optio
             if turn == 0 {
                 floors.push(floor(&connection).await?);
             } else {
-                walks.push(walk(&connection).await?);
+                walks.push(walk(&connection, &alone).await?);
             }
         }
     }
     let buckets: i64 = connection.query_one("SELECT count(*) FROM task_usage_hourly", &[]).await?.get(0);
     assert_exact(&url).await?;
     let guard = guard(&connection).await?;
-    let idle_hook = idle_hook(&connection).await?;
+    let idle_hook = idle_hook(&connection, &alone).await?;
     migrate(&url, "272")?;
     let tick = tick(&connection).await?;
     let writes = if rows == WRITES_AT {
@@ -169,22 +170,22 @@ async fn floor(connection: &Connection) -> Outcome<f64> {
     Ok(time)
 }
 
-async fn walk(connection: &Connection) -> Outcome<f64> {
+async fn walk(connection: &Connection, alone: &HookContext) -> Outcome<f64> {
     connection
         .batch("TRUNCATE task_usage_hourly; UPDATE task_usage_hourly_rollup_state SET watermark_at = 'epoch'")
         .await?;
     connection.batch("CHECKPOINT").await?;
     let started = Instant::now();
-    usage::walk(connection, WalkOptions::default(), &Quiet).await?;
+    usage::walk(connection, WalkOptions::default(), alone).await?;
     Ok(started.elapsed().as_secs_f64())
 }
 
 /// The hook when the watermark is where it should be, and nothing has been written since.
-async fn idle_hook(connection: &Connection) -> Outcome<f64> {
+async fn idle_hook(connection: &Connection, alone: &HookContext) -> Outcome<f64> {
     let mut times = Vec::new();
     for _ in 0..TICKS {
         let started = Instant::now();
-        usage::walk(connection, WalkOptions::default(), &Quiet).await?;
+        usage::walk(connection, WalkOptions::default(), alone).await?;
         times.push(started.elapsed().as_secs_f64());
     }
     Ok(median(&mut times))
@@ -305,22 +306,5 @@ async fn write_some(connection: &Connection, write: Write) -> Outcome<f64> {
             );
             timed(connection.batch(&each)).await
         }
-    }
-}
-
-/// Nobody watches, and nothing is resumed.
-struct Quiet;
-
-#[async_trait]
-impl WalkHost for Quiet {
-    fn progress(&self, _: u64, _: u64, _: u64) {}
-    async fn load(&self, _: &Connection) -> Result<Option<Resume>, Error> {
-        Ok(None)
-    }
-    async fn save(&self, _: &Connection, _: &Resume) -> Result<(), Error> {
-        Ok(())
-    }
-    async fn clear(&self, _: &Connection) -> Result<(), Error> {
-        Ok(())
     }
 }

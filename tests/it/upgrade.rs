@@ -97,7 +97,7 @@ async fn a_walk_that_fails_stops_before_v103_and_the_next_run_goes_on() {
     assert!(status.stdout.contains("hook hourly-backfill: failed"), "{}", status.stdout);
 
     let preview = database.program().args(["up", "--dry-run"]).run().expect(0);
-    assert!(preview.stdout.contains("would go on after "), "{}", preview.stdout);
+    assert!(preview.stdout.contains("would continue after "), "{}", preview.stdout);
 
     database.batch("ALTER TABLE task_usage_hourly DROP CONSTRAINT broken").await;
     let up = database.program().args(["up", "--format", "json"]).run().expect(0);

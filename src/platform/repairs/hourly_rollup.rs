@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::db::{self, Connection};
-use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome, Progress};
-use crate::usage::{self, Pipeline, Resume, RollupError, Survey, WalkHost, WalkOptions, WalkScope};
+use crate::db::Connection;
+use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome};
+use crate::usage::{self, Pipeline, RollupError, Survey, WalkOptions, WalkScope};
 
 /// The rebuild `hourly-rollup`. Its fields say what is rebuilt, and how.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
@@ -28,13 +28,11 @@ impl HourlyRollup {
     /// What it rebuilds.
     pub const ABOUT: &str = "Compute task_usage_hourly again from the raw usage, month by month, as the upgrade does";
 
-    fn options(&self, cx: &HookContext) -> WalkOptions {
-        WalkOptions {
-            scope: self.months_back.map_or(WalkScope::Everything, WalkScope::LastMonths),
-            pause: cx.pause(),
-            lock_wait: cx.lock_wait(),
-            ..WalkOptions::default()
-        }
+    /// Months that an interrupted execution had rebuilt may have been damaged since. What is right is read and not written
+    /// again, so it starts from the first month.
+    fn options(&self) -> WalkOptions {
+        let scope = self.months_back.map_or(WalkScope::Everything, WalkScope::LastMonths);
+        WalkOptions { scope, resume: false, ..WalkOptions::default() }
     }
 }
 
@@ -85,47 +83,15 @@ impl Hook for HourlyRollup {
         }
         let connection = cx.connect().await?;
         can_be_rebuilt(&connection).await?;
-        let forecast = usage::forecast(&connection, self.options(cx), None).await?;
+        let forecast = usage::forecast(&connection, self.options(), cx).await?;
         connection.close().await;
-        Ok(match forecast {
-            Ok(work) => Forecast::work(work),
-            Err(reason) => Forecast::nothing(reason),
-        })
+        Ok(forecast)
     }
 
     async fn run(&self, cx: &HookContext) -> Result<Outcome, HookError> {
         let connection = cx.connect().await?;
-        let result = Box::pin(usage::walk(&connection, self.options(cx), &Host(cx))).await;
+        let result = Box::pin(usage::walk(&connection, self.options(), cx)).await;
         connection.close().await;
         Ok(result?.rebuilt())
-    }
-}
-
-/// The walk's progress and messages, passed on.
-struct Host<'a>(&'a HookContext);
-
-#[async_trait]
-impl WalkHost for Host<'_> {
-    fn role(&self) -> Option<&str> {
-        self.0.role()
-    }
-
-    fn progress(&self, done: u64, total: u64, buckets: u64) {
-        let (unit, written_unit) = ("months".into(), "buckets".into());
-        self.0.progress(Progress { unit, done, total, written: buckets, written_unit });
-    }
-
-    /// Months that an interrupted execution had rebuilt may have been damaged since. What is right is read and not written
-    /// again, so it begins anew.
-    async fn load(&self, _: &Connection) -> Result<Option<Resume>, db::Error> {
-        Ok(None)
-    }
-
-    async fn save(&self, connection: &Connection, resume: &Resume) -> Result<(), db::Error> {
-        self.0.save_state(connection, resume).await
-    }
-
-    async fn clear(&self, connection: &Connection) -> Result<(), db::Error> {
-        self.0.clear_state(connection).await
     }
 }

@@ -31,7 +31,7 @@ pub use tick::{Tick, WatchEvent, tick, watch};
 pub use too_large::{KeptOut, TooLarge};
 pub use verify::{compare, fix};
 pub use walk::{forecast, walk};
-pub use walk_options::{Resume, WalkHost, WalkOptions, WalkReport, WalkScope};
+pub use walk_options::{WalkOptions, WalkReport, WalkScope};
 
 /// The tables that a tick, a walk or a rebuild writes.
 pub(crate) const WRITTEN: [&str; 4] = [

@@ -14,13 +14,14 @@ use tokio_postgres::types::ToSql;
 use super::RollupError;
 use super::lock::{first_horizon, lock, lock_at_horizon};
 use super::survey::{self, Extent, Month, Survey};
-use super::walk_options::{Resume, WalkHost, WalkOptions, WalkReport, WalkScope};
+use super::walk_options::{Resume, WalkOptions, WalkReport, WalkScope};
 use crate::db::{self, Connection, Transaction, grouped};
+use crate::engine::{Forecast, HookContext, Progress};
 
 /// How often progress is told while a month is being rolled up.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// What a walk would do now, in words: `Ok` completes "would …", `Err` says why there is nothing to do.
+/// What a walk would do now.
 ///
 /// # Errors
 ///
@@ -28,26 +29,27 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 pub async fn forecast(
     connection: &Connection,
     options: WalkOptions,
-    resume: Option<Resume>,
-) -> Result<Result<String, String>, RollupError> {
+    cx: &HookContext,
+) -> Result<Forecast, RollupError> {
     let extent = match Survey::read(connection).await? {
-        Survey::NoUsage => return Ok(Err("there is no task_usage yet".to_owned())),
+        Survey::NoUsage => return Ok(Forecast::nothing("there is no task_usage yet")),
         Survey::NoState => return Err(RollupError::NoState),
         Survey::NoPipeline(extent) | Survey::Ready(extent) => extent,
     };
     if extent.latest.is_none() {
-        return Ok(Ok("stamp the watermark: task_usage is empty".to_owned()));
+        return Ok(Forecast::work("stamp the watermark: task_usage is empty"));
     }
     if needs_no_walk(&extent, options) {
-        return Ok(Ok(format!("roll up what changed since {}", extent.watermark)));
+        return Ok(Forecast::work(format!("roll up what changed since {}", extent.watermark)));
     }
     let months = months(connection, options).await?;
     let rows = survey::rows(connection).await?.unsigned_abs();
     let total = months.len();
     let plural = if total == 1 { "" } else { "s" };
-    let done = resume.as_ref().map_or(0, |resume| months.iter().filter(|month| resume.covers(month)).count());
-    Ok(Ok(match resume {
-        Some(_) if done > 0 => format!("go on after {done} of {total} month{plural}"),
+    let saved = saved(connection, options, cx).await?;
+    let done = saved.map_or(0, |resume| months.iter().filter(|month| resume.covers(month)).count());
+    Ok(Forecast::work(match done {
+        1.. => format!("continue after {done} of {total} month{plural}"),
         _ if matches!(options.scope, WalkScope::LastMonths(_)) => format!("roll up the last {total} month{plural}"),
         _ => format!("roll up {total} month{plural}, about {} rows", grouped(rows)),
     }))
@@ -58,11 +60,7 @@ pub async fn forecast(
 /// # Errors
 ///
 /// [`RollupError`].
-pub async fn walk(
-    connection: &Connection,
-    options: WalkOptions,
-    host: &dyn WalkHost,
-) -> Result<WalkReport, RollupError> {
+pub async fn walk(connection: &Connection, options: WalkOptions, cx: &HookContext) -> Result<WalkReport, RollupError> {
     let extent = match Survey::read(connection).await? {
         Survey::NoUsage | Survey::NoPipeline(_) => return Ok(WalkReport::NothingThere),
         Survey::NoState => return Err(RollupError::NoState),
@@ -75,21 +73,16 @@ pub async fn walk(
     };
     if has_months {
         let from = extent.earliest.unwrap_or(extent.watermark);
-        walk_months(connection, options, host, from).await
+        walk_months(connection, options, cx, from).await
     } else {
-        catch_up(connection, options, host, &extent).await
+        catch_up(connection, cx, &extent).await
     }
 }
 
 /// Rolls up the window behind the watermark.
-async fn catch_up(
-    connection: &Connection,
-    options: WalkOptions,
-    host: &dyn WalkHost,
-    extent: &Extent,
-) -> Result<WalkReport, RollupError> {
+async fn catch_up(connection: &Connection, cx: &HookContext, extent: &Extent) -> Result<WalkReport, RollupError> {
     let empty = extent.latest.is_none();
-    let (transaction, horizon) = match lock_at_horizon(connection, host.role(), options.lock_wait).await {
+    let (transaction, horizon) = match lock_at_horizon(connection, cx.role(), cx.lock_wait()).await {
         Ok(locked) => locked,
         // The guard is content with this lag, and whatever is left is the next tick's.
         Err(RollupError::Hidden) if !empty => {
@@ -97,8 +90,8 @@ async fn catch_up(
         }
         Err(error) => return Err(error),
     };
-    let (buckets, watermark) = last_pass(&transaction, host.role(), &extent.watermark, &horizon).await?;
-    host.clear(&transaction).await?;
+    let (buckets, watermark) = last_pass(&transaction, cx.role(), &extent.watermark, &horizon).await?;
+    cx.clear_state(&transaction).await?;
     transaction.commit().await?;
     Ok(WalkReport::CaughtUp { buckets, empty, watermark })
 }
@@ -126,46 +119,46 @@ async fn months(connection: &Connection, options: WalkOptions) -> Result<Vec<Mon
 async fn walk_months(
     connection: &Connection,
     options: WalkOptions,
-    host: &dyn WalkHost,
+    cx: &HookContext,
     from: String,
 ) -> Result<WalkReport, RollupError> {
-    let mut resume = begin_or_resume(connection, host).await?;
+    let mut resume = begin_or_resume(connection, options, cx).await?;
     let months = months(connection, options).await?;
     let total = months.len() as u64;
     let mut done = months.iter().filter(|month| resume.covers(month)).count() as u64;
-    host.progress(done, total, resume.buckets);
+    progress(cx, done, total, resume.buckets);
 
     let started_with = resume.clone();
     for month in months.iter().filter(|month| !started_with.covers(month)) {
-        let transaction = lock(connection, options.lock_wait).await?;
-        let work = Box::pin(transaction.as_role(host.role(), slice(&transaction, options.scope, month)));
-        let buckets = with_heartbeat(work, || host.progress(done, total, resume.buckets)).await?;
+        let transaction = lock(connection, cx.lock_wait()).await?;
+        let work = Box::pin(transaction.as_role(cx.role(), slice(&transaction, options.scope, month)));
+        let buckets = with_heartbeat(work, || progress(cx, done, total, resume.buckets)).await?;
         resume.done = Some(month.starts);
         resume.buckets += buckets;
-        host.save(&transaction, &resume).await?;
+        cx.save_state(&transaction, &resume).await?;
         transaction.commit().await?;
         done += 1;
-        host.progress(done, total, resume.buckets);
-        if done < total && !options.pause.is_zero() {
-            connection.pause(options.pause).await?;
+        progress(cx, done, total, resume.buckets);
+        if done < total && !cx.pause().is_zero() {
+            connection.pause(cx.pause()).await?;
         }
     }
 
     // One look at the whole table, which may use several processes, is cheaper than counting with each month. It is
     // taken while nobody has to wait for us, and while a failure still finds the progress kept.
     let count = connection.query_one("SELECT pg_catalog.count(*) AS usage_rows FROM task_usage", &[]);
-    let rows = with_heartbeat(count, || host.progress(done, total, resume.buckets)).await?;
+    let rows = with_heartbeat(count, || progress(cx, done, total, resume.buckets)).await?;
     let rows = rows.get::<_, i64>("usage_rows").unsigned_abs();
 
-    let (transaction, horizon) = lock_at_horizon(connection, host.role(), options.lock_wait).await?;
-    let (buckets, watermark) = last_pass(&transaction, host.role(), &resume.began_at, &horizon).await?;
+    let (transaction, horizon) = lock_at_horizon(connection, cx.role(), cx.lock_wait()).await?;
+    let (buckets, watermark) = last_pass(&transaction, cx.role(), &resume.began_at, &horizon).await?;
     // Progress is kept until the watermark is where the walk was to bring it.
     let arrived = match Survey::read(&transaction).await? {
         Survey::Ready(extent) => extent.lag.is_none() || is_tolerated(&extent, options),
         _ => true,
     };
     if arrived {
-        host.clear(&transaction).await?;
+        cx.clear_state(&transaction).await?;
     }
     transaction.commit().await?;
     if !arrived {
@@ -185,17 +178,31 @@ async fn with_heartbeat<T>(work: impl Future<Output = T>, beat: impl Fn()) -> T 
     }
 }
 
-/// Goes on where an earlier walk stopped, unless somebody has emptied the table since.
-async fn begin_or_resume(connection: &Connection, host: &dyn WalkHost) -> Result<Resume, RollupError> {
+fn progress(cx: &HookContext, done: u64, total: u64, buckets: u64) {
+    let (unit, written_unit) = ("months".into(), "buckets".into());
+    cx.progress(Progress { unit, done, total, written: buckets, written_unit });
+}
+
+/// Where an earlier walk stopped, if this one is to continue there.
+async fn saved(connection: &Connection, options: WalkOptions, cx: &HookContext) -> Result<Option<Resume>, db::Error> {
+    if options.resume { cx.load_state(connection).await } else { Ok(None) }
+}
+
+/// Continues where an earlier walk stopped, unless somebody has emptied the table since.
+async fn begin_or_resume(
+    connection: &Connection,
+    options: WalkOptions,
+    cx: &HookContext,
+) -> Result<Resume, RollupError> {
     const KEPT: &str = "SELECT EXISTS (SELECT FROM task_usage_hourly) AS kept";
-    let saved = host.load(connection).await?;
+    let saved = saved(connection, options, cx).await?;
     let kept: bool = connection.query_one(KEPT, &[]).await?.get("kept");
     if let Some(resume) = saved.filter(|resume| kept || resume.buckets == 0) {
         return Ok(resume);
     }
-    let began_at = first_horizon(connection, host.role()).await?;
+    let began_at = first_horizon(connection, cx.role()).await?;
     let resume = Resume { began_at, done: None, buckets: 0 };
-    host.save(connection, &resume).await?;
+    cx.save_state(connection, &resume).await?;
     Ok(resume)
 }
 

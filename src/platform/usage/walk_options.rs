@@ -1,14 +1,12 @@
-//! What a walk is asked to do, what it keeps to go on from, and what it reports.
+//! What a walk is asked to do, the progress that it saves, and what it reports.
 
 use std::time::Duration;
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::survey::Month;
 use crate::db::grouped;
-use crate::db::{self, Connection};
 use crate::engine::Outcome;
 
 /// What a walk rolls up.
@@ -30,27 +28,20 @@ pub struct WalkOptions {
     pub scope: WalkScope,
     /// Up to this lag only the window behind the watermark is rolled up.
     pub tolerated_lag: Duration,
-    /// Pause between two months, to leave the application time.
-    pub pause: Duration,
-    /// How long to wait for the rollup's lock, for each month.
-    pub lock_wait: Duration,
+    /// Whether to continue where an interrupted walk stopped.
+    pub resume: bool,
 }
 
 impl Default for WalkOptions {
-    /// What is missing, an hour, no pause, ten minutes.
+    /// What is missing, an hour, continuing.
     fn default() -> Self {
-        Self {
-            scope: WalkScope::default(),
-            tolerated_lag: Duration::from_hours(1),
-            pause: Duration::ZERO,
-            lock_wait: Duration::from_mins(10),
-        }
+        Self { scope: WalkScope::default(), tolerated_lag: Duration::from_hours(1), resume: true }
     }
 }
 
-/// Where an interrupted walk goes on.
+/// Where an interrupted walk continues.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Resume {
+pub(super) struct Resume {
     /// The horizon at which the walk began, as the server writes it. The last pass starts from here.
     pub began_at: String,
     /// Start of the last month that is done.
@@ -65,24 +56,6 @@ impl Resume {
     pub(super) fn covers(&self, month: &Month) -> bool {
         self.done.is_some_and(|done| month.starts <= done)
     }
-}
-
-/// What a walk needs from whoever runs it.
-#[async_trait]
-pub trait WalkHost: Send + Sync {
-    /// The role that writes the buckets, if not the session's own: whoever owns the tables has put triggers on them, which
-    /// must not run with a superuser's rights.
-    fn role(&self) -> Option<&str> {
-        None
-    }
-    /// `done` of `total` months, `buckets` written so far.
-    fn progress(&self, done: u64, total: u64, buckets: u64);
-    /// What was saved last.
-    async fn load(&self, connection: &Connection) -> Result<Option<Resume>, db::Error>;
-    /// Saves progress, in the open transaction.
-    async fn save(&self, connection: &Connection, resume: &Resume) -> Result<(), db::Error>;
-    /// Forgets it, in the open transaction.
-    async fn clear(&self, connection: &Connection) -> Result<(), db::Error>;
 }
 
 /// What a walk did.

@@ -5,12 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use migrate::CancellationToken;
 use migrate::db::{Connection, Connector, Database, Error, Observer};
+use migrate::engine::HookContext;
 use migrate::platform::usage::{
-    self, CompareEvent, Difference, Kind, Resume, RollupError, Scope, TaskUsage, Tokens, WalkHost, WalkOptions,
-    WalkScope,
+    self, CompareEvent, Difference, Kind, RollupError, Scope, TaskUsage, Tokens, WalkOptions, WalkScope,
 };
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
@@ -428,7 +427,8 @@ impl World {
             return if is_in_the_way(&error) { Ok(()) } else { Err(self.fail(&error.to_string())) };
         }
         let options = WalkOptions { scope: WalkScope::Everything, ..WalkOptions::default() };
-        match usage::walk(self.roller(), options, &Alone).await {
+        let alone = HookContext::alone("walk", self.connector.clone());
+        match usage::walk(self.roller(), options, &alone).await {
             Ok(_) => self.ours = true,
             // It is owed until it has been done: here, the platform's is in force as long.
             Err(RollupError::Database(error)) if is_in_the_way(&error) => self.give_way().await,
@@ -601,23 +601,6 @@ impl World {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Err(self.fail("ticks did not reach the end"))
-    }
-}
-
-/// A walk that nobody watches, and that begins anew.
-struct Alone;
-
-#[async_trait]
-impl WalkHost for Alone {
-    fn progress(&self, _: u64, _: u64, _: u64) {}
-    async fn load(&self, _: &Connection) -> Result<Option<Resume>, Error> {
-        Ok(None)
-    }
-    async fn save(&self, _: &Connection, _: &Resume) -> Result<(), Error> {
-        Ok(())
-    }
-    async fn clear(&self, _: &Connection) -> Result<(), Error> {
-        Ok(())
     }
 }
 
