@@ -20,11 +20,11 @@ fn main() {
 }
 
 /// What is wrong with the names of the files in the folders of all sets, a line each.
-pub fn faults_of_migrations(migrations: &Path) -> Vec<String> {
+pub(crate) fn faults_of_migrations(migrations: &Path) -> Vec<String> {
     let mut faults = Vec::new();
     for (set, is_folder) in entries(migrations) {
         if !is_folder {
-            if set.ends_with(".sql") {
+            if Path::new(&set).extension().is_some_and(|ending| ending == "sql") {
                 faults.push(format!("migrations/{set}: belongs into the folder of a set, such as migrations/platform"));
             }
             continue;
@@ -53,7 +53,7 @@ pub fn faults_of_migrations(migrations: &Path) -> Vec<String> {
 /// The version in a file's name; none if it is no versioned migration.
 fn version(name: &str) -> Result<Option<i64>, String> {
     const FORM: &str = "the form is V<number>__<what_it_does>.sql, or R__<what_it_makes>.sql";
-    if name.ends_with(".objects") {
+    if Path::new(&name).extension().is_some_and(|ending| ending == "objects") {
         return Ok(None);
     }
     let Some(stem) = name.strip_suffix(".sql") else {
@@ -98,7 +98,7 @@ fn version(name: &str) -> Result<Option<i64>, String> {
 }
 
 /// Versions of sets with a description that are not described, a line each.
-pub fn undescribed(migrations: &Path) -> Vec<String> {
+pub(crate) fn undescribed(migrations: &Path) -> Vec<String> {
     let mut missing = Vec::new();
     for (set, _) in entries(migrations).into_iter().filter(|(_, is_folder)| *is_folder) {
         let file = format!("{set}.objects");
@@ -119,7 +119,7 @@ pub fn undescribed(migrations: &Path) -> Vec<String> {
 }
 
 /// Files in `hooks/` that are not compiled, a line each.
-pub fn faults_of_hooks(hooks: &Path) -> Vec<String> {
+pub(crate) fn faults_of_hooks(hooks: &Path) -> Vec<String> {
     let listed = std::fs::read_to_string(hooks.join("mod.rs")).unwrap_or_default();
     let is_listed = |module: &str| listed.lines().any(|line| line.trim_end().ends_with(&format!("mod {module};")));
     let files = entries(hooks).into_iter().filter_map(|(name, _)| name.strip_suffix(".rs").map(str::to_owned));
