@@ -10,7 +10,8 @@ use migrate::engine::{Event, Forecast, Hook, HookContext, HookError, Migrator, O
 /// Gives every note a slug, before the second migration demands one.
 struct FillSlugs;
 
-const MISSING: &str = "SELECT count(*) FROM note WHERE slug IS NULL";
+const THERE: &str = "SELECT to_regclass('note') IS NOT NULL AS there";
+const MISSING: &str = "SELECT count(*) AS missing FROM note WHERE slug IS NULL";
 const FILL: &str = "UPDATE note SET slug = lower(replace(title, ' ', '-')) WHERE slug IS NULL";
 
 #[async_trait]
@@ -21,11 +22,10 @@ impl Hook for FillSlugs {
 
     async fn plan(&self, cx: &HookContext) -> Result<Forecast, HookError> {
         let connection = cx.connect().await?;
-        let present = connection.query_one("SELECT to_regclass('note') IS NOT NULL", &[]).await?;
-        if !present.get::<_, bool>(0) {
+        if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
             return Ok(Forecast::nothing("there are no notes yet"));
         }
-        let missing: i64 = connection.query_one(MISSING, &[]).await?.get(0);
+        let missing: i64 = connection.query_one(MISSING, &[]).await?.get("missing");
         Ok(Forecast::work(format!("give {missing} notes a slug")))
     }
 

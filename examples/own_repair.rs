@@ -1,25 +1,22 @@
-//! Another program: a set of its own, with a repair, and the whole command line of `migrate`.
+//! Another program: a set of its own with a repair, and the whole command line of `migrate`.
 //!
 //!     DATABASE_URL=postgres://… cargo run --example own_repair -- repair negative-words --up-to 40
 
 use std::process::ExitCode;
 
-use async_trait::async_trait;
 use migrate::cli::{Content, Product, main_with};
-use migrate::db::Connection;
 use migrate::engine::{Set, SetError};
-use migrate::repair::{Column, Repair, RepairError, Repairs, Rows};
+use migrate::repair::{Column, Repair, Repairs, Rows};
 use serde::{Deserialize, Serialize};
 
 /// Notes whose words were counted with the wrong sign.
 #[derive(clap::Args, Serialize, Deserialize)]
 struct NegativeWords {
     /// The last note that was counted by the old program.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(i64).range(1..))]
     up_to: i64,
 }
 
-#[async_trait]
 impl Repair for NegativeWords {
     fn name() -> &'static str {
         "negative-words"
@@ -36,10 +33,6 @@ impl Repair for NegativeWords {
     fn eligible(&self) -> String {
         format!("u.words < 0 AND u.id <= {}", self.up_to)
     }
-
-    async fn check(&self, _: &Connection) -> Result<(), RepairError> {
-        if self.up_to > 0 { Ok(()) } else { Err(RepairError::refused("notes are counted from 1")) }
-    }
 }
 
 /// What the program carries.
@@ -52,7 +45,7 @@ impl Content for Notes {
 
     fn set(&self) -> Result<Set, SetError> {
         let note = "CREATE TABLE note (id bigint PRIMARY KEY, words int NOT NULL, written_at timestamptz NOT NULL)";
-        Set::builder("notes").migration("V1__note", note).build()
+        Set::builder(self.name()).migration("V1__note", note).build()
     }
 
     fn repairs(&self) -> Repairs {

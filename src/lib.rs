@@ -24,4 +24,6 @@ pub use tokio_util::sync::CancellationToken;
 mod pages {
     #[doc = include_str!("../docs/writing-hooks.md")]
     mod writing_hooks {}
+    #[doc = include_str!("../docs/writing-repairs.md")]
+    mod writing_repairs {}
 }

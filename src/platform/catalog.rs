@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use crate::cli::{Check, Content, Context, Verb};
 use crate::derived::HOURLY;
 use crate::engine::{AdoptionError, Error, Repeatable, Set, SetError};
-use crate::hooks::{hourly_backfill, hourly_rebuild};
+use crate::hooks;
 use crate::ledger::ledger;
 use crate::repair::Repairs;
-use crate::repairs::{CodexCache, HourlyRollup};
+use crate::repairs::{self, hourly_rollup::HourlyRollup};
 use crate::verbs::{Rollup, VerifyRollup, tell_who_schedules};
 
 mod files {
@@ -33,7 +33,7 @@ impl Content for Platform {
     }
 
     fn repairs(&self) -> Repairs {
-        Repairs::new().with::<CodexCache>().with_rebuild::<HourlyRollup>(
+        Repairs::new().with::<repairs::codex_cache::CodexCache>().with_rebuild::<HourlyRollup>(
             HourlyRollup::NAME,
             HourlyRollup::ABOUT,
             &HOURLY,
@@ -81,7 +81,7 @@ pub fn platform() -> Result<Set, SetError> {
         .run_lock(7_244_554_146_635_925_501)
         .embedded(&files::migrations::runner())
         .repeatable(usage_pipeline())
-        .before(103, hourly_backfill::HourlyBackfill::default())
+        .before(103, hooks::hourly_backfill::HourlyBackfill::default())
         .adopts(ledger())
         .owned_like("task_usage")
         .notes_on_empty(
@@ -96,7 +96,7 @@ pub fn platform() -> Result<Set, SetError> {
 /// The one rollup in force, whoever migrated last. What another program's has lost is computed again.
 fn usage_pipeline() -> Result<Repeatable, SetError> {
     let file = Repeatable::new("R__usage_pipeline", include_str!("../../migrations/platform/R__usage_pipeline.sql"))?;
-    Ok(file.left_alone_if(crate::usage::UNKNOWN).then(hourly_rebuild::HourlyRebuild))
+    Ok(file.left_alone_if(crate::usage::UNKNOWN).then(hooks::hourly_rebuild::HourlyRebuild))
 }
 
 #[cfg(test)]

@@ -109,7 +109,7 @@ async fn another_program_brings_a_repair_of_its_own() {
     assert_eq!(database.value::<i64>("SELECT sum(words) FROM note WHERE id <= 40").await, 820);
     run(&["repair", "undo", "1", "--execute"], 0);
     assert_eq!(database.value::<i64>("SELECT count(*) FROM note WHERE words < 0").await, 30);
-    run(&["repair", "negative-words", "--up-to", "0"], 7);
+    run(&["repair", "negative-words", "--up-to", "0"], 2);
     let lines = include_str!("../../../examples/own_repair.rs").lines().count();
     assert!(lines < 100, "{lines} lines");
 }
