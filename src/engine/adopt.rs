@@ -37,7 +37,7 @@ pub(super) enum Found {
     Nothing,
     /// A table that the older migrator of this set keeps, or kept.
     Ledger(Recorded),
-    /// A table of somebody else.
+    /// A table of another program.
     Foreign(String),
     /// A table that this role may not read.
     Unreadable(String),

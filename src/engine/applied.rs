@@ -41,7 +41,7 @@ pub struct HookRun {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HookState {
-    /// It has not ended, or was killed and nobody has noticed yet.
+    /// It has not ended, or was killed, which the next run will record.
     Running,
     /// It did what it had to.
     Done,

@@ -230,7 +230,7 @@ async fn pid_of(connection: &Connection) -> Result<i32, db::Error> {
     Ok(connection.query_one("SELECT pg_catalog.pg_backend_pid() AS pid", &[]).await?.get("pid"))
 }
 
-/// Errors that say "somebody was in the way", after which the same migration may well succeed.
+/// Errors that say that another session was in the way, after which the same migration may well succeed.
 fn gives_way(error: &db::Error) -> bool {
     error.is(&SqlState::LOCK_NOT_AVAILABLE) || error.is(&SqlState::T_R_DEADLOCK_DETECTED)
 }

@@ -1,4 +1,4 @@
-//! What a hook is given: connections, a place to keep its progress, and somebody to tell about it.
+//! What a hook is given: connections, a place to keep its progress, and a way to tell how far it is.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use super::outcome::Progress;
 use super::why::Why;
 use crate::db::{self, Connection, Connector};
 
-/// How long a lock is waited for, unless somebody says otherwise.
+/// How long a lock is waited for, unless the host sets another limit.
 pub(super) const LOCK_WAIT: Duration = Duration::from_mins(10);
 
 /// Who runs a hook: is told how far it is, and keeps its progress from one run to the next.
@@ -33,7 +33,7 @@ pub trait HookHost: Send + Sync {
     async fn clear(&self, connection: &Connection) -> Result<(), db::Error>;
 }
 
-/// Keeps progress in memory and tells nobody.
+/// Keeps progress in memory, and drops what a hook tells.
 #[derive(Default)]
 struct Alone(Mutex<Option<Value>>);
 
@@ -73,7 +73,7 @@ pub(super) struct Place {
     pub due: Option<Why>,
 }
 
-/// What a hook is given: connections, a place to keep its progress, and somebody to tell about it.
+/// What a hook is given: connections, a place to keep its progress, and a way to tell how far it is.
 pub struct HookContext {
     hook: String,
     place: Place,
@@ -105,7 +105,7 @@ impl HookContext {
         }
     }
 
-    /// For a hook that is run by itself, as in a test: progress is kept in memory, and nobody is told about it.
+    /// For a hook that is run by itself, as in a test: progress is kept in memory, and not shown.
     #[must_use]
     pub fn alone(name: impl Into<String>, connector: Connector) -> Self {
         Self::new(name, connector, Arc::new(Alone::default()))

@@ -19,7 +19,7 @@ pub enum Lacks {
     Rights,
     /// The session's role may not become the owner; what it makes could not be used by the application.
     Becoming,
-    /// One object belongs to somebody else than all the others.
+    /// One object has another owner than all the others.
     Object,
 }
 
@@ -129,8 +129,10 @@ pub enum Error {
         /// What it lacks.
         lacks: Lacks,
     },
-    /// The schema that the history is kept in belongs to somebody else.
-    #[error("the schema migrate of database {database} is somebody else's: {owner} owns it, and it holds {table}")]
+    /// The schema that the history is kept in belongs to another program.
+    #[error(
+        "the schema migrate of database {database} belongs to another program: {owner} owns it, and it holds {table}"
+    )]
     ForeignSchema {
         /// The database.
         database: String,
@@ -186,7 +188,7 @@ pub enum Error {
         ledger: String,
     },
     /// What an earlier application of a repeatable file has made, and what holds data, is not as it was.
-    #[error("{file} cannot be applied: {object} {change}, and a table is not made anew")]
+    #[error("{file} cannot be applied: {object} {change}, and a table is not created again")]
     NotRemade {
         /// The file.
         file: String,
@@ -201,7 +203,7 @@ pub enum Error {
     /// An index build would never have ended: a session that is older than it waits for the migration lock inside the
     /// server, and may not be cancelled by this role.
     #[error(
-        "{file} cannot be applied: {holder} waits for the migration lock inside the server, and an index build waits for every older transaction; neither would have ended"
+        "{file} cannot be applied: {holder} waits for the migration lock inside the server, and an index build waits for every older transaction: a deadlock"
     )]
     Entangled {
         /// The file.

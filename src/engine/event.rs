@@ -1,4 +1,4 @@
-//! What happens during a run, told to whoever listens.
+//! What happens during a run, as an observer is told.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub enum Event {
         #[serde(flatten)]
         server: ServerFacts,
     },
-    /// A lock is held by somebody else. Repeated every ten seconds.
+    /// Another session holds a lock. Repeated every ten seconds.
     Waiting(Waiting),
     /// The run knows what it is going to do.
     Planned {

@@ -10,7 +10,7 @@
 //!
 //! Everything else is between the author and the server, which says clearly what it does not do in a transaction:
 //! `VACUUM`, or `COMMIT` in a routine that is called. That holds for the rest of what changes a session. `SET ROLE`, `SET SESSION
-//! AUTHORIZATION` and their `RESET` are needed to act as somebody else. `SET TRANSACTION` and `SET SESSION CHARACTERISTICS`
+//! AUTHORIZATION` and their `RESET` are needed to act as another role. `SET TRANSACTION` and `SET SESSION CHARACTERISTICS`
 //! change how a transaction works, but do not end it; one that cannot write any more cannot be recorded, and is rolled back. `SET
 //! standard_conforming_strings` and `SET client_encoding` do not change how their own file is read, since the server takes all
 //! of it apart before it runs the first statement; for the next file they are set again.

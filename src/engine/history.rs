@@ -116,8 +116,8 @@ impl History {
         Ok(history)
     }
 
-    /// A hook run that never said how it ended was killed, if nobody is running now.
-    pub fn nobody_is_running(&mut self) {
+    /// A hook run without an end was killed, if no run is active.
+    pub fn no_run_is_active(&mut self) {
         for run in self.hook_runs.values_mut().filter(|run| run.state == HookState::Running) {
             run.state = HookState::Interrupted;
             run.summary = Some("killed, or cut off from the server".to_owned());

@@ -56,7 +56,7 @@ pub enum HistoryError {
         file: String,
         /// Highest version applied.
         current: Version,
-        /// The statement that puts its row back into the history, should somebody have deleted it.
+        /// The statement that puts its row back into the history, should it have been deleted.
         restore: String,
     },
 }

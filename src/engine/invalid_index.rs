@@ -78,8 +78,8 @@ pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) ->
 
 /// Drops the index if an interrupted build has left it, and returns what was found at last. An index that is still being built
 /// looks the same; but whoever builds one without a transaction holds the table in SHARE UPDATE EXCLUSIVE mode from its
-/// beginning to its end. So it is looked at again, and dropped, while we hold the table in that mode. That wait is in nobody's
-/// way; the stronger lock that the drop itself needs is asked for an instant at a time.
+/// beginning to its end. So it is looked at again, and dropped, while we hold the table in that mode. That wait blocks no
+/// other; the stronger lock that the drop itself needs is asked for an instant at a time.
 ///
 /// # Errors
 ///
@@ -122,7 +122,7 @@ pub(super) async fn drop_invalid(
     }
 }
 
-/// How long a build by somebody else is waited for at a time. Longer than PostgreSQL lets an autovacuum stand in the way.
+/// How long to wait at a time for a build by another session. Longer than PostgreSQL lets an autovacuum stand in the way.
 const BUILD_WAIT: Duration = Duration::from_secs(2);
 
 /// Between two tries.
@@ -146,7 +146,7 @@ async fn drop_under_lock(
     Ok(found)
 }
 
-/// Whether somebody builds an index of the table without a transaction, or maintains it in another way that excludes that.
+/// Whether another session builds an index of the table without a transaction, or maintains it in another way that excludes that.
 /// An autovacuum, which has no user, does not count.
 async fn is_being_built(connection: &Connection, table: &str) -> Result<bool, Error> {
     const BUILDER: &str = "
@@ -214,7 +214,7 @@ impl Hook for InvalidIndexCleanup {
         Ok(match look_up(&connection, &self.index).await? {
             Found::Nothing | Found::ValidIndex => Forecast::nothing("no invalid index to drop"),
             Found::InvalidIndex { table, .. } if is_being_built(&connection, &table).await? => {
-                Forecast::work(format!("wait for somebody who is building {name}"))
+                Forecast::work(format!("wait for another session, which is building {name}"))
             }
             Found::InvalidIndex { .. } => {
                 Forecast::work(format!("drop {name}, which an interrupted build left invalid"))

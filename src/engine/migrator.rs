@@ -1,4 +1,4 @@
-//! What is brought together for a run: a set, a database, and whoever wants to know what happens.
+//! What is brought together for a run: a set, a database, and an observer of what happens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Migrator {
         Self { set, connector, observer }
     }
 
-    /// Ends statements that have waited for somebody else's lock for this long, ten minutes unless it is said.
+    /// Ends statements that have waited for another session's lock for this long; ten minutes unless set.
     /// [`Self::up`] goes by its own options.
     pub fn wait_at_most(&self, limit: Duration) {
         self.connector.wait_at_most(limit);

@@ -12,9 +12,9 @@ pub struct UpOptions {
     pub target: Option<Version>,
     /// Hooks to leave out. The guard of the migration behind them decides whether it may run all the same.
     pub skip_hooks: Vec<String>,
-    /// How long to wait for a lock that somebody else holds.
+    /// How long to wait for a lock that another session holds.
     pub lock_wait: Duration,
-    /// Leave an empty database as it is: somebody else builds it first.
+    /// Leave an empty database as it is: another program builds it first.
     pub skip_empty: bool,
 }
 

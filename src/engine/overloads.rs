@@ -1,4 +1,4 @@
-//! What somebody has put beside our functions, and PostgreSQL's, to have it called instead.
+//! Functions and operators beside ours, and PostgreSQL's, that could be called instead.
 //!
 //! In a database that was made by PostgreSQL 14 or older, everybody may create in the schema `public`. A function there whose
 //! arguments fit better than those of the one that was meant is the one that is called, with the rights of the caller. What this

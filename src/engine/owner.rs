@@ -14,7 +14,7 @@ fn tables(set: &Set) -> Vec<&str> {
     tables
 }
 
-/// To look at what a set has made, and at what is recorded of it, is only to read. Where that would run code of somebody else,
+/// To look at what a set has made, and at what is recorded of it, is only to read. Where that would run code of another role,
 /// a superuser's session is refused.
 ///
 /// # Errors

@@ -66,28 +66,16 @@ pub enum Fault {
     Elsewhere(String),
     /// Something else has the table's name.
     NotATable,
-    /// A column has another type.
-    Type {
-        /// What it has.
+    /// It is, has or returns something else than it should.
+    Instead {
+        /// `is`, `has type` or `returns`.
+        verb: &'static str,
+        /// What was found.
         found: String,
-        /// What it should have.
+        /// What it should be.
         wanted: String,
     },
-    /// A constraint has another definition.
-    Definition {
-        /// What it has.
-        found: String,
-        /// What it should have.
-        wanted: String,
-    },
-    /// A function returns another type.
-    Returns {
-        /// What it returns.
-        found: String,
-        /// What it should return.
-        wanted: String,
-    },
-    /// Somebody is building the index.
+    /// Another session is building the index.
     BeingBuilt,
     /// An interrupted build has left the index.
     Interrupted,
@@ -98,16 +86,17 @@ pub enum Fault {
 impl Fault {
     /// From the word for it, and what was found.
     pub(super) fn parse(word: &str, found: Option<String>, wanted: &str) -> Self {
-        let (found, wanted) = (found.unwrap_or_default(), wanted.to_owned());
+        let found = found.unwrap_or_default();
+        let instead = |verb, found| Self::Instead { verb, found, wanted: wanted.to_owned() };
         match word {
             "missing" => Self::Changed(Change::Missing),
             "disabled" => Self::Changed(Change::Disabled),
             "still_there" => Self::StillThere,
             "elsewhere" => Self::Elsewhere(found),
             "not_a_table" => Self::NotATable,
-            "type" => Self::Type { found, wanted },
-            "definition" => Self::Definition { found, wanted },
-            "returns" => Self::Returns { found, wanted },
+            "type" => instead("has type", found),
+            "definition" => instead("is", found),
+            "returns" => instead("returns", found),
             "being_built" => Self::BeingBuilt,
             "interrupted" => Self::Interrupted,
             other => Self::Other(other.to_owned()),
@@ -123,9 +112,7 @@ impl fmt::Display for Fault {
             Self::StillThere => f.write_str("is still there"),
             Self::Elsewhere(schema) => write!(f, "is in schema {schema}, which is not in the search path"),
             Self::NotATable => f.write_str("is not a table"),
-            Self::Type { found, wanted } => write!(f, "has type {found} instead of {wanted}"),
-            Self::Definition { found, wanted } => write!(f, "is {found} instead of {wanted}"),
-            Self::Returns { found, wanted } => write!(f, "returns {found} instead of {wanted}"),
+            Self::Instead { verb, found, wanted } => write!(f, "{verb} {found} instead of {wanted}"),
             Self::BeingBuilt => f.write_str("is still being built"),
             Self::Interrupted => f.write_str("is invalid: its build was interrupted"),
             Self::Other(what) => f.write_str(what),

@@ -201,7 +201,7 @@ impl Migrator {
         self.look_at_server(&connection).await?;
         let mut history = self.history(&connection).await?;
         if db::holder(&connection, &db::RUN_SESSION_LOCK).await?.is_none() {
-            history.nobody_is_running();
+            history.no_run_is_active();
         }
         self.refuse_unexplained(&connection, &history).await?;
         let mut report = history.status(&self.set);
@@ -218,7 +218,7 @@ impl Migrator {
     ) -> Result<Plan, Error> {
         let facts = self.look_at_server(connection).await?;
         let plan = match self.plan(connection, options).await {
-            // That the tables are somebody else's is the first thing to know of all that a role may not do.
+            // Of all that a role may not do, the owner of the tables is the first thing to know.
             Err(error @ Error::Privilege { .. }) => {
                 owner::acting_role(connection, &self.set, &facts).await?;
                 return Err(error);
@@ -250,7 +250,7 @@ impl Migrator {
     pub(super) async fn judge(&self, connection: &Connection, history: &history::History) -> Result<(), Error> {
         match &history.ledger {
             adopt::Found::Ledger(recorded) => recorded.check(connection, &self.set, &history.versions()).await?,
-            // A database that somebody else has built must not get our first migrations on top.
+            // A database that another program has built must not get our first migrations on top.
             adopt::Found::Foreign(table) if history.applied.is_empty() => {
                 let database =
                     connection.query_one("SELECT pg_catalog.current_database()::text AS name", &[]).await?.get("name");

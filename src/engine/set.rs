@@ -115,7 +115,7 @@ impl Set {
         &self.changed_tables
     }
 
-    /// What each version leaves behind; empty if nobody has described it.
+    /// What each version leaves behind; empty without a description.
     #[must_use]
     pub fn description(&self) -> &Description {
         &self.description

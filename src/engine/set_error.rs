@@ -56,7 +56,7 @@ pub enum SetError {
     },
     /// A file without a transaction could not be run again after a kill.
     #[error(
-        "line {line} of {file}: a migration that runs without a transaction must bear a second run: \
+        "line {line} of {file}: a migration that runs without a transaction must be safe to run twice: \
          CREATE INDEX CONCURRENTLY IF NOT EXISTS <name>, DROP INDEX CONCURRENTLY IF EXISTS <name>"
     )]
     NotRepeatable {

@@ -224,7 +224,7 @@ impl Migrator {
         self.set.migration(version).map(super::Migration::file).unwrap_or_default()
     }
 
-    /// The concurrent indexes of a set that nobody has described.
+    /// The concurrent indexes of a set without a description.
     async fn broken_indexes(&self, connection: &Connection, applied: &[Version]) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
         for migration in self.set.migrations().iter().filter(|m| applied.contains(&m.version())) {

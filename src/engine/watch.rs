@@ -92,7 +92,7 @@ async fn cancel_wait(connection: Connection, holder: Holder, observer: SharedObs
         severity: "WARNING".to_owned(),
         message: format!("cancelled the statement of {holder}, which waited for the migration lock inside the server"),
         detail: Some(
-            "The index build waits for every older transaction, that one included: neither would have ended."
+            "The index build waits for every older transaction, that one included: a deadlock that PostgreSQL does not detect."
                 .to_owned(),
         ),
         hint: None,

@@ -30,7 +30,7 @@ pub enum Why {
 pub enum Change {
     /// It does not exist any more.
     Missing,
-    /// It is a trigger that somebody has switched off.
+    /// It is a trigger, and is disabled.
     Disabled,
     /// It has another definition.
     Replaced,

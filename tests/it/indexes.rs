@@ -314,7 +314,7 @@ async fn a_build_by_somebody_else_is_waited_for_and_kept() {
     // Nobody calls it a leftover, whatever they may see of the progress of others.
     let preview = database.program().args(["up", "--dry-run", "--target", "78"]).run().expect(0);
     assert!(
-        preview.stdout.contains("would wait for somebody who is building idx_task_usage_updated_at"),
+        preview.stdout.contains("would wait for another session, which is building idx_task_usage_updated_at"),
         "{}",
         preview.stdout
     );
