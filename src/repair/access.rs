@@ -1,4 +1,4 @@
-//! What a repair needs to be allowed, asked before anything is written.
+//! The rights that a repair needs. They are checked before anything is written.
 
 use super::RepairError;
 use super::derived::Derived;
@@ -8,14 +8,14 @@ use crate::db::{self, Connection, Purpose};
 /// The tables of the journal.
 const JOURNAL: [&str; 2] = ["migrate.repair_run", "migrate.repair_change"];
 
-/// Whether what is written into history and journal runs nobody's code.
+/// Checks that no code of another role runs when history and journal are written.
 pub(super) async fn may_write_history(connection: &Connection) -> Result<(), db::Error> {
     db::refuse_superuser(connection, &JOURNAL, &[], Purpose::Write).await?;
     db::check_history(connection).await
 }
 
-/// Whoever owns the table, if that is another role, and one that this session may become. Triggers on the table then run
-/// with the rights of its owner; a superuser, whose session they could use, is refused.
+/// The owner of the table, if it is another role that this session may become. Triggers on the table then run with the
+/// rights of that owner. A superuser is refused: the triggers could use its session.
 pub(super) async fn owner(
     connection: &Connection,
     table: &str,
@@ -26,8 +26,8 @@ pub(super) async fn owner(
     Ok(db::acting_role(connection, table).await?)
 }
 
-/// Whether the rows, and what is computed from them, may be changed: asked before anything is, so that it does not turn out
-/// in the middle.
+/// Checks the rights on the rows and on the data computed from them, before the first change: a missing right must not
+/// stop a run in the middle.
 pub(super) async fn may_change(connection: &Connection, rows: &Rows, role: Option<&str>) -> Result<(), RepairError> {
     const MAY: &str = "
         SELECT t.name, coalesce($1, current_user::pg_catalog.text) AS role, pg_catalog.string_agg(p.name, ', ') AS missing

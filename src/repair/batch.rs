@@ -26,7 +26,7 @@ pub(super) struct Writer<'a> {
     pub prepared: Prepared,
 }
 
-/// What every batch runs. Planning it anew each time would cost a tenth of the whole.
+/// What every batch runs. Planning it for each batch would cost a tenth of the run's time.
 pub(super) struct Prepared {
     apply_next: Statement,
     keep_all: Statement,
@@ -41,7 +41,7 @@ impl Prepared {
     }
 }
 
-/// What came of a batch.
+/// The result of a batch.
 pub(super) struct Batch {
     pub last: i64,
     pub applied: u64,
@@ -53,18 +53,18 @@ pub(super) struct Batch {
 /// Which rows a batch takes.
 #[derive(Clone, Copy)]
 pub(super) enum Take<'a> {
-    /// The next ones behind this number.
+    /// The next rows after this number.
     Behind(i64),
-    /// These; whatever somebody else has locked is passed over.
+    /// These rows. Rows that another session has locked are skipped.
     These(&'a [i64]),
 }
 
 impl Writer<'_> {
-    /// Locked rows are rare, and locking all rows beforehand costs nearly as much as changing them. So a lock is waited for,
-    /// for an instant; if that does not help, the batch begins again and passes over what is locked; and if something else
-    /// than a row is in the way, all of it counts as held by others.
+    /// Locked rows are rare, and locking all rows beforehand costs nearly as much as changing them. So the first try waits a
+    /// tenth of a second for a lock. If that fails, the batch starts again and skips locked rows. If that fails, too,
+    /// another lock than a row's blocks the batch, and all its rows count as held by other sessions.
     pub async fn batch(&self, take: Take<'_>) -> Result<Option<Batch>, RepairError> {
-        let stepped_back = |error: &RepairError| match error {
+        let is_blocked = |error: &RepairError| match error {
             RepairError::Database(error) => {
                 error.is(&SqlState::LOCK_NOT_AVAILABLE) || error.is(&SqlState::T_R_DEADLOCK_DETECTED)
             }
@@ -73,8 +73,8 @@ impl Writer<'_> {
         let these: Vec<i64> = match take {
             Take::These(these) => these.to_vec(),
             Take::Behind(cursor) => match self.try_batch(take).await {
-                Err(error) if stepped_back(&error) => {
-                    // A transaction of its own, which also ends the one that has failed.
+                Err(error) if is_blocked(&error) => {
+                    // A separate transaction; beginning it also ends the failed one.
                     let transaction = self.connection.begin().await?;
                     let limit = i64::from(self.batch_size);
                     let row =
@@ -86,8 +86,8 @@ impl Writer<'_> {
             },
         };
         match self.try_batch(Take::These(&these)).await {
-            Err(error) if stepped_back(&error) => {
-                // What comes next must not find itself in the transaction that has failed.
+            Err(error) if is_blocked(&error) => {
+                // Ends the failed transaction: the next statement must not run in it.
                 self.connection.begin().await?.rollback().await;
                 let last = these.last().copied();
                 Ok(last.map(|last| Batch { last, applied: 0, left: 0, hours: 0, held: these }))
@@ -163,8 +163,8 @@ impl Writer<'_> {
         }))
     }
 
-    /// Where something is computed from the rows, under its lock: nobody computes it from half of a batch, and older programs,
-    /// which take the lock for a whole session, are waited for.
+    /// Begins a batch's transaction. Derived data has a lock, which is taken here: no other session computes the data from
+    /// half of a batch, and older programs, which hold the lock for a session, have finished.
     pub async fn begin(&self) -> Result<Transaction<'_>, RepairError> {
         if let Some(derived) = self.change().rows.derived {
             Ok(derived.begin(self.connection, self.lock_wait).await?)
@@ -211,7 +211,7 @@ impl Changed {
     }
 }
 
-/// What of `all` is not in `some`. Both are in order.
+/// The numbers in `all` that are not in `some`. Both are sorted.
 fn without(all: &[i64], some: &[i64]) -> Vec<i64> {
     all.iter().copied().filter(|n| some.binary_search(n).is_err()).collect()
 }

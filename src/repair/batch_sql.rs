@@ -6,12 +6,14 @@ use super::change::Change;
 use super::expressions::{record, these};
 use super::rows::{Column, Rows};
 
-/// How a batch is run. A row that somebody has locked is waited for no longer than a tenth of a second, well under the second
-/// after which PostgreSQL looks for deadlocks: where we and the application have locked each other out, it is we who step
-/// back. Rows that a policy would hide are an error, not passed over. What values look like does not depend on the role's
-/// settings, or a row would seem to have changed. The plan is the same whatever the statistics say: a journal that was written a moment ago has none.
-/// Its commit does not wait for the disk: should the server crash, rows and journal lose the same last batches, and the run
-/// goes on with them. The end of the run waits, and with it everything before.
+/// The settings of a batch.
+/// - A batch waits for a row lock for a tenth of a second, well under the second after which PostgreSQL looks for
+///   deadlocks: in a deadlock with the application, the repair rolls back, not the application.
+/// - Rows that a policy would hide are an error; they are not skipped.
+/// - The text form of values does not depend on the role's settings. Otherwise a row would seem to have changed.
+/// - The plan does not depend on statistics: a new journal has none.
+/// - The commit does not wait for the disk. If the server crashes, rows and journal lose the same last batches, and the
+///   next run repeats them. The last commit of a run waits, and so makes all earlier ones durable.
 pub(super) const BATCH: &str = "
     SET LOCAL synchronous_commit TO off;
     SET LOCAL lock_timeout TO '100ms';
@@ -27,7 +29,7 @@ pub(super) const BATCH: &str = "
     SET LOCAL max_parallel_workers_per_gather TO 0;
     SET LOCAL jit TO off";
 
-/// The next batch of run `$1` behind row `$2`, of at most `$3` rows.
+/// The next batch of run `$1` after row `$2`, of at most `$3` rows.
 const NEXT: &str = "
     SELECT c.n, c.key, c.before, c.after, c.others
     FROM migrate.repair_change c
@@ -36,12 +38,12 @@ const NEXT: &str = "
     LIMIT $3";
 
 impl Change {
-    /// The numbers of the next batch of run `$1` behind row `$2`, of at most `$3` rows.
+    /// The numbers of the next batch of run `$1` after row `$2`, of at most `$3` rows.
     pub fn next() -> String {
         format!("SELECT coalesce(pg_catalog.array_agg(b.n ORDER BY b.n), '{{}}') AS rows FROM ({NEXT}) b")
     }
 
-    /// Locks those of rows `$2` of run `$1` that nobody else has locked: their numbers.
+    /// Locks those of rows `$2` of run `$1` that no other session has locked, and returns their numbers.
     pub fn lock(&self) -> String {
         let Rows { table, key, .. } = &self.rows;
         format!(
@@ -60,9 +62,9 @@ impl Change {
         )
     }
 
-    /// Changes those rows of the next batch of run `$1` behind row `$2`, of at most `$3` rows, that are as they were:
-    /// the numbers of the batch, and of those changed; into how many hours they fall, at most; and whether they say now what they
-    /// were to say. Waits for whoever has one of them locked.
+    /// Changes the rows of the next batch of run `$1` after row `$2`, of at most `$3` rows, that still equal their
+    /// before-image. Returns the numbers of the batch and of the changed rows, the number of hours they fall into at
+    /// most, and whether each row now holds the value that was written to it. Waits for row locks of other sessions.
     pub fn apply_next(&self) -> String {
         self.apply(NEXT)
     }
@@ -123,7 +125,7 @@ impl Change {
         )
     }
 
-    /// Those of rows `$2` of run `$1` that are gone.
+    /// Those of rows `$2` of run `$1` that were deleted.
     pub fn gone(&self) -> String {
         let Rows { table, key, .. } = &self.rows;
         format!(
@@ -137,8 +139,8 @@ impl Change {
         )
     }
 
-    /// Keeps in the journal of run `$1` that every open row behind row `$2` up to row `$3` was changed. The common case, for
-    /// which reading a range is enough.
+    /// Records in the journal of run `$1` that every open row after row `$2` up to row `$3` was changed. In this common
+    /// case it is enough to read a range.
     pub fn keep_all(&self) -> String {
         format!(
             "UPDATE migrate.repair_change c
@@ -153,8 +155,8 @@ impl Change {
         format!("pg_catalog.jsonb_build_object({})", stamps.join(", "))
     }
 
-    /// Keeps in the journal of run `$1` that rows `$2` were changed, rows `$3` left because they had changed, and rows
-    /// `$4` because they are gone.
+    /// Records in the journal of run `$1` that rows `$2` were changed, that rows `$3` were left because another session
+    /// had changed them, and rows `$4` because they were deleted.
     pub fn keep(&self) -> String {
         format!(
             "WITH gone AS (
@@ -173,7 +175,7 @@ impl Change {
         )
     }
 
-    /// Who has locked any of rows `$2` of run `$1`: the transaction that stands in the row itself.
+    /// The session that has locked one of rows `$2` of run `$1`: its transaction is in the row itself.
     pub fn holder(&self) -> String {
         let Rows { table, key, .. } = &self.rows;
         format!(

@@ -1,22 +1,22 @@
-//! The SQL of a repair, made from what its author says about rows.
+//! The SQL of a repair, built from its author's description of the rows.
 //!
-//! A big table meets the look (one pass), the batches (by key, planned with everything but index lookups switched off, so
-//! that statistics do not matter), and the final count (one pass).
+//! A large table is read by the inspection (one pass), by the batches (by key; only index lookups are enabled, so that the
+//! plan does not depend on statistics), and by the final count (one pass).
 
 use super::columns::{self, Present};
 use super::expressions::{as_left, at, found, given_back, joins, of_journal, record, shared};
 use super::rows::{Column, Rows};
 use crate::db::{self, Connection, Holder};
 
-/// How much of a finding is wanted. Whom a row belongs to takes joins, and the lines take sorting.
+/// How detailed a finding is. The owner of a row costs joins, the lines cost a sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Detail {
     Totals,
     Lines,
 }
 
-/// How the whole table is looked at. All the rows there are to repair are sorted and joined, for which the four megabytes
-/// of stock settings are little; and by hash, whatever the statistics say about how few they are.
+/// The settings for a pass over the whole table. It sorts and joins all rows to repair: the default `work_mem` of 4 MB is
+/// too small for that, and joins must use a hash even if the statistics expect few rows.
 pub(super) const LOOK: &str = "
     SELECT pg_catalog.set_config('work_mem', '64MB', true) WHERE pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) < 64 * 1024 * 1024;
     SET LOCAL enable_nestloop TO off;
@@ -30,36 +30,36 @@ pub(super) const LOOK: &str = "
 pub(super) struct Change {
     pub rows: Rows,
     /// A query for the columns `key`, `before`, `after`, `owner`, `day`, `at`, `amount_before`, `amount_after`,
-    /// `counted`, `others` and `still` (it meets the condition after its correction, too).
+    /// `counted`, `others` and `still` (the row meets the condition even after its correction).
     source: String,
     /// The same without owner and day.
     plain_source: String,
-    /// What must still be as it was when the row is reached.
+    /// The columns that must be unchanged when the run reaches the row.
     pub checked: Vec<Column>,
-    /// What is set from the journal.
+    /// The columns that are set from the journal.
     pub writes: Vec<Column>,
-    /// What is set to the time of the change.
+    /// The columns that are set to the time of the change.
     pub stamps: Vec<&'static str>,
     /// The condition on `u`.
     pub eligible: String,
-    /// The condition for rows of the journal that know what is repaired already, if there is any.
+    /// The condition for the journal's rows of earlier runs of this repair, if there is a journal.
     known_by: Option<String>,
-    /// Rows can be left that should have been changed.
+    /// Whether rows can be left that should have been changed.
     leaves: bool,
-    /// A hash of what is not changed of `u`, and the columns it is of.
+    /// A hash of the columns of `u` that are not changed, and these columns.
     pub others: String,
     pub hashed: Vec<Present>,
-    /// Whether that must be as it was when the row is reached, too.
+    /// Whether these columns must be unchanged, too, when the run reaches the row.
     pub checks_others: bool,
-    /// No row may be changed by a clock that shows less than this.
+    /// No row may be changed while the clock shows an earlier time than this.
     pub not_before: Option<String>,
 }
 
 impl Change {
-    /// The rows that are wrong become right.
+    /// Corrects the wrong rows.
     ///
-    /// A row that was repaired carries the time of its repair. With a later cutoff it would meet the condition again; where
-    /// there is a journal, it is `known_by` that, unless somebody has written other numbers since.
+    /// A repaired row carries the time of its repair, so with a later cutoff it would meet the condition again. The journal
+    /// rows `known_by` exclude it, unless other numbers were written to it since.
     pub fn repair(rows: Rows, present: &[Present], eligible: String, known_by: Option<String>) -> Self {
         let stamps = rows.stamps.clone();
         let writes: Vec<Column> = rows.corrected().collect();
@@ -119,8 +119,8 @@ impl Change {
         }
     }
 
-    /// The rows that still are as `run` left them become what they were before it. `then` are the columns that its journal
-    /// has a hash of, if they are all still there.
+    /// Restores the before-image of each row that still is as `run` left it. `then` are the columns that its journal has a
+    /// hash of, if all of them still exist.
     pub fn undo(rows: Rows, present: &[Present], run: i64, then: Option<&[Present]>) -> Self {
         let writes: Vec<Column> = rows.corrected().chain(rows.stamped()).collect();
         let before = given_back(&writes);
@@ -169,14 +169,14 @@ impl Change {
         }
     }
 
-    /// The same change by the run that began at this time, if its rows carry the time of their change.
+    /// This change, made by the run that began at this time, if its rows carry the time of their change.
     pub fn not_before(self, began: String) -> Self {
         let not_before = (!self.stamps_nothing()).then_some(began);
         Self { not_before, ..self }
     }
 
-    /// One pass: the lines of a finding, if they are wanted, before their total with the digest. With a run, it also
-    /// writes its journal. `$1` goes into the digest.
+    /// One pass: the lines of a finding, if they are wanted, then their total with the digest. With a run, it also
+    /// writes the run's journal. `$1` is part of the digest.
     pub fn look(&self, detail: Detail, journal_of: Option<i64>) -> String {
         let journal = journal_of.map_or_else(String::new, |run| {
             format!(
@@ -216,8 +216,7 @@ impl Change {
         )
     }
 
-    /// What the journal of run `$1` adds up to: changed rows with their sums, rows left for either reason, rows not
-    /// reached.
+    /// The sums of the journal of run `$1`: changed rows with their totals, rows left for either reason, rows not reached.
     pub fn sums(&self) -> String {
         let Column { name: amount, sql_type: amount_type } = self.rows.amount();
         let counted = self
@@ -240,14 +239,14 @@ impl Change {
         )
     }
 
-    /// Rows that still are wrong after `run`; none if this change cannot leave any. What other runs have repaired is known by
-    /// their journals; what this one has, must not meet the condition.
+    /// Rows that are still wrong after `run`; none if this change cannot leave any. The journals of other runs exclude what
+    /// those repaired; rows that this run repaired must not meet the condition.
     pub fn left_over(&self, run: i64) -> Option<String> {
         let found = found(&self.eligible, &self.rows, self.known_by.as_deref(), Some(run));
         self.leaves.then(|| format!("SELECT pg_catalog.count(*) AS rows FROM {} u WHERE {found}", self.rows.table))
     }
 
-    /// Rows of run `$1` that are neither as it left them nor as they were before it, and rows that are gone.
+    /// Rows of run `$1` that are neither as it left them nor as they were before it, and rows that were deleted.
     pub fn since(rows: &Rows, then: Option<&[Present]>) -> String {
         let columns: Vec<Column> = rows.corrected().chain(rows.stamped()).collect();
         format!(
@@ -294,7 +293,7 @@ impl Change {
         Ok(row.map(|row| Holder::from_row(&row)))
     }
 
-    /// Whether rows get back a time in the past.
+    /// Whether rows get a time in the past again.
     pub fn restores_times(&self) -> bool {
         self.stamps.is_empty() && !self.rows.stamps.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The columns of a table, as a repair must know them.
+//! The columns of a table.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ const HASHED: [&str; 12] = [
     "character varying",
 ];
 
-/// A column that is there.
+/// A column that exists.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Present {
     pub name: String,
@@ -29,7 +29,7 @@ pub(super) struct Present {
     pub of_type: String,
 }
 
-/// All columns of the table, in order. None if there is no such table.
+/// All columns of the table, in order; none if the table does not exist.
 pub(super) async fn of_table(connection: &Connection, table: &str) -> Result<Vec<Present>, db::Error> {
     const COLUMNS: &str = "
         SELECT a.attname::pg_catalog.text AS name, pg_catalog.format_type(a.atttypid, NULL) AS of_type
@@ -40,7 +40,7 @@ pub(super) async fn of_table(connection: &Connection, table: &str) -> Result<Vec
     rows.iter().map(|row| Ok(Present { name: row.try_get("name")?, of_type: row.try_get("of_type")? })).collect()
 }
 
-/// Those that a correction leaves as they are.
+/// The columns that a correction does not change.
 pub(super) fn others(present: &[Present], rows: &Rows) -> Vec<Present> {
     let changed =
         |name: &str| rows.stamps.contains(&name) || rows.corrects.iter().any(|(column, _)| column.name == name);
@@ -59,7 +59,7 @@ pub(super) fn hash(columns: &[Present]) -> String {
     format!("pg_catalog.hash_record_extended(ROW({}), 0)", values.join(", "))
 }
 
-/// A row source `u` that says what the row `u` says, but for some columns.
+/// A row source `u` with the values of the row `u`, except for the columns in `instead`.
 pub(super) fn with(present: &[Present], instead: &[(&str, String)]) -> String {
     let values: Vec<String> = present
         .iter()

@@ -13,7 +13,7 @@ pub trait Derived: Debug + Send + Sync {
     /// What it is called.
     fn words(&self) -> &'static Words;
 
-    /// The table that it is computed from. The work is done as the role that owns this table.
+    /// The table that it is computed from. A refresh runs as the owner of this table.
     fn source(&self) -> &'static str;
 
     /// The tables that a refresh reads.
@@ -25,77 +25,77 @@ pub trait Derived: Debug + Send + Sync {
     /// The functions that a refresh calls, with the types of their arguments.
     fn calls(&self) -> &'static [&'static str];
 
-    /// The privileges that it takes, by table.
+    /// The privileges that a refresh needs, by table.
     fn privileges(&self) -> &'static [(&'static str, &'static str)];
 
-    /// How it stands in this database.
+    /// Its state in this database.
     ///
     /// # Errors
     ///
-    /// What the server says.
+    /// The server's error.
     async fn standing(&self, connection: &Connection) -> Result<Standing, db::Error>;
 
-    /// Begins a transaction under the lock that keeps others from computing it meanwhile.
+    /// Begins a transaction that holds the lock of this data: no other session computes it meanwhile.
     ///
     /// # Errors
     ///
     /// [`LockTimeout`].
     async fn begin<'c>(&self, connection: &'c Connection, lock_wait: Duration) -> Result<Transaction<'c>, LockTimeout>;
 
-    /// Computes what depends on rows stamped from `from` up to `to`, as the server writes times; how much it wrote.
+    /// Computes what depends on rows stamped from `from` up to `to` (times as text of the server). Returns how much it wrote.
     ///
     /// # Errors
     ///
-    /// What the server says.
+    /// The server's error.
     async fn refresh(&self, transaction: &Connection, from: &str, to: &str) -> Result<u64, db::Error>;
 
-    /// The statement that queues what depends on the rows `u` of this subquery, for whoever keeps the data up to date.
+    /// The statement that queues what depends on the rows `u` of this subquery, for the program that refreshes the data.
     fn enqueue(&self, rows: &str) -> String;
 }
 
-/// How derived data is spoken of.
+/// The words for derived data in messages and JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct Words {
     /// Its name: `hourly rollup`.
     pub name: &'static str,
     /// The name of its field in JSON: `rollup`.
     pub field: &'static str,
-    /// What a refresh writes, one of it: `bucket`.
+    /// The unit of what a refresh writes, in the singular: `bucket`.
     pub unit: &'static str,
-    /// Before what a repair would refresh: `would roll up`.
+    /// The label before what a repair would refresh: `would roll up`.
     pub would: &'static str,
     /// What depends on the rows of a repair: `the hours of these rows`.
     pub dependent: &'static str,
-    /// By whom it is refreshed where a repair does not: `the next ticks`.
+    /// What refreshes it if the repair does not: `the next ticks`.
     pub left_to: &'static str,
-    /// The value of its field in JSON then: `left_to_ticks`.
+    /// The value of its JSON field in that case: `left_to_ticks`.
     pub left_field: &'static str,
     /// The flag that turns the refresh off: `rebuild-rollup`.
     pub flag: &'static str,
 }
 
-/// How derived data stands in a database.
+/// The state of derived data in a database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is not there.
+    /// It does not exist.
     Absent,
-    /// Another program keeps it up to date, in its own way.
+    /// Another program refreshes it, in its own way.
     Foreign,
-    /// It can be refreshed.
+    /// A repair can refresh it.
     Ours,
 }
 
 /// What a repair does about derived data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Refresh {
-    /// It is refreshed as the repair goes.
+    /// It refreshes the data during the run.
     Now,
-    /// Whoever keeps it up to date does it; the repair queues what depends on its rows where they would not find it.
+    /// Another program refreshes it. The repair queues what depends on its rows if that program would not find it.
     Left {
-        /// Whether it queues.
+        /// Whether the repair queues.
         queue: bool,
     },
-    /// It is not there.
+    /// The data does not exist.
     Absent,
     /// Nothing is computed from these rows.
     #[default]
@@ -103,7 +103,7 @@ pub enum Refresh {
 }
 
 impl Refresh {
-    /// What a repair does. Rows whose times lie in the past again are not found by a program that goes by time.
+    /// What a repair does. A program that looks for recent rows does not find rows whose times lie in the past again.
     pub(crate) async fn of(
         derived: Option<&dyn Derived>,
         connection: &Connection,
@@ -115,8 +115,8 @@ impl Refresh {
             Standing::Absent => Self::Absent,
             Standing::Ours if wanted => Self::Now,
             Standing::Ours => Self::Left { queue: false },
-            // What another program queues, it takes key by key, and loses keys that arrive meanwhile: the less it is given
-            // at once, and the older it is, the better.
+            // An older program drains its queue key by key and loses keys that arrive meanwhile, so we queue only what it
+            // would not find otherwise.
             Standing::Foreign => Self::Left { queue: restores_times },
         })
     }

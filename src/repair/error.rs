@@ -4,7 +4,7 @@ use super::runs::Unfinished;
 use crate::db::{self, Holder, LockTimeout};
 use crate::engine::HookError;
 
-/// Why a repair did not do what it was asked to. What had been committed stays, and the same command goes on from there.
+/// Why a repair failed. Committed batches stay, and the same command continues after them.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
     /// The connection or a statement.
@@ -13,24 +13,24 @@ pub enum RepairError {
     /// It could not acquire a lock.
     #[error(transparent)]
     Lock(#[from] LockTimeout),
-    /// The arguments, or this database, do not fit. Nothing was written.
+    /// The arguments or this database are not suitable. Nothing was written.
     #[error("{message}")]
     Refused {
-        /// What does not fit.
+        /// What is not suitable.
         message: String,
         /// What to do about it.
         hint: Option<String>,
     },
-    /// There are other rows than those that the operator has agreed to. Nothing was written.
-    #[error("what there is to repair has changed: its digest is {found}, not {expected}")]
+    /// The rows are not those that the operator authorised. Nothing was written.
+    #[error("the rows to repair have changed: their digest is {found}, not {expected}")]
     Changed {
         /// The digest that was given.
         expected: String,
-        /// The digest of what there is now.
+        /// The digest of the rows now.
         found: String,
     },
-    /// Another repair is at work in this database.
-    #[error("{}", said_of_busy(run.as_deref(), holder.as_deref()))]
+    /// Another repair is running in this database.
+    #[error("{}", busy(run.as_deref(), holder.as_deref()))]
     Busy {
         /// Which one.
         run: Option<Box<Unfinished>>,
@@ -38,43 +38,44 @@ pub enum RepairError {
         holder: Option<Box<Holder>>,
     },
     /// A trigger changed what was written.
-    #[error("a trigger changed the value written to {table}, so that the row could not be undone")]
+    #[error("a trigger changed the value written to {table}, so an undo could not restore the row")]
     Overruled {
         /// The table.
         table: &'static str,
     },
-    /// Another run has begun on rows of this repair, and has not come to its end. Nothing was written.
-    #[error("run {} of {} is unfinished, with {} of {} rows done: it would take what a second run changes for changed by \
-             somebody else", run.id, run.repair, db::grouped(run.done), db::grouped(run.total))]
+    /// Another run of this repair is unfinished. Nothing was written.
+    #[error("run {} of {} is unfinished, with {} of {} rows done: it would leave the rows that a second run changes, as \
+             rows changed by another session", run.id, run.repair, db::grouped(run.done), db::grouped(run.total))]
     Unfinished {
         /// That run.
         run: Box<Unfinished>,
     },
-    /// The clock of the database shows a time before the run's beginning: what it changed now could be taken for unrepaired.
+    /// The clock of the database shows a time before the start of the run: rows that it changed now could count as
+    /// unrepaired.
     #[error("the clock of the database was set back: it shows {now}, and run {run} began at {began}")]
     ClockSetBack {
         /// The run.
         run: i64,
-        /// What the clock shows, as the server writes it.
+        /// The time of the clock, as text of the server.
         now: String,
-        /// When the run began, by the clock of then.
+        /// When the run began, by the clock at that time.
         began: String,
     },
-    /// There is no run of that number.
+    /// There is no run with that number.
     #[error("there is no repair run {run} in this database")]
     NoSuchRun {
         /// The number given.
         run: i64,
     },
-    /// Something else is not as it should be.
+    /// Another failure.
     #[error("{message}")]
     Failed {
-        /// What is wrong.
+        /// What happened.
         message: String,
         /// What to do about it.
         hint: Option<String>,
     },
-    /// It stopped in the middle; the journal says where.
+    /// The run stopped before its end; the journal records where.
     #[error("run {run} has repaired {done} of {total} rows: {source}")]
     Stopped {
         /// The run.
@@ -89,12 +90,12 @@ pub enum RepairError {
 }
 
 impl RepairError {
-    /// The arguments, or this database, do not fit.
+    /// A refusal: the arguments or this database are not suitable.
     pub fn refused(message: impl Into<String>) -> Self {
         Self::Refused { message: message.into(), hint: None }
     }
 
-    /// The same, with what to do about it.
+    /// A refusal with a hint.
     pub fn refused_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self::Refused { message: message.into(), hint: Some(hint.into()) }
     }
@@ -111,8 +112,8 @@ impl From<HookError> for RepairError {
     }
 }
 
-fn said_of_busy(run: Option<&Unfinished>, holder: Option<&Holder>) -> String {
+fn busy(run: Option<&Unfinished>, holder: Option<&Holder>) -> String {
     let run = run.map(|run| format!(": run {}, {}", run.id, run.repair)).unwrap_or_default();
     let holder = holder.map(|holder| format!(", {holder}")).unwrap_or_default();
-    format!("another repair is at work in this database{run}{holder}")
+    format!("another repair is running in this database{run}{holder}")
 }

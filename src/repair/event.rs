@@ -1,4 +1,4 @@
-//! What happens during a repair, told to whoever listens.
+//! The events of a repair.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,31 +12,31 @@ use crate::db::{Holder, Notice, Waiting, as_optional_seconds, as_seconds};
 #[serde(tag = "event", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum RepairEvent {
-    /// A lock is held by somebody else. Repeated every ten seconds.
+    /// Another session holds a lock. Repeated every ten seconds.
     Waiting(Waiting),
-    /// The server said something on the side.
+    /// The server sent a notice.
     Notice(Notice),
-    /// What is to be repaired is written down; now it begins.
+    /// The journal is written; the first batch follows.
     RepairStarted {
         /// The run.
         run: i64,
         /// Which repair.
         repair: String,
-        /// Rows to go through.
+        /// Rows to repair.
         rows: u64,
     },
-    /// An earlier run of the same arguments is continued.
+    /// An earlier run with the same arguments continues.
     RepairResumed {
         /// The run.
         run: i64,
         /// Which repair.
         repair: String,
-        /// Rows it is done with.
+        /// Rows that are done.
         done: u64,
         /// Rows it found.
         rows: u64,
     },
-    /// It has come further.
+    /// The run has made progress.
     RepairProgress {
         /// The run.
         run: i64,
@@ -44,29 +44,29 @@ pub enum RepairEvent {
         repair: String,
         /// What is counted: `rows`, `months`.
         unit: Cow<'static, str>,
-        /// How many are done, those of an earlier execution included.
+        /// How many are done, including those of earlier executions.
         done: u64,
         /// How many there are.
         total: u64,
-        /// How many a second, in this execution.
+        /// How many per second, in this execution.
         per_second: f64,
         /// Estimated time to the end, once there is something to estimate from.
         #[serde(serialize_with = "as_optional_seconds", skip_serializing_if = "Option::is_none")]
         eta: Option<Duration>,
     },
-    /// A replica is further behind than it may be; nothing is written until it has caught up. Repeated every ten seconds.
+    /// A replica lags by more than the limit; nothing is written until it has caught up. Repeated every ten seconds.
     ReplicaBehind {
-        /// The replica, by the name it gives itself.
+        /// The replica's `application_name`.
         replica: String,
-        /// How far it is behind.
+        /// Its lag.
         #[serde(serialize_with = "as_seconds")]
         lag: Duration,
     },
-    /// Rows that others hold locked are tried again. Repeated every ten seconds.
+    /// Rows that other sessions have locked are tried again. Repeated every ten seconds.
     RowsLocked {
         /// How many.
         rows: u64,
-        /// One of those who hold them, if that can be seen.
+        /// One of these sessions, if it is visible.
         #[serde(skip_serializing_if = "Option::is_none")]
         holder: Option<Holder>,
     },

@@ -1,10 +1,10 @@
-//! Applying what was authorised: batches, each a transaction of its own that changes rows and journal together.
+//! Applying what was authorised, in batches. Each batch is a transaction that changes rows and journal together.
 //!
-//! Who else may run: the application, which writes and deletes the same rows; whoever keeps derived data up to date, older
-//! programs too, which hold its lock for a session. At each point they see rows that are right or not yet, never half a
-//! batch. A row that somebody has locked is passed over and tried again, so nobody waits for us for longer than a batch, and
-//! we wait for nobody for longer than an instant while we hold anything. A row is compared with its before-image when it is
-//! locked, so whatever was committed since the inspection is seen. When we die, the batch is rolled back, journal included,
+//! Meanwhile the application writes and deletes the same rows, and other programs refresh the derived data; older ones hold
+//! its lock for a session. They see each row before or after its correction, and never half a batch. A row that another
+//! session has locked is skipped and tried again. So other sessions wait for at most one batch, and a batch that holds
+//! locks waits for at most a tenth of a second. A row is compared with its before-image while it is locked, so every commit
+//! since the inspection counts. If the program is killed, the server rolls back the batch and its part of the journal,
 //! and the next execution continues with the rows that are not marked.
 
 use std::time::{Duration, Instant};
@@ -25,14 +25,14 @@ use super::runs::RunState;
 use super::task::Task;
 use crate::db::{self, Connection, Holder, Observer};
 
-/// Into how many hours changed rows may fall before what is computed from them is refreshed. A refresh computes whole hours,
-/// of which nobody knows beforehand how large they are, so this follows how long the last one took.
+/// Into how many hours changed rows may fall before derived data is refreshed. A refresh computes whole hours, whose size is
+/// not known in advance, so the limit follows the duration of the last refresh.
 const HOURS_AT_FIRST: u64 = 50;
 const MOST_HOURS: u64 = 2000;
 const LONG_REFRESH: Duration = Duration::from_secs(1);
 const SHORT_REFRESH: Duration = Duration::from_millis(300);
 
-/// The pause before rows that others hold are tried again. It doubles up to the longest.
+/// The pause before locked rows are tried again. It doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ enum End {
 }
 
 impl Execution<'_> {
-    /// Goes through the journal of an authorised run.
+    /// Applies the journal of an authorised run.
     pub async fn apply(&self, authorised: &Authorised<Rows>) -> Result<Repaired, RepairError> {
         let run = authorised.run();
         let mut progress = self.begin_run(authorised).await?;
@@ -125,9 +125,9 @@ impl Execution<'_> {
         self.finish(progress, end).await
     }
 
-    /// All rows in order; those that others hold locked are noted.
+    /// Takes all rows in order, and collects those that other sessions have locked.
     async fn walk(&self, progress: &mut Progress<'_>, held: &mut Vec<i64>) -> Result<End, RepairError> {
-        // Finding the place takes reading what is done already, which nobody has to wait for.
+        // This reads past the rows that are done. No lock is held meanwhile.
         let Some(first) = journal::first_open(self.connection, progress.run).await? else { return Ok(End::AllReached) };
         let mut cursor = first - 1;
         while progress.done + (held.len() as u64) < progress.total {
@@ -142,7 +142,7 @@ impl Execution<'_> {
         Ok(End::AllReached)
     }
 
-    /// Rows that others held locked, again and again, until they let them go or patience is at its end.
+    /// Tries locked rows again until all are done, or none was done within the lock wait.
     async fn walk_held(&self, progress: &mut Progress<'_>, mut held: Vec<i64>) -> Result<End, RepairError> {
         let mut since = Instant::now();
         let mut pause = FIRST_PAUSE;
@@ -178,13 +178,13 @@ impl Execution<'_> {
         Ok(End::AllReached)
     }
 
-    /// Waits for the replicas, then says whether the time is over.
+    /// Waits for the replicas, then returns whether the deadline has passed.
     async fn is_out_of_time(&self, progress: &mut Progress<'_>) -> Result<bool, RepairError> {
         progress.replicas.keep_up(self.connection, progress.deadline, self.observer).await?;
         Ok(progress.deadline.is_some_and(|deadline| Instant::now() >= deadline))
     }
 
-    /// One batch with what belongs to it; none if there is no row left to take.
+    /// One batch, and a refresh if one is due; none if no row is left.
     async fn step(&self, progress: &mut Progress<'_>, take: Take<'_>) -> Result<Option<Batch>, RepairError> {
         let Some(batch) = progress.writer.batch(take).await? else { return Ok(None) };
         progress.done += batch.applied + batch.left;
@@ -196,8 +196,7 @@ impl Execution<'_> {
         Ok(Some(batch))
     }
 
-    /// Refreshes what depends on everything that this run has changed and no refresh has seen yet, whichever execution changed
-    /// it.
+    /// Refreshes what depends on the rows that this run, in any of its executions, has changed since the last refresh.
     async fn refresh(&self, progress: &mut Progress<'_>, last: bool) -> Result<(), RepairError> {
         let Some(derived) = progress.writer.change().rows.derived else { return Ok(()) };
         progress.replicas.keep_up(self.connection, progress.deadline, self.observer).await?;
@@ -233,9 +232,9 @@ impl Execution<'_> {
             End::HeldByOthers(_) => RunState::Incomplete,
             End::OutOfTime => RunState::Stopped,
         };
-        // Looked for first: one that ends in between is then seen by the count.
+        // Before the count: if the transaction ends in between, the count sees its rows.
         let long_transaction = self.task.long_transaction(self.connection).await?;
-        // The proof is a look at the table itself. Out of time, there is none left for it.
+        // The check reads the table itself. A run that is out of time has no time for it.
         let left_over = match change.left_over(run) {
             Some(sql) if state != RunState::Stopped => {
                 let transaction = self.connection.begin().await?;
@@ -277,7 +276,7 @@ impl Execution<'_> {
         Ok(Sums { done, changed: count("changed")?, gone: count("gone")?, waiting: count("waiting")? })
     }
 
-    /// One of those who have rows locked; a few of the rows will do.
+    /// A session that has one of these rows locked; looking at a few rows is enough.
     async fn holder(progress: &Progress<'_>, held: &[i64]) -> Result<Option<Holder>, db::Error> {
         let some = &held[..held.len().min(10)];
         let Writer { connection, .. } = &progress.writer;
@@ -288,7 +287,7 @@ impl Execution<'_> {
     fn tell(&self, progress: &Progress<'_>) {
         let Progress { run, done, total, rate, .. } = progress;
         let (per_second, eta) = rate.at(*done, *total);
-        // In the beginning, the pauses have not shown in the rate yet.
+        // At the start, the rate does not include the pauses yet.
         let batches = total.saturating_sub(*done).div_ceil(u64::from(self.pacing.batch_size));
         let pauses = self.pacing.sleep_between_batches.saturating_mul(u32::try_from(batches).unwrap_or(u32::MAX));
         let eta = eta.map(|eta| eta.max(pauses));

@@ -1,4 +1,4 @@
-//! What the statements of a repair are put together from. The table is `u`, the journal's row `c`.
+//! The parts of a repair's statements. The row of the table is `u`, the row of the journal `c`.
 
 use std::fmt::Write as _;
 
@@ -6,7 +6,7 @@ use super::columns::{self, Present};
 use super::mentions::with_columns;
 use super::rows::{Column, Rows};
 
-/// Whether the journal's row `c` is of a run of this repair. A run that is not recorded any more may be.
+/// Whether the journal's row `c` belongs to a run of this repair, or to a run that is not recorded any more, which may be one.
 pub(super) fn journal_of(repair: &str, runs_are_recorded: bool) -> String {
     if runs_are_recorded {
         format!(
@@ -18,13 +18,13 @@ pub(super) fn journal_of(repair: &str, runs_are_recorded: bool) -> String {
     }
 }
 
-/// The condition on `u` for rows that are wrong, and that no run but `run` has repaired, going by the rows of the journal that
-/// are `known_by`.
+/// The condition on `u` for rows that are wrong and that no run other than `run` has repaired, according to the journal's rows
+/// that meet `known_by`.
 pub(super) fn found(eligible: &str, rows: &Rows, known_by: Option<&str>, run: Option<i64>) -> String {
     let mut found = format!("({eligible})");
     if let (Some(stamp), Some(known_by)) = (rows.stamps.first(), known_by) {
-        // What says what it was to be corrected to has been, also where somebody has set its time anew, or where the journal
-        // does not know it, because it was restored from a backup that was taken in the middle of the run.
+        // A row that holds the corrected values was repaired. Its time may have been set again, and a journal restored from a
+        // backup of the middle of the run may not have it marked.
         let mut same = Vec::new();
         for (Column { name, sql_type }, _) in &rows.corrects {
             same.push(format!("u.{name} IS NOT DISTINCT FROM (c.after ->> '{name}'::text)::{sql_type}"));
@@ -46,7 +46,7 @@ pub(super) fn found(eligible: &str, rows: &Rows, known_by: Option<&str>, run: Op
     found
 }
 
-/// Whether the row `u` is as the journal's row `c` says it was left, in these columns, and in those that were hashed `then`.
+/// Whether the row `u` still equals the after-image in the journal's row `c`, in these columns and in those hashed `then`.
 pub(super) fn as_left(columns: &[Column], then: Option<&[Present]>) -> String {
     let mut as_left = format!("{} = c.after", record(columns, "u"));
     if let Some(then) = then {
@@ -55,7 +55,7 @@ pub(super) fn as_left(columns: &[Column], then: Option<&[Present]>) -> String {
     as_left
 }
 
-/// An expression about the row `u`, about what the journal's row `c` has of it instead.
+/// An expression on the row `u`, evaluated on the before-image in the journal's row `c` instead.
 pub(super) fn of_journal(expression: &str, columns: &[Column]) -> String {
     with_columns(expression, |name| {
         let column = columns.iter().find(|column| column.name == name)?;
@@ -63,7 +63,7 @@ pub(super) fn of_journal(expression: &str, columns: &[Column]) -> String {
     })
 }
 
-/// What the journal has of a row from before its change, in those columns.
+/// The before-image of a row in the journal, for these columns.
 pub(super) fn given_back(columns: &[Column]) -> String {
     let pairs: Vec<String> =
         columns.iter().map(|Column { name, .. }| format!("'{name}', c.before -> '{name}'::text")).collect();
@@ -75,8 +75,8 @@ pub(super) fn record(columns: &[Column], alias: &str) -> String {
     format!("pg_catalog.jsonb_build_object({})", pairs.join(", "))
 }
 
-/// Some rows of run `$1`, by their numbers. Looked up one by one: a planner without statistics might read the run's whole
-/// journal and filter it, for every batch.
+/// Some rows of run `$1`, by their numbers. Each is looked up by itself: without statistics, the planner might read the run's
+/// whole journal for every batch.
 pub(super) fn these(numbers: &str) -> String {
     format!(
         "c.ctid = ANY (ARRAY(
@@ -93,12 +93,12 @@ pub(super) fn joins(rows: &Rows) -> &'static str {
     rows.owner.map_or("", |owner| owner.joins)
 }
 
-/// When a row belongs to.
+/// The time that a row belongs to.
 pub(super) fn at(rows: &Rows) -> String {
     format!("u.{at} AS at", at = rows.at)
 }
 
-/// What every source with lines says about a row.
+/// The columns that every source with lines has for a row.
 pub(super) fn shared(rows: &Rows) -> String {
     let at = rows.at;
     format!(

@@ -8,22 +8,22 @@ use crate::db::Holder;
 /// What a repair has found, before anything is changed.
 #[derive(Clone, Debug, Default)]
 pub struct Finding {
-    /// By owner and day, as many as a page takes.
+    /// The rows by owner and day, as many lines as fit on a page.
     pub lines: Lines,
-    /// All of it.
+    /// The totals of all rows.
     pub totals: Totals,
-    /// Stands for exactly these rows, with these values, and these arguments.
+    /// The hash of these rows, their values and the arguments.
     pub digest: String,
-    /// Rows of the run to be undone that somebody has changed since, and that are left alone.
+    /// Rows of the run to be undone that were changed since. An undo leaves them as they are.
     pub changed_since: u64,
-    /// Rows of the run to be undone that are gone.
+    /// Rows of the run to be undone that were deleted since.
     pub gone_since: u64,
-    /// What becomes of the data that is computed from these rows.
+    /// What happens to the data that is computed from these rows.
     pub refresh: Refresh,
-    /// A run of the same arguments that would be continued instead.
+    /// A run with the same arguments that an execution would continue.
     pub unfinished: Option<Unfinished>,
     /// Another unfinished run that changes rows of the same repair.
     pub beside: Option<Unfinished>,
-    /// A transaction that is older than the repair's cutoff and has not ended. What it writes is not seen yet.
+    /// An open transaction that began before the repair's cutoff. Its writes are not visible yet.
     pub long_transaction: Option<Holder>,
 }

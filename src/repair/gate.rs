@@ -13,30 +13,30 @@ use super::runs::Unfinished;
 use crate::db::{Connection, Transaction};
 use crate::engine::{Forecast, Hook};
 
-/// What was found, written into a journal that is not committed yet.
+/// What the inspection found, with a journal that is not committed yet.
 #[must_use = "what is not authorised is not applied, and its journal is rolled back"]
 pub(super) struct Inspected<'c> {
     pub transaction: Transaction<'c>,
     pub run: i64,
     pub undoes: Option<i64>,
     pub finding: Finding,
-    /// What was inspected, and would be applied.
+    /// What would be applied.
     pub change: Change,
     /// The role that owns the table of these rows, if it is another one.
     pub role: Option<&'c str>,
 }
 
-/// Rows that may be changed, in this way, by this run.
+/// Rows that this run may change.
 #[derive(Debug)]
 pub(super) struct Rows {
     /// How they are changed.
     pub change: Change,
-    /// Rows that the run was done with before, and rows it found.
+    /// Rows that were done before, and rows that the run found.
     pub done: u64,
     pub total: u64,
 }
 
-/// What may be applied: it was inspected, and whoever may say so has said so. Only the gate makes one.
+/// What may be applied: it was inspected, and the operator authorised it. Only this file can make one.
 #[derive(Debug)]
 pub(super) struct Authorised<T> {
     what: T,
@@ -56,8 +56,7 @@ impl<T> Authorised<T> {
 }
 
 impl Inspected<'_> {
-    /// Commits the journal, if the operator agrees to what was found: by having said `--execute`, and, where a digest
-    /// was given, by that.
+    /// Commits the journal. The operator authorises it by `--execute`; a digest, if given, must match.
     pub async fn authorise(self, expected: Option<&str>) -> Result<(Finding, Authorised<Rows>), RepairError> {
         let Self { transaction, run, undoes, finding, change, role } = self;
         if let Err(error) = agree(expected, &[&finding.digest]) {
@@ -76,15 +75,15 @@ impl Inspected<'_> {
         Ok((finding, Authorised { what: Rows { change, done: 0, total }, run }))
     }
 
-    /// There is nothing to do, so nothing is kept.
+    /// Rolls back the journal: there is nothing to do.
     pub async fn forget(self) -> Finding {
         self.transaction.rollback().await;
         self.finding
     }
 }
 
-/// Continues a run that was inspected and authorised when it began. A digest that is given must be the one of then, or of
-/// what is left now.
+/// Continues a run that was authorised when it began. A digest, if given, must be that of the beginning, or that of the
+/// rows left now.
 pub(super) async fn resume(
     connection: &Connection,
     unfinished: &Unfinished,
@@ -97,8 +96,8 @@ pub(super) async fn resume(
         return Err(RepairError::refused_with_hint(
             format!("run {id} cannot continue: it found {total} rows, and its journal has {journalled} of them"),
             format!(
-                "restore migrate.repair_change from a backup; or run: migrate repair close {id}, and this command again, \
-                 which then begins anew"
+                "restore migrate.repair_change from a backup; or run: migrate repair close {id}, then this command again, \
+                 which starts a new run"
             ),
         ));
     }
@@ -108,7 +107,7 @@ pub(super) async fn resume(
     Ok(Authorised { what: Rows { change, done: *done, total: *total }, run: *id })
 }
 
-/// Opens a run of a hook that keeps no journal of rows, or continues one, if it has planned any work.
+/// Opens or continues a run of a hook, if the hook has planned any work. Such a run has no journal of rows.
 pub(super) async fn rebuild(
     connection: &Connection,
     set: &str,

@@ -1,4 +1,4 @@
-//! Writing the history of repairs: one row a run, one row a change, in the schema `migrate`.
+//! Writing the history of repairs in the schema `migrate`: one row per run, one row per change.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use super::lines::Totals;
 use super::runs::{RunState, there};
 use crate::db::{self, Connection, ServerFacts, ident};
 
-/// How long the record of a failure may take.
+/// How long recording a failure may take.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Whether this server can be written to, and this role may keep the journal.
+/// Checks that the server accepts writes and that this role may write the journal.
 pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError> {
     let facts = ServerFacts::read(connection).await?;
     if facts.in_recovery {
         return Err(RepairError::refused_with_hint(
-            "this server is a standby, where nothing can be written",
+            "this server is a standby, which accepts no writes",
             "connect to the primary server",
         ));
     }
@@ -25,18 +25,18 @@ pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError
         let (who, database) = (ident(&facts.role), ident(&facts.database));
         let grant = match schema_owner(connection).await? {
             Some(owner) => format!(
-                "as {owner}, who owns that schema, run: GRANT USAGE, CREATE ON SCHEMA migrate TO {who}; GRANT SELECT, INSERT, \
+                "as {owner}, the owner of that schema, run: GRANT USAGE, CREATE ON SCHEMA migrate TO {who}; GRANT SELECT, INSERT, \
                  UPDATE, DELETE ON ALL TABLES IN SCHEMA migrate TO {who}"
             ),
             None => format!("as the owner of the database, run: GRANT CREATE ON DATABASE {database} TO {who}"),
         };
-        let message = format!("role {} may not keep the journal of repairs in the schema migrate", facts.role);
+        let message = format!("role {} may not write the journal of repairs in the schema migrate", facts.role);
         return Err(RepairError::refused_with_hint(message, grant));
     }
     Ok(())
 }
 
-/// Whether this role may read what earlier runs have written.
+/// Checks that this role may read the journals of earlier runs.
 pub(super) async fn may_read(connection: &Connection) -> Result<(), RepairError> {
     let facts = ServerFacts::read(connection).await?;
     match schema_owner(connection).await? {
@@ -44,11 +44,11 @@ pub(super) async fn may_read(connection: &Connection) -> Result<(), RepairError>
             let who = ident(&facts.role);
             Err(RepairError::refused_with_hint(
                 format!(
-                    "role {} may not read the schema migrate, which knows what earlier repairs have done",
+                    "role {} may not read the schema migrate, which holds the journals of earlier repairs",
                     facts.role
                 ),
                 format!(
-                    "as {owner}, who owns that schema, run: GRANT USAGE ON SCHEMA migrate TO {who}; GRANT SELECT ON ALL TABLES IN \
+                    "as {owner}, the owner of that schema, run: GRANT USAGE ON SCHEMA migrate TO {who}; GRANT SELECT ON ALL TABLES IN \
                      SCHEMA migrate TO {who}"
                 ),
             ))
@@ -64,25 +64,25 @@ async fn schema_owner(connection: &Connection) -> Result<Option<String>, db::Err
     Ok(connection.query_opt(OWNER, &[]).await?.map(|row| row.get("owner")))
 }
 
-/// Makes the tables, if they are not there.
+/// Creates the tables, if they do not exist.
 pub(super) async fn prepare(connection: &Connection, role: Option<&str>) -> Result<(), db::Error> {
     let script = include_str!("journal.sql");
-    // "already exists, skipping" is nothing to bother anybody with.
+    // Suppresses the notices "already exists, skipping".
     connection.batch(&format!("SET client_min_messages TO warning; {script} RESET client_min_messages")).await?;
-    // Rows are corrected as the owner of their table, who reads the journal for it, and may be the next one to repair.
+    // Corrections run as the owner of the table, which must read the journal. The next repair may run as that role, too.
     match role {
         Some(role) => db::share_history(connection, role).await,
         None => Ok(()),
     }
 }
 
-/// What a run is opened with.
+/// What a new run records.
 pub(super) struct Opening<'a> {
     pub set: &'a str,
     pub repair: &'a str,
     pub arguments: &'a Value,
     pub undoes: Option<i64>,
-    /// Which columns its journal has a hash of.
+    /// The columns that its journal has a hash of.
     pub hashed: Option<&'a Value>,
 }
 
@@ -106,20 +106,20 @@ fn this_machine() -> Option<String> {
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
-/// Keeps what was found, in the transaction that found it.
+/// Records what the inspection found, in the transaction of the inspection.
 pub(super) async fn found(connection: &Connection, run: i64, rows: u64, digest: &str) -> Result<(), db::Error> {
     const FOUND: &str = "UPDATE migrate.repair_run SET rows_found = $2, digest = $3 WHERE id = $1";
     connection.execute(FOUND, &[&run, &rows.cast_signed(), &digest]).await?;
     Ok(())
 }
 
-/// A run that was interrupted is at work again.
+/// Records that an interrupted run is running again.
 pub(super) async fn reopen(connection: &Connection, run: i64) -> Result<(), db::Error> {
     connection.execute("UPDATE migrate.repair_run SET state = 'running' WHERE id = $1", &[&run]).await?;
     Ok(())
 }
 
-/// Says how a run stands. Must also be said when the run was told to stop.
+/// Records the state of a run, even when the program was told to stop.
 pub(super) async fn close(
     connection: &Connection,
     run: i64,
@@ -136,8 +136,8 @@ pub(super) async fn close(
     Ok(())
 }
 
-/// Says how a run ended that an error has ended. The error that matters is that one; a database that is gone cannot record
-/// it.
+/// Records the state of a run that an error ended. A failure to record it is only logged: the caller reports the first error,
+/// and the server may be gone.
 pub(super) async fn close_after(connection: &Connection, run: i64, error: &RepairError) {
     let state = match error {
         RepairError::Database(db::Error::Interrupted) => RunState::Interrupted,
@@ -150,7 +150,7 @@ pub(super) async fn close_after(connection: &Connection, run: i64, error: &Repai
         }
     };
     let _ = tokio::time::timeout(RECORDING_PATIENCE, rollback).await;
-    // A server that is gone is not waited for again.
+    // Does not wait again for a server that is gone.
     match tokio::time::timeout(RECORDING_PATIENCE, close(connection, run, state, None)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!("the end of run {run} could not be recorded: {error}"),
@@ -158,8 +158,8 @@ pub(super) async fn close_after(connection: &Connection, run: i64, error: &Repai
     }
 }
 
-/// Marks the run that another one takes back, so that nobody goes on with it. If it was an undo itself, what that had undone
-/// is in force again.
+/// Marks the run that this undo reverts, so that no execution continues it. If that run was an undo itself, the run that it
+/// reverted is in force again.
 pub(super) async fn undone(connection: &Connection, run: i64) -> Result<(), db::Error> {
     // Of a chain of undos, every second one is in force.
     const UNDONE: &str = "
@@ -177,7 +177,7 @@ pub(super) async fn undone(connection: &Connection, run: i64) -> Result<(), db::
     Ok(())
 }
 
-/// What the journal of a run adds up to.
+/// The sums of a run's journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
     pub done: Totals,
@@ -186,7 +186,7 @@ pub(super) struct Sums {
     pub waiting: u64,
 }
 
-/// The first row that a run is not done with.
+/// The first row of a run that is not done.
 pub(super) async fn first_open(connection: &Connection, run: i64) -> Result<Option<i64>, db::Error> {
     const FIRST: &str = "
         SELECT pg_catalog.min(c.n) AS first FROM migrate.repair_change c
@@ -194,19 +194,18 @@ pub(super) async fn first_open(connection: &Connection, run: i64) -> Result<Opti
     Ok(connection.query_one(FIRST, &[&run]).await?.try_get("first")?)
 }
 
-/// Nobody else is at work: whatever says that it is was killed.
-pub(super) async fn nobody_is_at_work(connection: &Connection) -> Result<(), db::Error> {
+/// The caller holds the lock of repairs, so a run recorded as running was killed.
+pub(super) async fn interrupt_killed_runs(connection: &Connection) -> Result<(), db::Error> {
     if there(connection).await?.runs {
         connection.batch("UPDATE migrate.repair_run SET state = 'interrupted' WHERE state = 'running'").await?;
     }
     Ok(())
 }
 
-/// Rows that the run `r` had changed when it was last closed.
+/// The number of rows that the run `r` had changed when its state was last recorded.
 pub(super) const CHANGED: &str = "CASE WHEN pg_catalog.jsonb_typeof(r.totals -> 'rows'::text) = 'number' THEN (r.totals ->> 'rows'::text)::numeric ELSE 0::numeric END";
 
-/// If a run's journal does not hold all that it has found, or not all that it has changed: how many rows it holds, and how many
-/// it should.
+/// If a run's journal lacks rows that the run found or changed: how many rows it has, and how many it should have.
 pub(super) async fn lost(connection: &Connection, run: i64) -> Result<Option<(u64, u64)>, db::Error> {
     let sql = format!(
         "SELECT least(c.rows, c.changed) AS there, r.rows_found
@@ -219,20 +218,20 @@ pub(super) async fn lost(connection: &Connection, run: i64) -> Result<Option<(u6
     Ok(row.map(|row| (row.get::<_, i64>("there").unsigned_abs(), row.get::<_, i64>("rows_found").unsigned_abs())))
 }
 
-/// When a run began, as the server writes it.
+/// When a run began, as text of the server.
 pub(super) async fn began(connection: &Connection, run: i64) -> Result<String, db::Error> {
     const BEGAN: &str = "SELECT started_at::pg_catalog.text AS began FROM migrate.repair_run WHERE id = $1";
     Ok(connection.query_one(BEGAN, &[&run]).await?.try_get("began")?)
 }
 
-/// Which columns of its rows a run has hashed; none if an earlier build has written its journal.
+/// The columns that a run has hashed; none if an earlier build wrote its journal.
 pub(super) async fn hashed(connection: &Connection, run: i64) -> Result<Option<Value>, db::Error> {
     const HASHED: &str =
         "SELECT pg_catalog.to_jsonb(r) -> 'hashed'::text AS hashed FROM migrate.repair_run r WHERE r.id = $1";
     Ok(connection.query_one(HASHED, &[&run]).await?.try_get("hashed")?)
 }
 
-/// This transaction has changed rows whose derived data is not refreshed yet. They carry its start.
+/// Records that this transaction has changed rows whose derived data is not refreshed yet. These rows carry its start time.
 pub(super) async fn to_be_refreshed(transaction: &Connection, run: i64) -> Result<(), db::Error> {
     const WIDEN: &str = "
         UPDATE migrate.repair_run
@@ -242,8 +241,8 @@ pub(super) async fn to_be_refreshed(transaction: &Connection, run: i64) -> Resul
     Ok(())
 }
 
-/// The window that contains every row of this run whose derived data is not refreshed, as the server writes times. The first one of an
-/// execution begins a second before its first transaction, the last one ends a second after the last.
+/// The window that contains every row of this run whose derived data is not refreshed, as text of the server. The first window
+/// of an execution starts a second before its first transaction, the last one ends a second after the last transaction.
 pub(super) async fn not_refreshed(
     transaction: &Connection,
     run: i64,
@@ -259,7 +258,7 @@ pub(super) async fn not_refreshed(
     Ok(Some((row.try_get("since")?, row.try_get("until")?)))
 }
 
-/// Now they are, if this transaction commits.
+/// Records that all derived data is refreshed, if this transaction commits.
 pub(super) async fn refreshed(transaction: &Connection, run: i64) -> Result<(), db::Error> {
     let done = "UPDATE migrate.repair_run SET rollup_from = NULL, rollup_to = NULL WHERE id = $1";
     transaction.execute(done, &[&run]).await?;

@@ -1,4 +1,4 @@
--- What repairs remember, made by the first one that writes.
+-- The history of repairs. The first repair that writes creates these tables.
 DO $$
 BEGIN
     IF pg_catalog.to_regnamespace('migrate') IS NULL THEN
@@ -8,29 +8,29 @@ BEGIN
 END
 $$;
 
--- Comments are their owner's to make, who need not be the one that repairs now.
+-- Only the owner of a table may comment on it, so comments are made with the table.
 DO $$
 BEGIN
     IF pg_catalog.to_regclass('migrate.repair_run') IS NULL THEN
         CREATE TABLE migrate.repair_run (
-            -- Without gaps: one repair at a time.
+            -- Without gaps: only one repair runs at a time.
             id           bigint PRIMARY KEY,
             started_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
             repair       text NOT NULL,
-            -- What selects the rows. A run that is not finished is continued by the same ones.
+            -- What selects the rows. An unfinished run is continued by the same arguments.
             arguments    jsonb NOT NULL,
             state        text NOT NULL DEFAULT 'running',
             finished_at  timestamptz,
-            -- Of what was inspected and authorised.
+            -- The digest of the rows that were inspected and authorised.
             digest       text,
             rows_found   bigint NOT NULL DEFAULT 0,
-            -- At the end, or wherever it stopped.
+            -- The totals when the run ended or stopped.
             totals       jsonb,
-            -- The run that this one takes back.
+            -- The run that this one undoes.
             undoes       bigint,
-            -- Progress of a rebuild, which changes no rows and keeps no journal of them.
+            -- Progress of a rebuild, which has no journal of rows.
             progress     jsonb,
-            -- The transactions whose rows derived data does not contain yet: start of the first and of the last.
+            -- Start of the first and of the last transaction whose rows are not in the derived data yet.
             rollup_from  timestamptz,
             rollup_to    timestamptz,
             run_by       text NOT NULL DEFAULT session_user,
@@ -52,15 +52,15 @@ $$;
 DO $$
 BEGIN
     IF pg_catalog.to_regclass('migrate.repair_change') IS NULL THEN
-        -- No foreign key: it would be checked row by row. Room is left on each page for the update that comes with the
-        -- correction, which then stays on it and touches no index.
+        -- No foreign key: PostgreSQL would check it row by row. The fill factor leaves room on each page for the update
+        -- that marks the correction: the new row version stays on the page, and no index changes.
         CREATE TABLE migrate.repair_change (
             run_id       bigint NOT NULL,
             n            bigint NOT NULL,
             key          text NOT NULL,
             before       jsonb NOT NULL,
             after        jsonb NOT NULL,
-            -- Start of the transaction that corrected the row; null as long as it is not corrected.
+            -- Start of the transaction that corrected the row; null until then.
             applied_at   timestamptz,
             left_because text,
             -- Hash of the columns that the run does not change, when it found the row.
@@ -79,7 +79,7 @@ BEGIN
 END
 $$;
 
--- An earlier build has made them without these.
+-- An earlier build created the tables without these columns.
 DO $$
 BEGIN
     IF NOT EXISTS (

@@ -1,8 +1,8 @@
-//! Giving streaming replicas the time to keep up.
+//! Waiting for streaming replicas that lag.
 //!
-//! How far a replica is behind is measured by what we have written: the age of the oldest position in the log that we have
-//! noted and that it has not replayed. What the server itself reports as `replay_lag` counts too, as long as there is
-//! anything left to replay: a lag that was there before us, and one of a replica that is told to wait.
+//! The lag is the age of the oldest log position that we have noted and that the replica has not replayed. While a replica
+//! has anything left to replay, the server's `replay_lag` counts, too: it shows a lag from before our start, and a replica
+//! that is configured to wait.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::db::{Connection, Observer};
 
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// How often a replica that is behind is looked at.
+/// How often the lag is checked while a replica is behind.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl Seen {
@@ -24,7 +24,7 @@ impl Seen {
     }
 }
 
-/// Keeps the distance to the replicas.
+/// The lag limit, and what is needed to measure the lag.
 pub(super) struct Replicas {
     max_lag: Option<Duration>,
     /// Positions in the log, and when they were noted.
@@ -42,7 +42,7 @@ impl Replicas {
         Self { max_lag, noted: VecDeque::new() }
     }
 
-    /// Makes sure that the replicas can be seen, if they are to be looked at.
+    /// Checks that this role can see the lag of the replicas, if there is a limit.
     pub async fn can_be_seen(&mut self, connection: &Connection) -> Result<(), RepairError> {
         if self.max_lag.is_some() {
             self.furthest_behind(connection).await?;
@@ -50,8 +50,7 @@ impl Replicas {
         Ok(())
     }
 
-    /// Waits as long as a replica is further behind than it may be, or until `deadline`. Nothing is open on the server
-    /// meanwhile.
+    /// Waits while a replica lags by more than the limit, at most until `deadline`. No transaction is open meanwhile.
     pub async fn keep_up(
         &mut self,
         connection: &Connection,
@@ -74,7 +73,7 @@ impl Replicas {
     }
 
     async fn furthest_behind(&mut self, connection: &Connection) -> Result<Option<(String, Duration)>, RepairError> {
-        // Backups stream, too, and replay nothing.
+        // Base backups stream, too, and replay nothing.
         const REPLICAS: &str = "
             SELECT coalesce(nullif(application_name, ''), pg_catalog.host(client_addr), 'pid ' || pid::text) AS replica,
                    (replay_lsn - '0/0')::bigint AS replayed,
@@ -91,7 +90,7 @@ impl Replicas {
         let rows = connection.query(REPLICAS, &[]).await?;
         if rows.iter().any(|row| row.get("hidden")) {
             return Err(RepairError::refused_with_hint(
-                "there is a replica, and this role may not see how far it is behind",
+                "this role may not see how far a replica is behind",
                 "GRANT pg_read_all_stats TO <role>, or leave out --max-lag",
             ));
         }

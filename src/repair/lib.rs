@@ -1,10 +1,10 @@
-//! Repairs of data: made once, by a person, on a database that is in use.
+//! Repairs of data: run once, by an operator, on a database that is in use.
 //!
-//! [`Repair`] says which rows are wrong and what they should hold; [`Repairer`] looks, executes and undoes. The way there
-//! is the same for all of them: *inspect* gives a [`Finding`]; the finding and the operator's `--execute` (with the digest
-//! of what was seen, if one is given) authorise a change, and only what is authorised can be applied (`gate.rs`). Before
-//! the first row is changed, every row is in the journal as it was (`migrate.repair_change`); each batch commits together
-//! with its part of the journal. What is computed from the rows is [`Derived`], and refreshed as a repair goes.
+//! [`Repair`] defines which rows are wrong and what they should hold; [`Repairer`] inspects, executes and undoes. All repairs
+//! follow the same steps. *Inspect* returns a [`Finding`]. The finding and the operator's `--execute` (with the digest of the
+//! dry run, if given) authorise a change, and only an authorised change can be applied (`gate.rs`). Before the first row is
+//! changed, the journal (`migrate.repair_change`) holds the before-image of every row; each batch commits together with its
+//! part of the journal. Data computed from the rows is [`Derived`]; a repair refreshes it during the run.
 
 mod access;
 mod batch;

@@ -1,4 +1,4 @@
-//! Rows by owner and day: as many lines as a page takes, and what is beyond them summed up.
+//! Rows by owner and day: as many lines as fit on a page, and the sum of the others.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use crate::db;
 /// The rows of one owner on one UTC day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Line {
-    /// Whose they are; none if that cannot be said, or the repair does not tell owners apart.
+    /// The owner; none if it is unknown, or if the repair does not distinguish owners.
     pub owner: Option<String>,
     /// The UTC day they belong to, as the server writes it.
     pub day: String,
-    /// How many, and what they add up to.
+    /// Their number and sums.
     #[serde(flatten)]
     pub totals: Totals,
-    /// When the first of them belongs to, in RFC 3339.
+    /// The time of the first of them, in RFC 3339.
     pub first: String,
-    /// When the last of them belongs to.
+    /// The time of the last of them.
     pub last: String,
 }
 
@@ -36,7 +36,7 @@ impl Line {
     }
 }
 
-/// What rows add up to.
+/// The number and sums of rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// How many rows.
@@ -45,7 +45,7 @@ pub struct Totals {
     pub before: i128,
     /// The sum after.
     pub after: i128,
-    /// Rows that meet the condition worth counting.
+    /// Rows that meet the counted condition.
     pub counted: u64,
 }
 
@@ -58,7 +58,7 @@ impl Totals {
         Ok(Self { rows: count("rows")?, before: sum("before")?, after: sum("after")?, counted: count("counted")? })
     }
 
-    /// How much less it is afterwards.
+    /// The difference between before and after.
     #[must_use]
     pub fn removed(&self) -> i128 {
         self.before - self.after
@@ -73,43 +73,43 @@ impl Totals {
     }
 }
 
-/// How many lines of a finding are kept. What there is beyond them is summed up, and told line by line while it is read.
+/// How many lines a finding keeps. The others are summed up; `OnLine` gets each of them while it is read.
 const MOST_LINES: usize = 5000;
 
-/// Of how many owners they are.
+/// How many owners a finding keeps.
 const MOST_OWNERS: usize = 100;
 
-/// How many of them may be of one owner.
+/// How many lines it keeps for one owner.
 const MOST_DAYS: usize = 400;
 
-/// Rows by owner and day, as many as a page takes: those of the owners who have most.
+/// Rows by owner and day, as many lines as fit on a page: those of the owners with the most rows.
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
     /// The owners, in their order.
     pub owners: Vec<Owned>,
     /// How many more owners there are.
     pub more_owners: u64,
-    /// What those have.
+    /// The totals of those.
     pub more: Totals,
-    /// All of it by day, or by month or year where there are too many days to tell apart.
+    /// All rows by day, or by month or year if there are too many days.
     pub periods: Periods,
 }
 
-/// What one owner has.
+/// The rows of one owner.
 #[derive(Clone, Debug)]
 pub struct Owned {
-    /// Whose it is.
+    /// The owner.
     pub owner: Option<String>,
-    /// All of it.
+    /// The totals of all its rows.
     pub totals: Totals,
-    /// By day, the first days.
+    /// Its first days.
     pub lines: Vec<Line>,
-    /// How many days more there are.
+    /// How many more days it has.
     pub more_days: u64,
 }
 
 impl Lines {
-    /// Adds a line. They come by owner.
+    /// Adds a line. Lines arrive sorted by owner.
     pub(super) fn add(&mut self, line: Line) {
         self.periods.add(&line);
         if self.owners.last().is_none_or(|last| last.owner != line.owner) {
@@ -126,7 +126,7 @@ impl Lines {
         }
     }
 
-    /// Whoever has least makes room for another owner.
+    /// Removes the owners with the fewest rows until another owner fits.
     fn make_room(&mut self) {
         let kept = |owners: &[Owned]| owners.iter().map(|owned| owned.lines.len()).sum::<usize>();
         while self.owners.len() >= MOST_OWNERS || kept(&self.owners) + MOST_DAYS > MOST_LINES {
@@ -139,7 +139,7 @@ impl Lines {
     }
 }
 
-/// What a period is called by.
+/// The unit of a period.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Period {
     /// A UTC day.
@@ -154,9 +154,9 @@ pub enum Period {
 /// Rows by day, or by longer periods where there are many days.
 #[derive(Clone, Debug, Default)]
 pub struct Periods {
-    /// What each is.
+    /// The unit of each period.
     pub unit: Period,
-    /// What each has, by its name.
+    /// The totals of each period, by its name.
     pub totals: BTreeMap<String, Totals>,
 }
 
@@ -182,7 +182,7 @@ impl Periods {
         }
     }
 
-    /// The period of a day, of which the month may be all that is known.
+    /// The name of the period that contains `day`, which may be only a month.
     fn name<'a>(&self, day: &'a str) -> &'a str {
         let mut parts = day.match_indices('-').map(|(at, _)| &day[..at]);
         let [year, month] = [parts.next(), parts.next()];

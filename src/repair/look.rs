@@ -1,4 +1,4 @@
-//! Looking at the rows: one pass over the table, in an open transaction.
+//! The inspection: one pass over the table, in an open transaction.
 
 use tokio_postgres::Row;
 
@@ -11,10 +11,11 @@ use super::rows::Rows;
 use super::task::Task;
 use crate::db::{self, Connection};
 
-/// Whoever is told each line of a finding while it is read. Not all of them are kept.
+/// Called with each line of a finding while it is read. The finding does not keep all of them.
 pub(super) type OnLine<'a> = &'a mut (dyn FnMut(&Rows, &Line) + Send);
 
-/// One pass over the rows; with a run, into its journal as well. Lines are told: there may be more of them than memory.
+/// One pass over the rows; with a run, it also writes the run's journal. Lines go to `on_line`: all of them might not fit
+/// into memory.
 pub(super) async fn look(
     connection: &Connection,
     task: &Task,
@@ -24,7 +25,7 @@ pub(super) async fn look(
     on_line: OnLine<'_>,
 ) -> Result<Finding, RepairError> {
     connection.batch(LOOK).await?;
-    let stands_for = format!("{} {}", task.name, task.arguments);
+    let hashed = format!("{} {}", task.name, task.arguments);
     let mut finding = Finding::default();
     let mut read = Ok(());
     let mut each = |row: &Row| {
@@ -34,10 +35,10 @@ pub(super) async fn look(
     };
     let sql = task.change.look(detail, journal_of);
     match journal_of {
-        // What writes cannot be behind a cursor.
-        Some(_) => connection.each_row(&sql, &[&stands_for], &mut each).await?,
-        // Whoever is told may take its time, as a pager does: the server must not wait for it in the middle of an answer.
-        None => connection.each_row_of_cursor(&sql, &[&stands_for], &mut each).await?,
+        // A cursor cannot run a statement that writes.
+        Some(_) => connection.each_row(&sql, &[&hashed], &mut each).await?,
+        // The reader of the lines may be slow, such as a pager. With a cursor, the server does not wait for it.
+        None => connection.each_row_of_cursor(&sql, &[&hashed], &mut each).await?,
     }
     read?;
     let change = &task.change;
@@ -61,7 +62,7 @@ fn take(row: &Row, task: &Task, finding: &mut Finding, on_line: OnLine<'_>) -> R
     Ok(())
 }
 
-/// A rule that its own correction does not satisfy would take away more with every run. `row` is the line of the total.
+/// Refuses a rule whose corrected rows still meet its condition: each run would subtract again. `row` is the total's line.
 fn converges(task: &Task, row: &Row) -> Result<(), RepairError> {
     let count = |name: &str| row.try_get::<_, i64>(name).map_err(db::Error::from);
     let example = |name: &str| row.try_get::<_, Option<String>>(name).map_err(db::Error::from);

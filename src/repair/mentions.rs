@@ -1,11 +1,11 @@
 //! The columns of the row `u` that an expression mentions.
 
-/// Their names, in order, one that is mentioned twice with them twice.
+/// Their names, in order. A column that is mentioned twice appears twice.
 pub(super) fn columns_of(expression: &str) -> impl Iterator<Item = &str> {
     parts(expression).filter_map(|(_, column)| column)
 }
 
-/// The expression with other text in their places. Where there is none, the column stays.
+/// The expression with these columns replaced. Where `instead` returns none, the column stays.
 pub(super) fn with_columns(expression: &str, instead: impl Fn(&str) -> Option<String>) -> String {
     parts(expression).fold(String::new(), |mut text, (before, column)| {
         text.push_str(before);
@@ -16,7 +16,7 @@ pub(super) fn with_columns(expression: &str, instead: impl Fn(&str) -> Option<St
     })
 }
 
-/// An expression in parts: text, and the column `u.name` that follows it; none behind the last.
+/// An expression in parts: text, and the column `u.name` that follows it; none after the last.
 fn parts(expression: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut rest = Some(expression);

@@ -1,4 +1,4 @@
-//! How a repair goes about it, and what comes of it.
+//! The pace of a repair, and its result.
 
 use std::time::{Duration, Instant};
 
@@ -11,29 +11,29 @@ use super::rows::Rows;
 use super::runs::RunState;
 use crate::db::Holder;
 
-/// How a repair goes about it.
+/// The pace and limits of a repair.
 #[derive(Clone, Debug)]
 pub struct Pacing {
-    /// Rows a transaction.
+    /// Rows per transaction.
     pub batch_size: u32,
     /// Pause between two transactions.
     pub sleep_between_batches: Duration,
-    /// Stop after the batch in which this much time has passed.
+    /// Stop after the first batch that ends later than this.
     pub max_runtime: Option<Duration>,
-    /// Pause while a streaming replica is further behind than this.
+    /// Pause while a streaming replica lags by more than this.
     pub max_lag: Option<Duration>,
-    /// How long to wait for locks: of derived data, and of rows that others hold locked.
+    /// How long to wait for locks: of derived data, and of rows that other sessions have locked.
     pub lock_wait: Duration,
     /// Refresh the data that is computed from the rows.
     pub refresh: bool,
-    /// Agree that this run, which is unfinished and concerns the same repair, is meant as well.
+    /// Start even though this other run of the same repair is unfinished.
     pub beside: Option<i64>,
-    /// Let the finding of an execution say whose rows these are, and of which day, as that of a dry run does. For a report.
+    /// Give the finding of an execution lines by owner and day, as a dry run has. For a report.
     pub with_lines: bool,
 }
 
 impl Default for Pacing {
-    /// A thousand rows a batch, no pauses, no limits, ten minutes for a lock, and derived data is refreshed.
+    /// A thousand rows per batch, no pauses, no limits, ten minutes for a lock, derived data refreshed.
     fn default() -> Self {
         Self {
             batch_size: 1000,
@@ -59,30 +59,30 @@ impl Pacing {
     }
 }
 
-/// What an execution has done, those before it included.
+/// What a run has done, in all its executions.
 #[derive(Clone, Debug)]
 pub struct Repaired {
     /// The run.
     pub run: i64,
-    /// How it stands.
+    /// Its state.
     pub state: RunState,
-    /// Rows changed, and what they add up to.
+    /// Rows changed, and their sums.
     pub totals: Totals,
-    /// Rows left alone because somebody had changed them since they were found.
+    /// Rows left because another session had changed them since the inspection.
     pub changed: u64,
-    /// Rows that had gone.
+    /// Rows deleted since the inspection.
     pub gone: u64,
-    /// Rows not reached: held locked by others for too long, or out of time.
+    /// Rows not reached: locked by other sessions for too long, or out of time.
     pub waiting: u64,
-    /// Who has one of them locked, if that can be seen.
+    /// A session that has one of them locked, if it is visible.
     pub holder: Option<Holder>,
     /// Rows that meet the condition of the repair now.
     pub left_over: u64,
-    /// A transaction that is older than the repair's cutoff and has not ended. What it writes is not seen yet.
+    /// An open transaction that began before the repair's cutoff. Its writes are not visible yet.
     pub long_transaction: Option<Holder>,
-    /// What became of the data that is computed from the rows.
+    /// What happened to the data that is computed from the rows.
     pub refresh: Refresh,
-    /// How much of it this execution wrote.
+    /// How much of that data this execution wrote.
     pub refreshed: u64,
     /// How long this execution took.
     pub duration: Duration,
@@ -95,7 +95,7 @@ impl Repaired {
         self.waiting > 0 || self.left_over > 0
     }
 
-    /// As it is kept, and told to programs.
+    /// The totals as JSON, for the run's record and for programs.
     #[must_use]
     pub fn to_json(&self, rows: &Rows) -> Value {
         let mut totals = totals_to_json(&self.totals, rows);

@@ -1,9 +1,9 @@
-//! What earlier runs of the same repair have done, as far as it can be known.
+//! Protection against repairing rows twice.
 //!
-//! A row that was repaired carries the time of its repair. With a later cutoff it would meet the condition once more; that
-//! it was repaired stands in the journal. Where a journal is incomplete, or gone, nobody can tell such rows from wrong ones,
-//! and the later cutoff is refused. That there was a run at all is known from `migrate.repair_run`, and, should the whole
-//! schema be lost, from a line in the comment on the table itself, which is dropped, dumped and restored with its rows.
+//! A repaired row carries the time of its repair, so with a later cutoff it would meet the condition again. The journal
+//! excludes it. If a journal is incomplete or lost, such rows look like wrong ones, and the later cutoff is refused. Runs are
+//! recorded in `migrate.repair_run` and, in case the whole schema is lost, in a line of the comment on the repaired table,
+//! which is dropped, dumped and restored with its rows.
 
 use serde_json::Value;
 use tokio_postgres::Row;
@@ -14,21 +14,20 @@ use super::journal;
 use super::runs::{self, There};
 use crate::db::{self, Connection, Transaction};
 
-/// How a line of the comment begins.
+/// The prefix of such a line.
 const MARK: &str = "migrate: ";
 
-/// A run, as the comment on the table knows it.
+/// A run, as recorded in the comment on the table.
 struct Mark<'a> {
     run: i64,
     began: &'a str,
     found: i64,
 }
 
-/// The text of a time. Nobody can have begun outside of it.
+/// The text format of a run's start. It sorts like the time.
 const BEGAN: &str = "'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'";
 
-/// Refuses where rows that were repaired could be taken for wrong ones: `repair` is about to look at `table` with these
-/// arguments.
+/// Refuses if `repair`, with these arguments, could take rows of `table` that were repaired already for wrong ones.
 pub(super) async fn is_known(
     connection: &Connection,
     repair: &str,
@@ -62,8 +61,8 @@ pub(super) async fn is_known(
     Ok(())
 }
 
-/// The first run that concerns this look, and of whose rows the journal does not have all. Without a cutoff, the same rule
-/// finds no row that it has corrected, so runs with other arguments are those that do.
+/// The first run that matters here and whose journal is incomplete. Without a cutoff, a rule never finds rows that it has
+/// corrected itself, so only runs with other arguments matter.
 async fn lost_run(
     connection: &Connection,
     there: There,
@@ -90,7 +89,7 @@ async fn lost_run(
     connection.query_opt(&sql, &[&repair, arguments, &cutoff]).await
 }
 
-/// Which of the marks from before the cutoff, if any, tells of a run that is not recorded with all its rows.
+/// The index of the first mark from before the cutoff whose run is not recorded with all its rows.
 async fn unrecorded(
     connection: &Connection,
     there: There,
@@ -135,12 +134,12 @@ fn lost(message: String, run: i64, began: &str) -> RepairError {
         message,
         format!(
             "restore migrate.repair_run and migrate.repair_change from a backup; or give a cutoff of at most {began}, the \
-             beginning of run {run}"
+             start of run {run}"
         ),
     )
 }
 
-/// The lines of the comment that tell of this repair.
+/// The lines of the comment that record runs of this repair.
 fn marks<'a>(comment: &'a str, repair: &'a str) -> impl Iterator<Item = Mark<'a>> {
     comment.lines().filter_map(move |line| {
         let rest = line.strip_prefix(MARK)?.strip_prefix(repair)?.strip_prefix(" run ")?;
@@ -151,20 +150,19 @@ fn marks<'a>(comment: &'a str, repair: &'a str) -> impl Iterator<Item = Mark<'a>
     })
 }
 
-/// Notes in the comment on the table that this run changes rows. Left out where the session may not comment on it, or where
-/// somebody else has locked the table: then the run's own table is all that tells of it, until the run ends, when this is
-/// asked for again.
+/// Records this run in the comment on the table, unless the session may not comment on it, or another session has locked the
+/// table. Then only `migrate.repair_run` records the run until its end, when this is tried again.
 pub(super) async fn mark(
     transaction: &Transaction<'_>,
     role: Option<&str>,
     table: &str,
     run: i64,
 ) -> Result<(), db::Error> {
-    // Comments on a table wait for index builds and for VACUUM.
+    // COMMENT waits for index builds and for VACUUM.
     transaction.batch("SAVEPOINT mark; SET LOCAL lock_timeout TO '1s'").await?;
     match write_mark(transaction, role, table, run).await {
         Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
-            tracing::debug!("run {run} is not noted in the comment on {table}: {error}");
+            tracing::debug!("run {run} is not recorded in the comment on {table}: {error}");
             transaction.batch("ROLLBACK TO SAVEPOINT mark").await
         }
         result => result,

@@ -1,8 +1,8 @@
-//! How fast it goes, and how long it will take.
+//! The rate of a run, and the time left.
 
 use std::time::{Duration, Instant};
 
-/// Counts from where this execution began: what an earlier one had done says nothing about the speed of this one.
+/// Counts from the start of this execution: the work of an earlier one says nothing about the speed of this one.
 pub(super) struct Rate {
     since: Instant,
     done_before: u64,
@@ -13,7 +13,7 @@ impl Rate {
         Self { since: Instant::now(), done_before }
     }
 
-    /// Units a second, and the time left, once there is something to estimate from.
+    /// Units per second, and the time left, once there is something to estimate from.
     #[allow(clippy::cast_precision_loss, reason = "an estimate")]
     pub fn at(&self, done: u64, total: u64) -> (f64, Option<Duration>) {
         let here = done.saturating_sub(self.done_before);

@@ -1,4 +1,4 @@
-//! Computing derived data again: a hook, run on demand and recorded as a run.
+//! Rebuilding derived data: a hook, run on demand and recorded as a run.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,16 +18,16 @@ use super::runs::{self, RunState};
 use crate::db::{self, Connection, Connector, Observer};
 use crate::engine::{Forecast, HookContext, HookHost, Outcome, Progress};
 
-/// What executing a rebuild has done.
+/// The result of a rebuild.
 #[derive(Clone, Debug)]
 pub enum Rebuilt {
     /// There was nothing to do, for this reason. Nothing was written.
     NothingToDo(String),
-    /// It was done, under this run.
+    /// It is done, and recorded as this run.
     Done(i64, Outcome),
 }
 
-/// Tells how far the hook is, and keeps its progress with the run.
+/// Reports the hook's progress, and saves it in the run's record.
 struct Host {
     name: String,
     /// None in a dry run, unless there is a run to continue.
@@ -83,11 +83,11 @@ impl Repairer {
         Ok(hook.plan(&cx).await?)
     }
 
-    /// Inspects, and rebuilds. Of `pacing`, only the pause and the wait for locks concern a rebuild.
+    /// Plans, and rebuilds. A rebuild uses only the pause and the lock wait of `pacing`.
     ///
     /// # Errors
     ///
-    /// [`RepairError`]. What was committed stays; the next execution with the same arguments continues.
+    /// [`RepairError`]. Committed work stays; the next execution with the same arguments continues.
     pub async fn rebuild(&self, name: &str, arguments: &Value, pacing: &Pacing) -> Result<Rebuilt, RepairError> {
         self.repairs.rebuild(name, arguments)?;
         let (lock, session) = self.acquire(pacing.lock_wait).await?;
@@ -106,7 +106,7 @@ impl Repairer {
     ) -> Result<Rebuilt, RepairError> {
         let (derived, hook) = self.repairs.rebuild(name, arguments)?;
         journal::may_write(session).await?;
-        journal::nobody_is_at_work(session).await?;
+        journal::interrupt_killed_runs(session).await?;
         let role = owner(session, derived.source(), Some(derived)).await?;
         let unfinished = runs::unfinished(session, &self.set, name, arguments).await?.map(|unfinished| unfinished.id);
         let context = |connector, run| {

@@ -1,4 +1,4 @@
-//! Which repairs there are.
+//! The list of repairs.
 
 use clap::{ArgMatches, Args, Command};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use super::repair::Repair;
 use super::rows::Rows;
 use crate::engine::Hook;
 
-/// Names that the command line has taken.
+/// Names that the command line uses itself.
 const TAKEN: [&str; 5] = ["list", "runs", "close", "undo", "help"];
 
 /// Repairs by name, in the order in which they are listed.
@@ -44,7 +44,7 @@ pub struct Listed {
     /// What kind it is.
     #[serde(rename = "sort")]
     pub kind: RepairKind,
-    /// Its rows, if it corrects any.
+    /// The rows that it corrects, if it corrects any.
     #[serde(skip)]
     pub rows: Option<Rows>,
 }
@@ -55,7 +55,7 @@ pub struct Listed {
 pub enum RepairKind {
     /// It corrects rows, keeps a journal of them, and can be undone.
     Corrects,
-    /// It computes derived data again.
+    /// It rebuilds derived data.
     Rebuilds,
 }
 
@@ -75,7 +75,7 @@ impl Repairs {
         self
     }
 
-    /// Adds a hook that computes derived data again. Its fields are its flags.
+    /// Adds a hook that rebuilds derived data. Its fields are its flags.
     #[must_use]
     pub fn with_rebuild<H: Hook + Args + Serialize + DeserializeOwned + 'static>(
         mut self,
@@ -96,7 +96,7 @@ impl Repairs {
         self
     }
 
-    /// A name that two repairs have, or that the command line has taken.
+    /// A name that two repairs share, or that the command line uses itself.
     #[must_use]
     pub fn ambiguous(&self) -> Option<&'static str> {
         let mut names: Vec<_> = self.0.iter().map(|entry| entry.name).collect();
@@ -129,12 +129,12 @@ impl Repairs {
     ///
     /// # Errors
     ///
-    /// What the command line says about them.
+    /// An error of the command line parser.
     pub fn read(&self, name: &str, matches: &ArgMatches) -> Result<Value, clap::Error> {
         self.entry(name).map_or(Ok(Value::Null), |entry| (entry.read)(matches))
     }
 
-    /// The repair of this name and these flags, if it corrects rows, and which.
+    /// The repair with this name and these flags, and the rows that it corrects.
     pub(super) fn repair(&self, name: &str, arguments: &Value) -> Result<(Rows, Box<dyn Repair>), RepairError> {
         match self.entry(name).map(|entry| &entry.kind) {
             Some(Kind::Corrects { rows, make }) => Ok((rows.as_ref().clone(), make(arguments)?)),
@@ -142,7 +142,7 @@ impl Repairs {
         }
     }
 
-    /// The hook of this name and these flags, and what it computes.
+    /// The hook with this name and these flags, and the data that it rebuilds.
     pub(super) fn rebuild(
         &self,
         name: &str,
@@ -154,7 +154,7 @@ impl Repairs {
         }
     }
 
-    /// Every table that a look may read.
+    /// Every table that an inspection may read.
     pub(super) fn tables(&self) -> Vec<&'static str> {
         let mut tables = Vec::new();
         for entry in &self.0 {
@@ -180,7 +180,7 @@ impl Repairs {
 }
 
 fn no_such(name: &str) -> RepairError {
-    RepairError::refused_with_hint(format!("there is no repair {name}"), "migrate repair list names them all")
+    RepairError::refused_with_hint(format!("there is no repair {name}"), "migrate repair list shows all repairs")
 }
 
 fn read<A: Args + Serialize>(matches: &ArgMatches) -> Result<Value, clap::Error> {

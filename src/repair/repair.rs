@@ -1,4 +1,4 @@
-//! What a repair is, for whoever writes one.
+//! The trait that the author of a repair implements.
 
 use async_trait::async_trait;
 
@@ -6,15 +6,14 @@ use super::RepairError;
 use super::rows::Rows;
 use crate::db::Connection;
 
-/// A correction of rows that are in the database already, made once, by a person.
+/// A correction of existing rows, run once, by an operator.
 ///
-/// A repair is a type whose fields are its flags (`clap::Args`), which are kept with each run (`serde`): a run that was
-/// interrupted is continued by the same ones. Whoever writes one says which rows are wrong and what they should hold.
-/// Everything else is done for it: the dry run and its digest, the journal of every row before and after, batches,
-/// resuming, undoing.
+/// A repair is a type whose fields are its flags (`clap::Args`). Each run records them (`serde`); the same flags continue an
+/// interrupted run. The author defines which rows are wrong and what they should hold. The rest comes with the library: dry
+/// run and digest, the journal of every row before and after, batches, resume, undo.
 #[async_trait]
 pub trait Repair: Send + Sync + 'static {
-    /// The name by which operators call it: lower-case words joined by `-`.
+    /// Its name on the command line: lower-case words joined by `-`.
     fn name() -> &'static str
     where
         Self: Sized;
@@ -24,26 +23,26 @@ pub trait Repair: Send + Sync + 'static {
     where
         Self: Sized;
 
-    /// Which table, which columns, and how the rows are summed up for a person.
+    /// The table, its columns, and how findings sum up the rows.
     fn rows() -> Rows
     where
         Self: Sized;
 
-    /// The condition on the row `u` that makes it wrong. A corrected row must not meet it any more. It is evaluated once more
-    /// at the moment of the correction.
+    /// The condition that a wrong row `u` meets. A corrected row must not meet it. It is evaluated again when the row is
+    /// corrected.
     fn eligible(&self) -> String;
 
-    /// If only rows from before some time are wrong: that time, as SQL reads it. Transactions that began before it and
-    /// are still open are named at the end, since nobody can see yet what they write.
+    /// If only rows from before some time are wrong: that time, as SQL text. The end of a run names an open transaction that
+    /// began before it, because its writes are not visible yet.
     fn cutoff(&self) -> Option<String> {
         None
     }
 
-    /// Compares the flags with the database. Must not write.
+    /// Checks the flags against the database. Must not write.
     ///
     /// # Errors
     ///
-    /// [`RepairError::Refused`] if they do not fit it.
+    /// [`RepairError::Refused`] if they are not suitable for it.
     async fn check(&self, connection: &Connection) -> Result<(), RepairError> {
         let _ = connection;
         Ok(())

@@ -1,4 +1,4 @@
-//! Looking, executing and undoing.
+//! Inspecting, executing and closing.
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,10 @@ use super::task::Task;
 use super::{RepairError, Repairs, change::Detail};
 use crate::db::{self, Connection, Connector, Database, LockTimeout, Observer, Patience, RunLock};
 
-/// How long a repair that was killed a moment ago is given to end on the server, before it counts as being at work.
+/// How long to wait for the server to end a repair that was just killed. After that, the repair counts as running.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Rows a second that an estimate counts with. What `cargo bench --bench repair` sees, and some reserve.
+/// Rows per second, for estimates: less than `cargo bench --bench repair` measures.
 const ROWS_PER_SECOND: u64 = 10_000;
 
 /// Runs the repairs of one set on one database.
@@ -35,17 +35,17 @@ pub struct Repairer {
     pub(super) observer: Observer<RepairEvent>,
 }
 
-/// What executing a repair, or undoing one, has done.
+/// The result of an execution or of an undo.
 #[derive(Clone, Debug)]
 pub enum Executed {
-    /// There are no such rows. Nothing was written.
+    /// There are no rows to change. Nothing was written.
     NothingToDo(Finding),
-    /// Rows were gone through: what was found in the beginning, and what came of it.
+    /// The finding of the inspection, and the result.
     Done(Finding, Box<Repaired>),
 }
 
 impl Repairer {
-    /// The repairs of `set` on `database`. Cancelling `cancel` stops one cleanly, in the middle of a statement too; events go to
+    /// The repairs of `set` on `database`. Cancelling `cancel` stops a repair cleanly, even within a statement; events go to
     /// `observer`.
     pub fn new(
         set: &str,
@@ -60,8 +60,8 @@ impl Repairer {
         Self { set: set.to_owned(), repairs, connector, observer }
     }
 
-    /// Ends statements that have waited for somebody else's lock for this long, ten minutes unless it is said. Batches
-    /// step back from locks much earlier, and go by their own pacing.
+    /// Ends statements that have waited for a lock for this long; the default is ten minutes. Batches roll back much
+    /// earlier, and follow their own pacing.
     pub fn wait_at_most(&self, limit: Duration) {
         self.connector.wait_at_most(limit);
     }
@@ -78,16 +78,17 @@ impl Repairer {
         self.connector.database()
     }
 
-    /// Tells the newest runs, or all of them, the newest first, while they are read; and how many there are. Writes nothing.
+    /// Calls `each` with the newest runs, or all of them, newest first, while they are read. Returns how many runs there are.
+    /// Writes nothing.
     ///
     /// # Errors
     ///
-    /// When the database cannot be asked.
+    /// [`RepairError`].
     pub async fn runs(&self, newest: Option<i64>, each: &mut (dyn FnMut(Run) + Send)) -> Result<u64, RepairError> {
         let connection = self.connector.clone().read_only().connect("migrate: repair runs").await?;
         db::refuse_superuser(&connection, &[], &[], db::Purpose::Look).await?;
         journal::may_read(&connection).await?;
-        // If nobody is at work, what says so was killed.
+        // If no session holds the lock of repairs, a run recorded as running was killed.
         let at_work = db::holder(&connection, &db::REPAIR.session).await?.is_some();
         let mut tell = |mut run: Run| {
             if run.state == RunState::Running && !at_work {
@@ -100,8 +101,8 @@ impl Repairer {
         Ok(all)
     }
 
-    /// What a repair would do, and tells every line of it while it is read; a finding keeps as many as a page takes. Writes
-    /// nothing: the server is told to refuse every write of this session.
+    /// What a repair would do. Calls `on_line` with every line while it is read; the finding keeps as many as fit on a page.
+    /// Writes nothing: the session is read-only.
     ///
     /// # Errors
     ///
@@ -120,12 +121,12 @@ impl Repairer {
         Ok(finding)
     }
 
-    /// Inspects, and applies what was found, if it is what `expected` stands for. One repair at a time: another one is
+    /// Inspects, and applies the finding if its digest is `expected` (or none is given). A second repair at the same time is
     /// refused.
     ///
     /// # Errors
     ///
-    /// [`RepairError`]. Batches that were committed stay; the next execution with the same arguments goes on.
+    /// [`RepairError`]. Committed batches stay; the next execution with the same arguments continues.
     pub async fn execute(
         &self,
         name: &str,
@@ -145,12 +146,12 @@ impl Repairer {
         result
     }
 
-    /// Closes a run that has not come to its end, so that nobody goes on with it. What it has changed stays, and can be
-    /// undone, unless its journal is incomplete. How it stood, and whether it can be undone.
+    /// Closes an unfinished run, so that no execution continues it. Its changes stay, and can be undone unless its journal is
+    /// incomplete. Returns the run as it was, and whether it can be undone.
     ///
     /// # Errors
     ///
-    /// [`RepairError`], also if the run has come to its end.
+    /// [`RepairError`], also if the run is finished.
     pub async fn close(&self, run: i64, lock_wait: Duration) -> Result<(Run, bool), RepairError> {
         let (lock, session) = self.acquire(lock_wait).await?;
         let closed = async {
@@ -171,7 +172,7 @@ impl Repairer {
         closed
     }
 
-    /// About how long changing this finding's rows would take, on a server that does not do much else.
+    /// About how long changing this finding's rows would take, on a server with little other load.
     #[must_use]
     pub fn estimate(finding: &Finding, pacing: &Pacing) -> Duration {
         let rows = finding.totals.rows;
@@ -205,7 +206,7 @@ impl Repairer {
     pub(super) async fn acquire(&self, lock_wait: Duration) -> Result<(RunLock, Connection), RepairError> {
         let patience = Patience::new(PATIENCE.min(lock_wait)).quiet_at_first();
         match RunLock::acquire(&self.connector, &db::REPAIR, "migrate: repair", patience).await {
-            // Whoever holds the lock writes history and journal.
+            // The holder of the lock writes history and journal.
             Ok((lock, session)) => match may_write_history(&session).await {
                 Ok(()) => Ok((lock, session)),
                 Err(error) => {
@@ -240,7 +241,7 @@ impl Repairer {
         let role = owner(session, rows.table, rows.derived).await?;
         let role = role.as_deref();
         may_change(session, rows, role).await?;
-        journal::nobody_is_at_work(session).await?;
+        journal::interrupt_killed_runs(session).await?;
         if let Some(beside) = runs::unfinished_beside(session, &self.set, &task.name, &task.arguments).await?
             && pacing.beside != Some(beside.id)
         {
@@ -281,7 +282,7 @@ impl Repairer {
         Ok(Executed::Done(finding, Box::new(repaired)))
     }
 
-    /// Candidates and before-images in one pass, into a journal that commits when it is authorised.
+    /// Writes candidates and before-images into a journal, in one pass. The journal commits when it is authorised.
     async fn inspect<'c>(
         &self,
         session: &'c Connection,
@@ -289,7 +290,7 @@ impl Repairer {
         pacing: &Pacing,
         role: Option<&'c str>,
     ) -> Result<Inspected<'c>, RepairError> {
-        // Where nothing comes of it, the tables are not left behind either.
+        // In this transaction, so that a rollback also removes the tables.
         let transaction = session.begin().await?;
         transaction.limit_lock_wait(pacing.lock_wait).await?;
         journal::prepare(&transaction, role).await?;

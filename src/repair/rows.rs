@@ -1,10 +1,10 @@
-//! Which rows a repair is about, and what becomes of them.
+//! The rows that a repair corrects, and how.
 
 use super::RepairError;
 use super::derived::Derived;
 use super::mentions::columns_of;
 
-/// A column and its type, as SQL names it.
+/// A column and its SQL type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Its name.
@@ -21,58 +21,58 @@ impl Column {
     }
 }
 
-/// The rows that a repair is about. SQL calls such a row `u`, everywhere: `u.input_tokens`. Expressions about it are
-/// evaluated on what the journal keeps of a row, too, so they name only columns that are corrected, stamped or rested on.
+/// The rows that a repair corrects. In SQL, such a row is always `u`: `u.input_tokens`. Expressions are also evaluated on the
+/// before-image in the journal, so they may use only columns that are corrected, stamped or listed in `rests_on`.
 #[derive(Clone, Debug)]
 pub struct Rows {
     /// The table, found along the search path.
     pub table: &'static str,
     /// Its primary key.
     pub key: Column,
-    /// When a row belongs to: a column of type `timestamptz`, never null. Rows are corrected in this order.
+    /// The time of a row: a column of type `timestamptz`, never null. Rows are corrected in this order.
     pub at: &'static str,
-    /// The columns that are corrected, each with the expression for its new value. Totals are about the first one.
+    /// The columns that are corrected, each with the expression for its new value. Totals sum the first one.
     pub corrects: Vec<(Column, &'static str)>,
-    /// Columns of type `timestamptz` that are set to the time of the correction. None, unless it is said.
+    /// Columns of type `timestamptz` that are set to the time of the correction. Default: none.
     pub stamps: Vec<&'static str>,
-    /// Further columns that the correction rests on: a row in which one changes before it is reached is left alone.
+    /// Further columns that the correction depends on. If one changes before the run reaches the row, the row is left.
     pub rests_on: Vec<Column>,
-    /// A condition that is worth counting: the correction could not take away all that it should, for example.
+    /// A condition to count, for example rows from which the correction could not subtract all that it should.
     pub counts: Option<Counts>,
-    /// Whom a row belongs to, if findings are told by owner.
+    /// The owner of a row, if findings are grouped by owner.
     pub owner: Option<Owner>,
-    /// How the sums are called: by the name of the first corrected column, unless it is said.
+    /// The names of the sums. Default: made from the name of the first corrected column.
     pub names: Names,
     /// Data that is computed from these rows.
     pub derived: Option<&'static dyn Derived>,
 }
 
-/// A condition that is worth counting.
+/// A condition to count.
 #[derive(Clone, Copy, Debug)]
 pub struct Counts {
-    /// How the number is called: `clamped_rows`.
+    /// The name of the number: `clamped_rows`.
     pub name: &'static str,
     /// The condition on `u`.
     pub condition: &'static str,
 }
 
-/// Whom a row belongs to.
+/// The owner of a row.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner {
-    /// What that is: `workspace`.
+    /// The kind of owner: `workspace`.
     pub name: &'static str,
-    /// Joins behind the table `u`. They must not lose or repeat a row.
+    /// Joins that follow the table `u`. They must not lose or repeat a row.
     pub joins: &'static str,
     /// The expression.
     pub expression: &'static str,
 }
 
-/// How the sums of a finding are called, in JSON and in the report.
+/// The names of a finding's sums, in JSON and in the report.
 #[derive(Clone, Debug)]
 pub struct Names {
-    /// The sum as it is.
+    /// The sum before.
     pub before: String,
-    /// The sum as it will be.
+    /// The sum after.
     pub after: String,
     /// The difference.
     pub removed: String,
@@ -106,7 +106,7 @@ impl Rows {
         }
     }
 
-    /// The corrected column that totals are about.
+    /// The corrected column that totals sum.
     #[must_use]
     pub fn amount(&self) -> Column {
         self.corrects.first().map_or(self.key, |(column, _)| *column)
@@ -122,7 +122,7 @@ impl Rows {
         self.stamps.iter().map(|name| Column::new(name, "timestamptz"))
     }
 
-    /// What can be checked without a database: expressions are made of columns that are compared.
+    /// Checks, without a database, that expressions use only columns that a batch compares.
     pub(crate) fn check(&self) -> Result<(), RepairError> {
         let known = |name: &str| {
             let named = |column: Column| column.name == name;
@@ -134,7 +134,7 @@ impl Rows {
         for expression in expressions.chain(self.counts.map(|counts| counts.condition)) {
             if let Some(name) = columns_of(expression).find(|name| !known(name)) {
                 return Err(RepairError::refused(format!(
-                    "the repair has a mistake: {expression} uses u.{name}, which is neither corrected, stamped nor in rests_on"
+                    "the repair is wrong: {expression} uses u.{name}, which is neither corrected, stamped nor in rests_on"
                 )));
             }
         }

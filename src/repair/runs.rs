@@ -1,4 +1,4 @@
-//! Runs, as their table has them. What is missing of it, or of the journal, counts as empty.
+//! The recorded runs. A missing table of runs, or of the journal, counts as empty.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,25 +8,25 @@ use tokio_postgres::Row;
 use super::RepairError;
 use crate::db::{self, Connection, in_calendar};
 
-/// How a run stands.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
-    /// At work; or killed, if nobody holds the lock of repairs.
+    /// Running; or killed, if no session holds the lock of repairs.
     Running,
-    /// Told to stop, or killed.
+    /// Interrupted by a signal, or killed.
     Interrupted,
-    /// Out of the time that it was given, or to wait for a lock.
+    /// It reached its time limit, or could not acquire a lock in time.
     Stopped,
     /// An error ended it.
     Failed,
-    /// It has been through all rows, and had to leave some that others held locked.
+    /// It tried all rows, and left some that other sessions had locked.
     Incomplete,
-    /// It did what it had to.
+    /// It is finished.
     Done,
-    /// Another run has taken it back.
+    /// Another run has undone it.
     Undone,
-    /// It was not at its end, and whoever operates does not want it to go on.
+    /// The operator closed it before its end, so that no execution continues it.
     Closed,
 }
 
@@ -42,7 +42,7 @@ impl RunState {
         Self::Closed,
     ];
 
-    /// As stored and shown.
+    /// Its text in the table and in output.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -79,7 +79,7 @@ pub struct Run {
     pub repair: String,
     /// What selected its rows.
     pub arguments: Value,
-    /// How it stands.
+    /// Its state.
     pub state: RunState,
     /// When it began, by the database's clock.
     #[serde(with = "time::serde::rfc3339")]
@@ -91,24 +91,24 @@ pub struct Run {
     pub digest: Option<String>,
     /// Rows it found.
     pub rows_found: i64,
-    /// Rows that its journal knows to be changed.
+    /// Rows that are changed, according to its journal.
     pub rows_done: i64,
-    /// What came of it.
+    /// Its totals.
     pub totals: Option<Value>,
-    /// The run that it takes back.
+    /// The run that it undoes.
     pub undoes: Option<i64>,
     /// The database's role.
     pub run_by: String,
-    /// The machine or container, and where the server saw it connect from.
+    /// The machine or container, and the client address that the server saw.
     pub run_from: Option<String>,
     /// Version of the program.
     pub tool_version: Option<String>,
 }
 
-/// The set of the run `r`. The table of an earlier build has no such column.
+/// The set of the run `r`; null where the table of an earlier build has no such column.
 const SET: &str = "pg_catalog.to_jsonb(r) ->> 'set_name'::text";
 
-/// The beginning of a query for runs. Whatever somebody has written into such a row, it stays small.
+/// The beginning of a query for runs. Large values are cut: another program may have written them.
 fn select_runs(there: There) -> String {
     let small = |column: &str| {
         format!(
@@ -154,18 +154,18 @@ impl Run {
     }
 }
 
-/// A run that has not come to its end.
+/// An unfinished run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Unfinished {
     /// Its number.
     pub id: i64,
     /// Which repair.
     pub repair: String,
-    /// How it stands.
+    /// Its state.
     pub state: RunState,
     /// Rows it found.
     pub total: u64,
-    /// Rows it is done with.
+    /// Rows that are done.
     pub done: u64,
     /// Rows that are in its journal.
     pub journalled: u64,
@@ -175,7 +175,7 @@ pub struct Unfinished {
     pub digest: Option<String>,
 }
 
-/// Which tables there are. A table that is missing counts as empty.
+/// Which tables exist. A missing table counts as empty.
 #[derive(Clone, Copy)]
 pub(super) struct There {
     pub runs: bool,
@@ -183,7 +183,7 @@ pub(super) struct There {
 }
 
 impl There {
-    /// What the journal has of the run `r`: its `rows`, those that are `changed`, and those that it is `done` with.
+    /// The counts of the journal for the run `r`: `rows`, rows that are `changed`, and rows that are `done`.
     pub fn of_run(self) -> &'static str {
         if self.changes {
             "(SELECT pg_catalog.count(*) AS rows, pg_catalog.count(c.applied_at) AS changed,
@@ -196,7 +196,7 @@ impl There {
     }
 }
 
-/// Looks for both tables.
+/// Checks whether both tables exist.
 pub(super) async fn there(connection: &Connection) -> Result<There, db::Error> {
     const THERE: &str = "
         SELECT pg_catalog.to_regclass('migrate.repair_run') IS NOT NULL AS runs,
@@ -205,7 +205,7 @@ pub(super) async fn there(connection: &Connection) -> Result<There, db::Error> {
     Ok(There { runs: row.try_get("runs")?, changes: row.try_get("changes")? })
 }
 
-/// The newest runs, or all, the newest first, one by one; and how many there are.
+/// Calls `each` with the newest runs, or all, newest first; returns how many runs there are.
 pub(super) async fn runs(
     connection: &Connection,
     newest: Option<i64>,
@@ -241,7 +241,7 @@ pub(super) async fn run(connection: &Connection, id: i64) -> Result<Run, RepairE
     Err(RepairError::NoSuchRun { run: id })
 }
 
-/// The beginning of a query for runs that have not come to their end.
+/// The beginning of a query for unfinished runs.
 fn select_unfinished(there: There) -> String {
     format!(
         "SELECT r.id, r.repair, r.state, r.rows_found, r.digest, r.arguments, c.done, c.rows
@@ -283,8 +283,8 @@ pub(super) async fn unfinished(
     Ok(connection.query_opt(&sql, &[&repair, arguments, &set]).await?.as_ref().map(unfinished_from))
 }
 
-/// Another unfinished run that has changed rows of the same repair than the one that would be continued: with other arguments,
-/// or an undo of one of its runs.
+/// An unfinished run of the same repair that this command would not continue: one with other arguments, or an undo of a run
+/// of this repair.
 pub(super) async fn unfinished_beside(
     connection: &Connection,
     set: &str,
@@ -295,7 +295,7 @@ pub(super) async fn unfinished_beside(
     if !there.runs {
         return Ok(None);
     }
-    // An undo that undoes itself is somebody's forgery, and no reason to go round in circles.
+    // A forged row may undo itself. `o.id < k.by_run` keeps the recursion from looping.
     let sql = format!(
         "{}
            AND NOT (r.repair = $1 AND r.arguments = $2)
@@ -318,7 +318,7 @@ pub(super) async fn unfinished_beside(
     Ok(connection.query_opt(&sql, &[&repair, arguments, &set]).await?.as_ref().map(unfinished_from))
 }
 
-/// The run that is, or was, at work.
+/// The run that is recorded as running.
 pub(super) async fn at_work(connection: &Connection) -> Result<Option<Unfinished>, db::Error> {
     let there = there(connection).await?;
     if !there.runs {

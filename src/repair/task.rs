@@ -1,4 +1,4 @@
-//! What is to be done with which rows.
+//! What to change, and in which rows.
 
 use serde_json::Value;
 
@@ -11,7 +11,7 @@ use super::registry::Repairs;
 use super::runs;
 use crate::db::{self, Connection, Holder};
 
-/// What is to be done with which rows.
+/// What to change, and in which rows.
 pub(super) struct Task {
     pub name: String,
     pub arguments: Value,
@@ -19,13 +19,13 @@ pub(super) struct Task {
     pub undoes: Option<i64>,
     /// The columns that the journal of the run to be undone has a hash of.
     pub then: Option<Vec<Present>>,
-    /// The run to be undone is unfinished: that nobody continues it is something to do in itself.
+    /// The run to be undone is unfinished. The undo then has work even without rows: it closes that run.
     pub closes: bool,
     pub cutoff: Option<String>,
 }
 
 impl Task {
-    /// What this repair does with these flags.
+    /// The task of this repair with these flags.
     pub async fn of_repair(
         connection: &Connection,
         repairs: &Repairs,
@@ -51,7 +51,7 @@ impl Task {
         })
     }
 
-    /// For an undo, rows that somebody has changed since that run, and rows that are gone.
+    /// For an undo: how many rows were changed since that run, and how many were deleted.
     pub async fn changed_since(&self, connection: &Connection) -> Result<Option<(u64, u64)>, db::Error> {
         let Some(run) = self.undoes else { return Ok(None) };
         let row = connection.query_one(&Change::since(&self.change.rows, self.then.as_deref()), &[&run]).await?;

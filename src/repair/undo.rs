@@ -1,4 +1,4 @@
-//! Undoing a run: its rows get back what they held before, where nobody has changed them since.
+//! Undoing a run: restores the before-image of each row that was not changed since.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::db::Connection;
 pub const UNDO: &str = "undo";
 
 impl Repairer {
-    /// What undoing a run would do, and tells every line as [`Self::look`] does. Writes nothing.
+    /// What undoing a run would do. Calls `on_line` with every line, as [`Self::look`] does. Writes nothing.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ impl Repairer {
         Ok((task.change.rows, finding))
     }
 
-    /// Gives every row that still is as the run left it what it had before.
+    /// Restores the before-image of every row that still is as the run left it.
     ///
     /// # Errors
     ///
@@ -64,32 +64,30 @@ impl Repairer {
         result
     }
 
-    /// What undoing a run takes.
+    /// The task of undoing a run.
     async fn undo_task(&self, connection: &Connection, run: i64) -> Result<Task, RepairError> {
-        // What an undo has done can be undone as well: the rows are those of the repair it began with.
+        // An undo can be undone, too: its rows are those of the first run in the chain, which is of a repair.
         let mut first = runs::run(connection, run).await?;
         let closes = first.state.is_unfinished();
         while let Some(undoes) = first.undoes {
             if undoes >= first.id {
                 let what =
-                    format!("run {} is recorded as an undo of run {undoes}, which did not come before it", first.id);
-                return Err(RepairError::refused_with_hint(
-                    what,
-                    "somebody has changed migrate.repair_run: restore that row",
-                ));
+                    format!("run {} is recorded as an undo of run {undoes}, which is not an earlier run", first.id);
+                let hint = "the row in migrate.repair_run was changed: restore it";
+                return Err(RepairError::refused_with_hint(what, hint));
             }
             first = runs::run(connection, undoes).await?;
         }
         let listed = self.repairs.list().find(|listed| listed.repair == first.repair);
         let Some(rows) = listed.as_ref().and_then(|listed| listed.rows.clone()) else {
             let what = match listed {
-                Some(_) => "which changes no rows that could be given back",
-                None => "which this program does not have",
+                Some(_) => "which changes no rows, so there is nothing to undo",
+                None => "a repair that this program does not have",
             };
-            return Err(RepairError::refused(format!("run {run} was of {}, {what}", first.repair)));
+            return Err(RepairError::refused(format!("run {run} is a run of {}, {what}", first.repair)));
         };
         if let Some((there, found)) = journal::lost(connection, run).await? {
-            let left = if there == 0 { "is gone".to_owned() } else { format!("knows {there} of {found} rows") };
+            let left = if there == 0 { "is lost".to_owned() } else { format!("has {there} of {found} rows") };
             return Err(RepairError::refused_with_hint(
                 format!("the journal of run {run} {left}, so it cannot be undone"),
                 "restore migrate.repair_change from a backup",
@@ -98,7 +96,7 @@ impl Repairer {
         let present = columns::of_table(connection, rows.table).await?;
         let then: Option<Vec<Present>> =
             journal::hashed(connection, run).await?.and_then(|hashed| serde_json::from_value(hashed).ok());
-        // A column that is gone, or of another type, has no hash to compare with.
+        // If a column was dropped or has another type now, there is no hash to compare with.
         let then = then.filter(|then| !then.is_empty() && then.iter().all(|column| present.contains(column)));
         Ok(Task {
             name: UNDO.to_owned(),

@@ -190,7 +190,11 @@ async fn a_superuser_who_looks_runs_no_code_that_hides_in_statistics_children_an
     for (made, looks) in cases {
         let owned = Owned::at_version(104).await;
         let refused = owned.run_as(&owned.owner, &["repair", "runs"]).expect(7);
-        assert!(refused.stderr.contains("as postgres, who owns that schema, run: GRANT USAGE"), "{}", refused.stderr);
+        assert!(
+            refused.stderr.contains("as postgres, the owner of that schema, run: GRANT USAGE"),
+            "{}",
+            refused.stderr
+        );
         owned
             .database
             .batch(&format!(

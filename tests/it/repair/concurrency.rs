@@ -163,7 +163,7 @@ async fn of_two_at_once_the_second_is_refused_and_names_the_first() {
     let running = in_the_middle(&database, "1s").await;
     let refused = database.repair().await.expect(7);
     assert!(
-        refused.stderr.contains("another repair is at work in this database: run 1, codex-cache, pid "),
+        refused.stderr.contains("another repair is running in this database: run 1, codex-cache, pid "),
         "{}",
         refused.stderr
     );

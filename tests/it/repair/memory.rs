@@ -135,7 +135,7 @@ async fn an_emptied_journal_is_not_taken_for_rows_that_have_changed() {
     database.batch("DELETE FROM migrate.repair_change").await;
     for flags in [vec![], vec!["--execute"]] {
         let refused = database.program().args(["repair", "undo", "1"]).args(flags).run().expect(7);
-        assert!(refused.stderr.contains("the journal of run 1 is gone"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("the journal of run 1 is lost"), "{}", refused.stderr);
     }
 }
 
