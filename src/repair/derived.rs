@@ -56,7 +56,7 @@ pub trait Derived: Debug + Send + Sync {
 /// The words for derived data in messages and JSON.
 #[derive(Clone, Copy, Debug)]
 pub struct Words {
-    /// Its name: `hourly rollup`.
+    /// Its name: `daily totals`.
     pub name: &'static str,
     /// The name of its field in JSON: `rollup`.
     pub field: &'static str,
