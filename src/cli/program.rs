@@ -239,7 +239,7 @@ async fn dispatch(
     let token = || interrupt.token().clone();
     if let Command::Repair(command) = command {
         let events = Arc::clone(screen);
-        let observer = Observer::new(move |event| events.repair_event(event));
+        let observer = move |event| events.repair_event(event);
         let repairer = Repairer::new(set.name(), content.repairs(), database, token(), observer);
         repairer.wait_at_most(lock_wait);
         return Box::pin(command.run(&repairer, screen, lock_wait)).await;

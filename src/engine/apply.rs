@@ -29,7 +29,7 @@ impl Migrator {
         options: &UpOptions,
     ) -> Result<(), Error> {
         let (version, name) = (migration.version(), migration.name().to_owned());
-        self.observer.event(Event::MigrationStarted {
+        self.observer.tell(Event::MigrationStarted {
             version,
             name: name.clone(),
             again: with.again.map(str::to_owned),
@@ -37,7 +37,7 @@ impl Migrator {
         let started = Instant::now();
         let retried = |reason, attempts, holder| {
             let name = name.clone();
-            self.observer.event(Event::MigrationRetried { version, name, reason, attempts, holder });
+            self.observer.tell(Event::MigrationRetried { version, name, reason, attempts, holder });
         };
         let attempt = async |noted: Option<&Noted>| -> Result<Result<(), db::Error>, Error> {
             match migration.mode() {
@@ -57,7 +57,7 @@ impl Migrator {
         match self.patiently(connection, options, retried, attempt).await? {
             Ok(()) => {
                 let duration = started.elapsed();
-                self.observer.event(Event::MigrationApplied { version, name, duration });
+                self.observer.tell(Event::MigrationApplied { version, name, duration });
                 Ok(())
             }
             Err((error, holder)) => Err(self.migration_error(migration, error, with, holder, options)),
@@ -145,7 +145,7 @@ impl Migrator {
                 if let Mode::NoTransaction { index: Some(index) } = migration.mode()
                     && let Err(left) = invalid_index::leave_nothing(connection, index).await
                 {
-                    self.observer.event(Event::Notice(left_behind(&index.name, &left)));
+                    self.observer.tell(Event::Notice(left_behind(&index.name, &left)));
                 }
                 Ok(Err(error))
             }

@@ -1,6 +1,5 @@
 //! What happens during a run, as an observer is told.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -189,18 +188,3 @@ pub enum Event {
         duration: Duration,
     },
 }
-
-/// Whoever wants to know what happens. Called from the run itself, so it should be quick.
-pub trait Observer: Send + Sync {
-    /// Something happened.
-    fn event(&self, event: Event);
-}
-
-impl<F: Fn(Event) + Send + Sync> Observer for F {
-    fn event(&self, event: Event) {
-        self(event);
-    }
-}
-
-/// An observer as the engine passes it around.
-pub type SharedObserver = Arc<dyn Observer>;

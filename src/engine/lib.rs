@@ -53,7 +53,7 @@ pub use applied::{Adopted, Applied, HookRun, HookState};
 pub use context::{HookContext, HookHost};
 pub use description::{Description, Objects};
 pub use error::{Error, Lacks, Obstacle};
-pub use event::{Event, Observer};
+pub use event::Event;
 pub use history_error::HistoryError;
 pub use hook::{Hook, HookError};
 pub use ledger::{Ledger, Object};

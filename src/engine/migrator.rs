@@ -1,30 +1,33 @@
 //! What is brought together for a run: a set, a database, and an observer of what happens.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Set;
-use super::event::{Event, Observer, SharedObserver};
-use crate::db::{self, Connector, Database};
+use super::event::Event;
+use crate::db::{Connector, Database, Observer};
 
 /// Brings one database up to date with one set.
 pub struct Migrator {
     pub(super) set: Set,
     pub(super) connector: Connector,
-    pub(super) observer: SharedObserver,
+    pub(super) observer: Observer<Event>,
 }
 
 impl Migrator {
     /// A migrator for `database`. Cancelling `cancel` stops a run cleanly, in the middle of a statement too; events go
     /// to `observer`.
-    pub fn new(set: Set, database: Database, cancel: CancellationToken, observer: impl Observer + 'static) -> Self {
-        let observer: SharedObserver = Arc::new(observer);
-        let (notices, waits) = (Arc::clone(&observer), Arc::clone(&observer));
+    pub fn new(
+        set: Set,
+        database: Database,
+        cancel: CancellationToken,
+        observer: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Self {
+        let observer = Observer::new(observer);
         let connector = Connector::new(database, cancel)
-            .on_notice(db::Observer::new(move |notice| notices.event(Event::Notice(notice))))
-            .on_wait(db::Observer::new(move |waiting| waits.event(Event::Waiting(waiting))));
+            .on_notice(observer.for_part(Event::Notice))
+            .on_wait(observer.for_part(Event::Waiting));
         Self { set, connector, observer }
     }
 

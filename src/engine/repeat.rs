@@ -24,20 +24,20 @@ impl Migrator {
         options: &UpOptions,
     ) -> Result<(), Error> {
         let started = Instant::now();
-        self.observer.event(Event::RepeatableStarted { name: repeatable.name().to_owned(), why: why.clone() });
+        self.observer.tell(Event::RepeatableStarted { name: repeatable.name().to_owned(), why: why.clone() });
         let file = repeatable.file();
         let attempt = async |noted: Option<&Noted>| {
             Box::pin(self.noting(connection, noted, self.repeat_once(connection, repeatable, why, role))).await
         };
         let retried = |reason, attempts, holder| {
             let name = repeatable.name().to_owned();
-            self.observer.event(Event::RepeatableRetried { name, reason, attempts, holder });
+            self.observer.tell(Event::RepeatableRetried { name, reason, attempts, holder });
         };
         self.patiently(connection, options, retried, attempt)
             .await?
             .map_err(|(error, holder)| failed(&file, repeatable.sql(), error, holder))?;
         let (name, duration) = (repeatable.name().to_owned(), started.elapsed());
-        self.observer.event(Event::RepeatableApplied { name, why: why.clone(), duration });
+        self.observer.tell(Event::RepeatableApplied { name, why: why.clone(), duration });
         Ok(())
     }
 

@@ -64,7 +64,7 @@ impl Migrator {
         };
         if let Some(plan) = &plan {
             if options.skip_empty && plan.current == 0 {
-                self.observer.event(Event::LeftEmpty);
+                self.observer.tell(Event::LeftEmpty);
                 return Ok(Summary::at(0));
             }
             if plan.is_empty() {
@@ -112,9 +112,9 @@ impl Migrator {
         self.find_owed(&mut plan, self.connector.clone().read_only(), options).await?;
         repeat::owe(connection, &self.set, &plan).await?;
         if let Some(note) = plan.note.clone() {
-            self.observer.event(Event::BuildsAlone { note });
+            self.observer.tell(Event::BuildsAlone { note });
         }
-        self.observer.event(Event::Planned {
+        self.observer.tell(Event::Planned {
             current: plan.current,
             target: plan.target,
             adopted: plan.adopted(),
@@ -145,7 +145,7 @@ impl Migrator {
             Step::Adopt { ledger, versions } => {
                 history::adopt(connection, &self.set, versions).await?;
                 taken.summary.adopted = versions.len();
-                self.observer.event(Event::Adopted { ledger: ledger.clone(), versions: versions.clone() });
+                self.observer.tell(Event::Adopted { ledger: ledger.clone(), versions: versions.clone() });
             }
             Step::Hook { hook, boundary, version, skipped: true, .. } => {
                 self.skip_hook(connection, hook.as_ref(), boundary, *version).await?;
@@ -175,12 +175,12 @@ impl Migrator {
 
     fn tell_left_alone(&self, plan: &Plan) {
         for left_alone in &plan.left_alone {
-            self.observer.event(Event::LeftAlone(left_alone.clone()));
+            self.observer.tell(Event::LeftAlone(left_alone.clone()));
         }
     }
 
     fn finish(&self, summary: &Summary, started: Instant) -> Summary {
-        self.observer.event(Event::Finished {
+        self.observer.tell(Event::Finished {
             version: summary.version,
             adopted: summary.adopted,
             migrations: summary.migrations,
@@ -305,7 +305,7 @@ impl Migrator {
             return Err(fitness::unreadable_history(&facts));
         }
         owner::may_look(connection, &self.set).await?;
-        self.observer.event(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });
+        self.observer.tell(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });
         Ok(facts)
     }
 }

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::applied::HookState;
 use super::context::{HookContext, HookHost, Place};
-use super::event::{Event, SharedObserver};
+use super::event::Event;
 use super::hook::{Hook, HookError};
 use super::outcome::{Boundary, Outcome, Progress};
 use super::{Error, Migrator, Plan, UpOptions, Version, history};
-use crate::db::{self, Connection, Connector};
+use crate::db::{self, Connection, Connector, Observer};
 
 /// How long the record of a hook's failure may take.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(2);
@@ -23,14 +23,14 @@ struct Host {
     hook: String,
     boundary: Boundary,
     version: Version,
-    observer: SharedObserver,
+    observer: Observer<Event>,
 }
 
 #[async_trait]
 impl HookHost for Host {
     fn progress(&self, progress: Progress, elapsed: Duration, eta: Option<Duration>) {
         let (hook, boundary) = (self.hook.clone(), self.boundary.clone());
-        self.observer.event(Event::HookProgress { hook, boundary, progress, elapsed, eta });
+        self.observer.tell(Event::HookProgress { hook, boundary, progress, elapsed, eta });
     }
 
     async fn load(&self, connection: &Connection) -> Result<Option<Value>, db::Error> {
@@ -104,7 +104,7 @@ impl Migrator {
             hook: hook.name().to_owned(),
             boundary: boundary.clone(),
             version: at.version,
-            observer: Arc::clone(&self.observer),
+            observer: self.observer.clone(),
         };
         HookContext::new(hook.name(), connector, Arc::new(host)).with_lock_wait(options.lock_wait).at(at)
     }
@@ -119,7 +119,7 @@ impl Migrator {
         options: &UpOptions,
     ) -> Result<(), Error> {
         let (name, boundary) = (hook.name().to_owned(), boundary.clone());
-        self.observer.event(Event::HookStarted { hook: name.clone(), boundary: boundary.clone() });
+        self.observer.tell(Event::HookStarted { hook: name.clone(), boundary: boundary.clone() });
         let started = Instant::now();
         let run = history::hook_started(connection, &self.set, &name, at.version).await?;
         let cx =
@@ -128,7 +128,7 @@ impl Migrator {
             Ok(outcome) => {
                 history::hook_ended(connection, run, HookState::Done, &outcome).await?;
                 let duration = started.elapsed();
-                self.observer.event(Event::HookFinished { hook: name, boundary, outcome, duration });
+                self.observer.tell(Event::HookFinished { hook: name, boundary, outcome, duration });
                 Ok(())
             }
             Err(source) => {
@@ -164,7 +164,7 @@ impl Migrator {
         let run = history::hook_started(connection, &self.set, hook.name(), version).await?;
         let outcome = Outcome::new("left out by --skip-hook");
         history::hook_ended(connection, run, HookState::Skipped, &outcome).await?;
-        self.observer.event(Event::HookSkipped { hook: hook.name().to_owned(), boundary: boundary.clone() });
+        self.observer.tell(Event::HookSkipped { hook: hook.name().to_owned(), boundary: boundary.clone() });
         Ok(())
     }
 }

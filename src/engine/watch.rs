@@ -9,8 +9,8 @@ use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::event::{Event, SharedObserver};
-use crate::db::{Connection, Connector, Error, Holder, LockKey, Notice};
+use super::event::Event;
+use crate::db::{Connection, Connector, Error, Holder, LockKey, Notice, Observer};
 
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -39,7 +39,7 @@ pub(super) async fn watch(
     connector: &Connector,
     watched: i32,
     lock: LockKey,
-    observer: &SharedObserver,
+    observer: &Observer<Event>,
     given_up: &Mutex<Option<Holder>>,
 ) -> Result<(), Error> {
     let connection = connector.connect("migrate: watch").await?;
@@ -51,7 +51,7 @@ pub(super) async fn watch(
                 continue;
             }
             // Whatever ends thereby may end our statement, and with it this watch, before we hear that it has worked.
-            let cancelling = cancel_wait(connection.clone(), holder.clone(), SharedObserver::clone(observer));
+            let cancelling = cancel_wait(connection.clone(), holder.clone(), observer.clone());
             if !tokio::spawn(cancelling).await.unwrap_or(false) {
                 *given_up.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder);
                 connection.execute("SELECT pg_catalog.pg_cancel_backend($1)", &[&watched]).await?;
@@ -82,13 +82,13 @@ pub(super) async fn note_blocker(connector: &Connector, watched: i32, lock: Lock
 }
 
 /// Cancels the statement of a session that waits for our lock inside the server; false if we may not.
-async fn cancel_wait(connection: Connection, holder: Holder, observer: SharedObserver) -> bool {
+async fn cancel_wait(connection: Connection, holder: Holder, observer: Observer<Event>) -> bool {
     let cancelled = connection.query_one("SELECT pg_catalog.pg_cancel_backend($1)", &[&holder.pid]).await;
     if let Err(error) = cancelled {
         tracing::debug!("the wait of {holder} could not be cancelled: {error}");
         return false;
     }
-    observer.event(Event::Notice(Notice {
+    observer.tell(Event::Notice(Notice {
         severity: "WARNING".to_owned(),
         message: format!("cancelled the statement of {holder}, which waited for the migration lock inside the server"),
         detail: Some(

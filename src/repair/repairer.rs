@@ -52,8 +52,9 @@ impl Repairer {
         repairs: Repairs,
         database: Database,
         cancel: CancellationToken,
-        observer: Observer<RepairEvent>,
+        observer: impl Fn(RepairEvent) + Send + Sync + 'static,
     ) -> Self {
+        let observer = Observer::new(observer);
         let connector = Connector::new(database, cancel)
             .on_notice(observer.for_part(RepairEvent::Notice))
             .on_wait(observer.for_part(RepairEvent::Waiting));

@@ -249,9 +249,7 @@ impl World {
         // With the platform's own objects, which take time to read, in one of four.
         let set = if dice.below(4) == 0 { &self.platform } else { &self.plain };
         let migrator = || Migrator::new(set.clone(), target.clone(), cancel.clone(), |_: Event| {});
-        let repairer = || {
-            Repairer::new(platform::PLATFORM, Platform.repairs(), target.clone(), cancel.clone(), Observer::silent())
-        };
+        let repairer = || Repairer::new(platform::PLATFORM, Platform.repairs(), target.clone(), cancel.clone(), |_| {});
         let short = Duration::from_millis(200);
         let pacing = Pacing { lock_wait: short, ..Pacing::default() };
         let options = UpOptions { lock_wait: short, ..UpOptions::default() };

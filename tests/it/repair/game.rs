@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use migrate::CancellationToken;
 use migrate::cli::Content as _;
-use migrate::db::{Database, Observer};
+use migrate::db::Database;
 use migrate::platform::{PLATFORM, Platform};
 use migrate::repair::{Executed, Pacing, RepairError, Repairer};
 use serde_json::json;
@@ -360,7 +360,7 @@ impl Game {
 
 fn repairer(database: &TestDatabase, cancel: &CancellationToken) -> Repairer {
     let database = Database::from_url(&database.url).unwrap();
-    Repairer::new(PLATFORM, Platform.repairs(), database, cancel.clone(), Observer::silent())
+    Repairer::new(PLATFORM, Platform.repairs(), database, cancel.clone(), |_| {})
 }
 
 /// Whether the program had a reason to do nothing more.

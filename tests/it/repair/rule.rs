@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use migrate::CancellationToken;
 use migrate::cli::Content as _;
-use migrate::db::{Database, Observer};
+use migrate::db::Database;
 use migrate::platform::{PLATFORM, Platform};
 use migrate::repair::{Column, Executed, Pacing, Repair, Repairer, Repairs, Rows};
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ impl Repair for Quarter {
 
 fn repairer(database: &TestDatabase, repairs: Repairs) -> Repairer {
     let database = Database::from_url(&database.url).unwrap();
-    Repairer::new(PLATFORM, repairs, database, CancellationToken::new(), Observer::silent())
+    Repairer::new(PLATFORM, repairs, database, CancellationToken::new(), |_| {})
 }
 
 #[tokio::test]
