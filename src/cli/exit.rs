@@ -4,19 +4,19 @@
 pub const OK: u8 = 0;
 /// Failed: a migration, a hook, a statement.
 pub const FAILED: u8 = 1;
-/// Wrong usage; nothing was tried.
+/// Wrong usage; the program did nothing.
 pub const USAGE: u8 = 2;
 /// Something is pending (`status --check`).
 pub const PENDING: u8 = 3;
-/// Drift: the history, the schema, or what else `verify` looks at, is not what it should be.
+/// Drift: the history, the schema, or another subject of `verify` differs from what it should be.
 pub const DRIFT: u8 = 4;
-/// A lock was not had within `--lock-wait`.
+/// The program could not acquire a lock within `--lock-wait`.
 pub const LOCKED: u8 = 5;
 /// The database cannot be reached, or the connection cannot serve.
 pub const UNREACHABLE: u8 = 6;
-/// Refused: by a guard, or because this program and that database do not fit each other.
+/// Refused: by a guard, or because this program does not fit the database.
 pub const REFUSED: u8 = 7;
-/// A repair had to leave rows: locked by others, changed into what it repairs while it ran, or out of its time.
+/// A repair had to leave rows: locked by others, out of its time, or written while it ran.
 pub const ROWS_LEFT: u8 = 8;
 /// Interrupted by Ctrl-C, after a clean rollback.
 pub const SIGINT: u8 = 130;

@@ -1,4 +1,4 @@
-//! From an error of the library to what a person reads and a script sees. The only place that knows both.
+//! Converts an error of the library into a message and an exit code. This happens only here.
 
 use serde::Serialize;
 use tokio_postgres::error::SqlState;
@@ -10,24 +10,24 @@ use crate::db::{self, ServerReport, grouped};
 use crate::engine::{AdoptionError, Boundary, Error, HistoryError, HookError, Problem};
 use crate::repair::RepairError;
 
-/// Why a command did not do what it was asked to.
+/// Why a command failed.
 #[derive(Debug, Serialize)]
 pub struct Failure {
     /// The exit code.
     #[serde(rename = "exit_code")]
     pub exit: u8,
-    /// What happened, to what.
+    /// What happened, and to what.
     pub message: String,
-    /// What does not check out, one by one.
+    /// The failed checks of an adoption.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<Problem>,
-    /// What the server said about it.
+    /// The server's report.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub server: Option<Box<ReportedByServer>>,
-    /// What to do about it.
+    /// What to do next.
     #[serde(rename = "next", skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// How far it had come.
+    /// The progress at the failure.
     #[serde(skip)]
     pub reached: Option<String>,
     /// The engine's error, if it is one.
@@ -35,7 +35,7 @@ pub struct Failure {
     pub source: Option<Box<Error>>,
 }
 
-/// The server's report, under a name of its own.
+/// The server's report, as a JSON field.
 #[derive(Debug, Serialize)]
 pub struct ReportedByServer {
     /// The report.
@@ -56,7 +56,7 @@ impl Failure {
         }
     }
 
-    /// Wrong usage: nothing was tried.
+    /// Wrong usage: the program did nothing.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(exit::USAGE, message)
     }
@@ -68,13 +68,13 @@ impl Failure {
         self
     }
 
-    /// What happened, without the problems that are listed below it.
+    /// What happened, without the problems, which the output lists below it.
     pub(crate) fn summary(&self) -> &str {
         let listed = self.problems.iter().fold(String::new(), |list, problem| format!("{list}\n  {problem}"));
         self.message.strip_suffix(&listed).unwrap_or(&self.message)
     }
 
-    /// With the advice of whoever knows more about the error than the engine, if there is any.
+    /// Replaces the hint by the set's own advice on this error, if it has one.
     pub(crate) fn advised_by(mut self, advice: impl Fn(&Error) -> Option<String>) -> Self {
         if let Some(advice) = self.source.as_deref().and_then(advice) {
             self.hint = Some(advice);
@@ -82,13 +82,13 @@ impl Failure {
         self
     }
 
-    /// A run that was told to stop fails in whatever way it was stopped; what counts is that it was told.
+    /// After a signal, reports the interruption: the error itself is only its consequence.
     pub(crate) fn unless_interrupted(self, signal: Option<u8>) -> Self {
         match signal {
             Some(exit) => {
                 let reached = self.reached.map(|reached| format!("; {reached}")).unwrap_or_default();
-                let what = "interrupted: what was under way is rolled back, what was finished stays";
-                Self::new(exit, format!("{what}{reached}")).hint("run it again to go on")
+                let what = "interrupted: unfinished work was rolled back, finished work stays";
+                Self::new(exit, format!("{what}{reached}")).hint("run it again to continue")
             }
             None => self,
         }
@@ -126,7 +126,7 @@ impl From<Error> for Failure {
 fn failed_hook(hook: &str, boundary: &Boundary) -> String {
     match boundary {
         Boundary::Before(version) => format!("hook {hook} failed, so version {version} was not applied"),
-        Boundary::After(_) => format!("hook {hook} failed, and its work is still to be done"),
+        Boundary::After(_) => format!("hook {hook} failed, so its work is not done yet"),
     }
 }
 
@@ -147,34 +147,35 @@ impl From<RepairError> for Failure {
             RepairError::Lock(error) => Error::from(error).into(),
             RepairError::Refused { hint, .. } => Self { hint, ..Self::new(exit::REFUSED, message) },
             RepairError::Changed { .. } => Self::new(exit::REFUSED, message)
-                .hint("nothing was written; look again without --execute, and agree to what you see then"),
+                .hint("nothing was written; run it without --execute, check what it shows, then use the new digest"),
             RepairError::Unfinished { ref run } => {
                 let hint = format!(
-                    "continue it: {}; or close it: migrate repair close {id}; or, if both are meant, add --beside {id}",
+                    "continue it: {}; or close it: migrate repair close {id}; or, to run both, add --beside {id}",
                     command_of(run),
                     id = run.id
                 );
                 Self::new(exit::REFUSED, message).hint(hint)
             }
             RepairError::ClockSetBack { .. } => Self::new(exit::REFUSED, message)
-                .hint("set the clock right, or wait until it has passed that time; then the same command goes on"),
+                .hint("correct the clock, or wait until it passes that time; then run the same command again"),
             RepairError::Busy { .. } => {
-                Self::new(exit::REFUSED, message).hint("one at a time: wait for its end, or stop it with SIGTERM")
+                Self::new(exit::REFUSED, message).hint("wait for its end, or stop it with SIGTERM")
             }
-            RepairError::Overruled { table } => Self::new(exit::REFUSED, message).hint(format!(
-                "look at its BEFORE UPDATE triggers (\\d {table}), and disable the one that does this meanwhile"
-            )),
-            RepairError::NoSuchRun { .. } => Self::new(exit::REFUSED, message).hint("migrate repair runs lists them"),
+            RepairError::Overruled { table } => Self::new(exit::REFUSED, message)
+                .hint(format!("find that BEFORE UPDATE trigger (\\d {table}), and disable it during the repair")),
+            RepairError::NoSuchRun { .. } => {
+                Self::new(exit::REFUSED, message).hint("migrate repair runs lists all runs")
+            }
             RepairError::Failed { hint, .. } => Self { hint, ..Self::new(exit::FAILED, message) },
             RepairError::Stopped { run, done, total, source } => {
                 let [done, total] = [done, total].map(grouped);
                 let reached = format!("run {run} has done {done} of {total} rows");
                 let mut failure = Self::from(*source);
                 failure.message = format!("{}; {reached}", failure.message);
-                let again = "run the same command again to go on";
+                let again = "run the same command again to continue";
                 let next = match done.as_str() {
                     "0" => again.to_owned(),
-                    _ => format!("{again}; migrate repair undo {run} takes it back"),
+                    _ => format!("{again}; migrate repair undo {run} would undo it"),
                 };
                 failure.hint = Some(failure.hint.map_or(next.clone(), |hint| format!("{hint}; then {next}")));
                 failure.reached = Some(reached);

@@ -1,4 +1,4 @@
-//! An error, for a person.
+//! An error as text.
 
 use super::failure::Failure;
 use super::output;
@@ -7,7 +7,7 @@ use super::text::{NL, RED, RESET, Text, text};
 /// How many lines of each part of a server's report are shown.
 pub(crate) const LINES_SHOWN: usize = 6;
 
-/// What happened, what the server said, and what to do.
+/// What happened, the server's report, and what to do.
 pub(super) fn failure(failure: &Failure) {
     let mut text = text!("{RED}error:{RESET} {}", failure.summary());
     for problem in &failure.problems {
@@ -20,16 +20,16 @@ pub(super) fn failure(failure: &Failure) {
         let more = [("detail", &report.detail), ("hint", &report.hint), ("where", &report.context)];
         for (label, value) in more {
             if let Some(value) = value {
-                // A long call stack is cut to its innermost frames; JSON has all of it.
+                // Cuts a long call stack to its innermost frames; JSON has all of it.
                 text.push(&text!("{NL}  {label}: {}", Text::lines(value, 9, LINES_SHOWN)));
             }
         }
     }
     if let Some(hint) = &failure.hint {
-        // One line where one line says it all.
+        // One line, if there is nothing but the message.
         let below = server.is_some() || !failure.problems.is_empty();
         text.push(&if below { text!("{NL}next: ") } else { text!("; ") });
-        // Of several lines, those behind the first are statements.
+        // The lines after the first are statements.
         let mut lines = hint.split("\n  ");
         text.push(&text!("{}", lines.next().unwrap_or_default()));
         lines.for_each(|statement| text.push(&text!("{NL}  {statement}")));

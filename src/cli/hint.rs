@@ -5,14 +5,14 @@ use tokio_postgres::error::SqlState;
 use crate::db::{self, ConnectCause};
 use crate::engine::{AdoptionError, Error, Fault, HistoryError, HookError, Lacks, Obstacle, OutOfStep, Version};
 
-/// What a role cannot see must not count as absent, so its sessions ask for an error.
-const ROW_SECURITY_HINT: &str = "a policy would hide rows from this role, and what is hidden would count as absent: connect as \
-    a role with BYPASSRLS, or run ALTER TABLE <table> NO FORCE ROW LEVEL SECURITY as the owner";
+/// Sessions set `row_security` to off: hidden rows are an error, and do not count as absent.
+const ROW_SECURITY_HINT: &str = "a policy would hide rows from this role, and they would count as absent: connect as a role \
+    with BYPASSRLS, or run ALTER TABLE <table> NO FORCE ROW LEVEL SECURITY as the owner";
 
-const READ_ONLY_HINT: &str = "a setting makes its transactions read-only: if that is not on purpose, ALTER ROLE or ALTER DATABASE \
+const READ_ONLY_HINT: &str = "a setting makes its transactions read-only: to remove it, ALTER ROLE or ALTER DATABASE \
     ... RESET default_transaction_read_only; for this run alone, add ?options=-cdefault_transaction_read_only%3Doff to the URL";
 
-/// What to do about what this role, or its sessions, may not do.
+/// What to do about a missing right of this role, or of its sessions.
 pub(super) fn rights_hint(error: &Error) -> Option<&'static str> {
     let (Error::Migration { source, .. }
     | Error::Hook { source: HookError::Database(source), .. }
@@ -30,22 +30,22 @@ pub(super) fn rights_hint(error: &Error) -> Option<&'static str> {
     }
 }
 
-/// What to do about a statement of a run that did not end well.
+/// What to do about a failed statement.
 fn statement_hint(error: &db::Error) -> Option<&'static str> {
     Some(match error {
         _ if error.is(&SqlState::QUERY_CANCELED) => {
             "if that was a statement_timeout of the database URL, give a longer one; then run migrate up again"
         }
         _ if error.is(&SqlState::DISK_FULL) => {
-            "make room on the server's volume, then run migrate up again: it goes on where it stopped"
+            "free space on the server's volume, then run migrate up again: it continues where it stopped"
         }
         _ if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
             "end the transactions that hold the table (see pg_stat_activity), or give a longer --lock-wait"
         }
         _ if db::ALREADY_THERE.iter().any(|state| error.is(state)) => {
-            "something of that name is there. If a backup was restored in part, or over a newer database, the history is \
-             behind it: restore it whole, the schema migrate with the others, into an empty database, \
-             and run migrate up there. If it is none of this program's, rename it or drop it, then run migrate up again"
+            "an object of that name exists. If a backup was restored in part, or over a newer database, the history is \
+             older than the objects: restore the backup whole, with the schema migrate, into an empty database, and run \
+             migrate up there. If the object is not this program's, rename or drop it, then run migrate up again"
         }
         _ => return None,
     })
@@ -106,8 +106,8 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             "wait for it to end, or give a longer --lock-wait".to_owned()
         }
         Error::NotRemade { object, .. } => format!(
-            "nothing was written; put that {} back as it was (migrate verify schema -v shows both), or drop its table, which is \
-             then made again; then run migrate up",
+            "nothing was written; restore the definition of that {} (migrate verify schema -v shows both), or drop its table, \
+             which migrate up creates again; then run migrate up",
             object.split(' ').next().unwrap_or("object")
         ),
         Error::Entangled { holder, .. } => format!(
@@ -126,11 +126,11 @@ pub(super) fn hint(error: &Error) -> Option<String> {
             return hint.clone();
         }
         Error::Migration { source, .. } if source.is(&SqlState::ACTIVE_SQL_TRANSACTION) => {
-            "let the file begin with: -- migrate: no-transaction".to_owned()
+            "write this as the first line of the file: -- migrate: no-transaction".to_owned()
         }
         Error::Overload { remedy, .. } => {
             format!(
-                "nothing was written; look at what it does, then run: {remedy}; migrate verify schema names all of them"
+                "nothing was written; check what it does, then run: {remedy}; migrate verify schema lists all of them"
             )
         }
         Error::RowSecurity { table, role } => row_security_hint(table, role),
@@ -145,7 +145,7 @@ pub(super) fn hint(error: &Error) -> Option<String> {
         {
             statement_hint(source)?.to_owned()
         }
-        Error::Hook { .. } => "repair the cause, then run migrate up again: it goes on where it stopped".to_owned(),
+        Error::Hook { .. } => "fix the cause, then run migrate up again: it continues where it stopped".to_owned(),
         _ => return None,
     };
     Some(hint)
@@ -156,8 +156,7 @@ fn history_hint(error: &HistoryError) -> String {
         HistoryError::Newer { .. } => "run the version of this program that migrated it, or a newer one".to_owned(),
         HistoryError::Missing { .. } => "run a build of this program that has that migration".to_owned(),
         HistoryError::Divergent { .. } => {
-            "a migration that has been applied must stay as it was: restore the file, and put the change into a new one"
-                .to_owned()
+            "an applied migration must not change: restore the file, and put the change into a new migration".to_owned()
         }
         HistoryError::OutOfOrder { restore, .. } => format!(
             "if its row was deleted from the history, put it back: {restore} if the file is new, give it a version above the \
@@ -201,7 +200,7 @@ fn target_behind_hint(target: Version) -> String {
     )
 }
 
-/// A backup that is not restored whole leaves history and objects of different times.
+/// A backup that is restored in part leaves history and objects of different times.
 const RESTORE_WHOLE: &str = "restore one backup whole, the schema migrate with the others, into an empty database \
     (pg_restore without --clean), and run migrate up there";
 
@@ -213,21 +212,21 @@ fn out_of_step_hint(found: &OutOfStep) -> String {
             record.statement
         ),
         OutOfStep::Behind { record: Some(record), .. } => format!(
-            "nothing was written; everything is there as V{} to V{} leave it. If only the history was lost, or came back from \
-             an older backup, put it right with: {} then run migrate up, and migrate verify. If the tables came back from \
-             a backup, too, {RESTORE_WHOLE}",
+            "nothing was written; all objects are as V{} to V{} leave them. If only the history was lost, or was restored \
+             from an older backup, correct it with: {} then run migrate up, and migrate verify. If the tables were restored \
+             from a backup, too, {RESTORE_WHOLE}",
             record.first, record.last, record.statement
         ),
         OutOfStep::Behind { there, record: None, .. } => {
             let stray = there.first().map(|(object, _)| object.as_str()).unwrap_or_default();
             format!(
-                "nothing was written; was a backup restored over a newer database? What the backup does not know stays, also \
-                 with pg_restore --clean: {RESTORE_WHOLE}. If {stray} is none of this program's, rename it first"
+                "nothing was written; was a backup restored over a newer database? Objects that are not in the backup stay, even \
+                 with pg_restore --clean: {RESTORE_WHOLE}. If {stray} is not this program's, rename it first"
             )
         }
         OutOfStep::Ahead { .. } => format!(
-            "nothing was written; was only the schema migrate restored, or an older backup beside a newer history? Then \
-             {RESTORE_WHOLE}"
+            "nothing was written; was only the schema migrate restored, or were the tables restored from an older backup? \
+             Then {RESTORE_WHOLE}"
         ),
     }
 }
@@ -235,14 +234,14 @@ fn out_of_step_hint(found: &OutOfStep) -> String {
 fn adoption_hint(error: &AdoptionError) -> String {
     match error {
         AdoptionError::Incomplete { .. } => {
-            "nothing was written; bring this database further with the migrator that recorded it, then run migrate up"
+            "nothing was written; migrate this database further with the migrator that recorded it, then run migrate up"
                 .to_owned()
         }
         AdoptionError::Gap { table, missing, .. } => {
             let entry = missing.first().map(String::as_str).unwrap_or_default();
             format!(
-                "nothing was written; if it was applied all the same, run: INSERT INTO {table} (version) VALUES \
-                 ('{entry}'); what it stands for is then checked. If it was not, delete the later entries"
+                "nothing was written; if it was applied, run: INSERT INTO {table} (version) VALUES ('{entry}'); migrate up \
+                 then checks its objects. If it was not applied, delete the later entries"
             )
         }
         AdoptionError::Elsewhere { schema, .. } => search_path_hint(schema),
@@ -253,7 +252,7 @@ fn adoption_hint(error: &AdoptionError) -> String {
                 .to_owned()
         }
         AdoptionError::Unexplained { .. } => {
-            "nothing was written; is this the right database, and search path? If it was restored from a backup of one schema \
+            "nothing was written; check the database and the search path. If it was restored from a backup of one schema \
              (pg_dump -n public), restore the schema migrate as well, which holds the history"
                 .to_owned()
         }
@@ -265,7 +264,7 @@ fn adoption_hint(error: &AdoptionError) -> String {
                 let mut entries: Vec<_> = problems.iter().map(|problem| format!("'{}'", problem.recorded_as)).collect();
                 entries.dedup();
                 format!(
-                    "nothing was written; that was not applied, so run this, then migrate up again:\n  \
+                    "nothing was written; these were not applied, so run this, then migrate up again:\n  \
                      DELETE FROM {table} WHERE version IN ({});",
                     entries.join(", ")
                 )
@@ -284,7 +283,7 @@ fn adoption_hint(error: &AdoptionError) -> String {
     }
 }
 
-/// How to create the database that is missing, on the server of the URL. The password stands in no command: psql asks for it.
+/// How to create the missing database on the server of the URL. The command has no password: psql asks for it.
 fn create_hint(database: &str) -> String {
     let beginning = "check the database's name in the URL, or create it";
     let parts = database.split_once('@').and_then(|(user, rest)| Some((user, rest.split_once('/')?)));
@@ -302,17 +301,15 @@ fn database_hint(error: &db::Error) -> Option<String> {
         db::Error::Authorities { advice, .. } => advice,
         db::Error::Connect { cause, database, .. } => match cause {
             ConnectCause::Tls => "check sslmode and sslrootcert in the database URL",
-            ConnectCause::TlsHandshakeClosed => {
-                "leave out sslnegotiation=direct, which servers know from PostgreSQL 17 on"
-            }
+            ConnectCause::TlsHandshakeClosed => "leave out sslnegotiation=direct, which needs PostgreSQL 17 or newer",
             ConnectCause::Silent => {
-                "check that it is a PostgreSQL server and not stuck; one that is only slow: connect_timeout=60 in the URL"
+                "check that it is a PostgreSQL server and that it responds; for a slow server, add connect_timeout=60 to the URL"
             }
             ConnectCause::ReadOnly => {
-                "no address of the URL takes writes, as target_session_attrs=read-write asks: name the primary server"
+                "target_session_attrs=read-write needs a server that accepts writes: name the primary server in the URL"
             }
             ConnectCause::NotReadOnly => {
-                "no address of the URL is read-only, as its target_session_attrs asks; what writes needs read-write"
+                "every server of the URL accepts writes: for a command that writes, use target_session_attrs=read-write"
             }
             ConnectCause::PasswordMissing => "put the password into the database URL",
             ConnectCause::Unreachable => "check that the server is running, and host and port in the database URL",
@@ -320,11 +317,11 @@ fn database_hint(error: &db::Error) -> Option<String> {
                 "3D000" => return Some(create_hint(database)),
                 "28P01" => "check user and password in the database URL",
                 "28000" => "check the user in the database URL, and pg_hba.conf on the server",
-                "53300" => "the server has no connection left; end some, or raise max_connections",
+                "53300" => "the server has no connection left: end some, or raise max_connections",
                 "57P03" => "the server is starting up or shutting down; try again when it is ready",
-                // A parameter that it does not know, a value that it does not take, or one that this role may not set.
+                // An unknown parameter, an invalid value, or a parameter that this role may not set.
                 "22023" | "42704" | "42501" | "42601" | "55P02" => {
-                    "the server is there, and refuses a setting: check options in the database URL"
+                    "the server refuses a setting: check options in the database URL"
                 }
                 _ => return None,
             },
@@ -337,22 +334,22 @@ fn database_hint(error: &db::Error) -> Option<String> {
              target_session_attrs=read-write"
         }
         db::Error::Lost { .. } => {
-            "run it again once the server is back: what was under way is rolled back, what was finished stays"
+            "run it again once the server is back: unfinished work was rolled back, finished work stays"
         }
         db::Error::Server(report) if report.sqlstate == SqlState::LOCK_NOT_AVAILABLE.code() => {
             "end the transaction that holds it, or give a longer --lock-wait"
         }
         db::Error::SuperuserRefused(found) => return Some(superuser_hint(&found.owner, found.may_log_in)),
         db::Error::AlteredHistory { remedy, .. } => {
-            let remedy = remedy.as_deref().unwrap_or("find out who has made it, and remove it");
-            return Some(format!("nothing was written; {remedy}, then look at the history: migrate verify history"));
+            let remedy = remedy.as_deref().unwrap_or("find out who created it, and remove it");
+            return Some(format!("nothing was written; {remedy}, then check the history: migrate verify history"));
         }
         db::Error::Server(_) | db::Error::Conversion { .. } | db::Error::Interrupted => return None,
     };
     Some(hint.to_owned())
 }
 
-/// How to do without a superuser.
+/// How to connect without a superuser.
 fn superuser_hint(owner: &str, may_log_in: bool) -> String {
     let member = format!(
         "a role that is a member of {owner} and of nothing else: CREATE ROLE deployer LOGIN PASSWORD '...' IN ROLE {}",

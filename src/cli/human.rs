@@ -1,4 +1,4 @@
-//! Lines for a person.
+//! Events as text.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::db::{Holder, ServerFacts, grouped};
 use crate::engine::{Event, Progress};
 use crate::repair::RepairEvent;
 
-/// How often progress is told where no bar can be drawn.
+/// How often progress is printed where no bar can be drawn.
 const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(3);
 
-/// The progress bar, and what stands above it.
+/// Prints events, and draws the progress bar below them.
 pub(super) struct Human {
     verbose: u8,
     bar: Option<ProgressBar>,
@@ -60,7 +60,7 @@ impl Human {
                 ));
             }
             Event::BuildsAlone { note } => self.aside_in(YELLOW, note),
-            Event::LeftEmpty => self.out("nothing was done: the database is empty, and left for others to build"),
+            Event::LeftEmpty => self.out("nothing was done: the database is empty, and another migrator builds it"),
             Event::LeftAlone(left_alone) => self.aside_in(YELLOW, said_of_left_alone(&left_alone)),
             Event::RepeatableStarted { name, why } if self.verbose > 0 => {
                 self.aside(text!("applying R__{name}.sql: {why}"));
@@ -78,7 +78,7 @@ impl Human {
                 self.told = None;
                 step("hook", &hook, Some(duration), &outcome.summary);
             }
-            Event::HookSkipped { hook, .. } => step("skip", &hook, None, "left out by --skip-hook"),
+            Event::HookSkipped { hook, .. } => step("skip", &hook, None, "skipped by --skip-hook"),
             Event::MigrationStarted { version, name, again: Some(reason) } => {
                 self.aside(text!("V{version} {name} is applied again: {reason}"));
             }
@@ -174,7 +174,7 @@ impl Human {
         });
         bar.set_position(progress.done);
         let message = format!("{}{left}, {} {}", progress.unit, grouped(progress.written), progress.written_unit);
-        // The line must not wrap, nor must the ^C behind it, or it could not be taken off the screen again.
+        // Neither the line nor a ^C after it may wrap, or the bar could not be erased.
         let taken = hook.len() + 2 * grouped(progress.total).len() + 28;
         let width = terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| usize::from(width.0));
         bar.set_message(message.chars().take(width.saturating_sub(taken)).collect::<String>());
@@ -188,7 +188,7 @@ impl Human {
         }
     }
 
-    /// A line about the way there.
+    /// A line of progress or status.
     fn aside(&self, text: impl Into<Text>) {
         self.aside_in(DIM, text);
     }

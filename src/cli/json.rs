@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::output;
 use super::text::is_printable;
 
-/// Writes every object with the set that it is about, and the time at which it was written, by this machine's clock.
+/// Adds the set and the time of writing, by this machine's clock, to every object.
 pub struct Json {
     set: String,
 }
@@ -29,7 +29,7 @@ impl Json {
         Self { set: set.to_owned() }
     }
 
-    /// An object that says of what it tells in its field `event`.
+    /// An object that has its event's name in the field `event`.
     pub fn line(&self, event: &impl Serialize) {
         let envelope = Envelope { event, set: &self.set, time: OffsetDateTime::now_utc() };
         let mut text = Vec::new();
@@ -48,8 +48,7 @@ impl Json {
     }
 }
 
-/// Writes what a terminal would obey, or not show, as `\u1234`: it may be a terminal that reads. To a parser the text is
-/// exactly the same.
+/// Writes control and invisible characters as `\u1234`: the output may go to a terminal. A parser reads the same text.
 struct Printable;
 
 impl Formatter for Printable {

@@ -1,6 +1,6 @@
-//! The command line of a program that migrates: a [`Product`] in; arguments, events, results and exit codes out.
+//! The command line of a program that migrates, built from a [`Product`]: arguments, output and exit codes.
 //!
-//! It knows no set by name. What belongs to one comes with its [`Content`]: repairs, further commands, checks, advice.
+//! It knows no set by name. The [`Content`] of a set brings its repairs, further commands, checks and advice.
 
 pub mod exit;
 mod failure;

@@ -10,16 +10,16 @@ use crate::engine::{Adopted, LeftAlone};
 /// A repeatable file that is not applied.
 pub(crate) fn said_of_left_alone(left_alone: &LeftAlone) -> String {
     let LeftAlone { file, reason } = left_alone;
-    format!("{file} is left as it is: {reason}, which this build does not know; upgrade to a newer build of migrate")
+    format!("{file} was not applied: {reason}, which this build does not know; upgrade to a newer build of migrate")
 }
 
-/// One step: what, its name, how long it took, what came of it.
+/// One step: its kind, its name, its duration, and a note.
 pub(crate) fn step(kind: &str, name: &str, duration: Option<Duration>, note: &str) {
     let duration = duration.map(short).unwrap_or_default();
     out(text!("  {BOLD}{kind:<5}{RESET} {name:<36} {duration:>8}  {note}").trim_end());
 }
 
-/// What an older migrator has applied, and has been checked.
+/// The versions that an older migrator applied, and whose objects were checked.
 pub(crate) fn adopted(ledger: &str, versions: &[Adopted], verbose: bool) {
     let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return };
     let range = if first.version == last.version {
@@ -27,7 +27,7 @@ pub(crate) fn adopted(ledger: &str, versions: &[Adopted], verbose: bool) {
     } else {
         format!("V{} to V{}", first.version, last.version)
     };
-    let note = format!("{} recorded in {ledger}, and all there", count(versions.len(), "version"));
+    let note = format!("{} recorded in {ledger}, all objects found", count(versions.len(), "version"));
     step("adopt", &range, None, &note);
     if verbose {
         for adopted in versions {

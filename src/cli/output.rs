@@ -1,5 +1,5 @@
-//! Standard output and standard error, which may be closed, full, or read by nobody. Nothing that is written there may
-//! end a run: it may hold locks.
+//! Standard output and standard error, which may be closed, full, or without a reader. A failed write must not end a run,
+//! which may hold locks.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use super::text::{DIM, RESET, Text, text};
 
-/// Why standard output did not take what was written.
+/// Why writing to standard output failed.
 static LOST: OnceLock<String> = OnceLock::new();
 
 /// A line on standard output.
@@ -20,12 +20,12 @@ pub(crate) fn json(line: impl Display) {
     note(writeln!(io::stdout(), "{line}"));
 }
 
-/// A line on standard error. Where that is gone, nobody can be told.
+/// A line on standard error. There is no place to report that this failed.
 pub(crate) fn aside(line: impl Into<Text>) {
     let _ = writeln!(anstream::stderr(), "{}", line.into().as_str());
 }
 
-/// Why something is missing on standard output, if it is. A reader that has gone, such as `head`, wanted no more.
+/// Why standard output is incomplete, if it is. A reader that closed the pipe, such as `head`, wanted no more.
 pub(crate) fn lost() -> Option<&'static str> {
     note(io::stdout().flush());
     LOST.get().map(String::as_str)
@@ -39,8 +39,7 @@ fn note(written: io::Result<()>) {
     }
 }
 
-/// Where log lines go: to standard error, and nowhere if that does not take them. Each comes in one piece, with its line
-/// break.
+/// Writes log lines to standard error, and ignores a failed write. Each call brings one whole line, with its line break.
 pub(crate) struct Log;
 
 impl Write for Log {

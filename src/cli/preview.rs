@@ -27,7 +27,7 @@ pub(super) fn human(preview: &Plan, verbose: bool) {
     for planned in &preview.steps {
         match planned {
             Step::Hook { hook, forecast: None, .. } => {
-                step("skip", hook.name(), None, "left out by --skip-hook");
+                step("skip", hook.name(), None, "skipped by --skip-hook");
             }
             Step::Hook { hook, forecast: Some(forecast), .. } => {
                 let text = if forecast.work {
@@ -56,7 +56,7 @@ pub(super) fn human(preview: &Plan, verbose: bool) {
     out("nothing was written; run migrate up to do it");
 }
 
-/// The text of a file, for those who want to see it.
+/// The text of a file, with `-v`.
 fn sql(text: &str, verbose: bool) {
     if verbose {
         for line in text.lines() {

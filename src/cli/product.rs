@@ -1,4 +1,4 @@
-//! What a program is made of: sets, each with its repairs, further commands and checks.
+//! The parts of a program: sets, each with its repairs, further commands and checks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,30 +43,30 @@ pub trait Content: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What `verify` looks at beside history and schema.
+    /// What `verify` checks besides history and schema.
     fn checks(&self) -> Vec<Box<dyn Check>> {
         Vec::new()
     }
 
-    /// Tells, after a successful `up`, what else has to be done. What cannot be found out is no failure.
+    /// Called after a successful `up`: tells the operator what else to do. It must not fail.
     async fn after_up(&self, cx: &Context<'_>) {
         let _ = cx;
     }
 
-    /// What to do about an error, where this content knows better than the engine.
+    /// A hint for an error, if this content has a better one than the engine.
     fn hint(&self, error: &Error) -> Option<String> {
         let _ = error;
         None
     }
 }
 
-/// A command of a set's own.
+/// A command that a set adds.
 #[async_trait]
 pub trait Verb: Send + Sync {
     /// Its name, help and flags.
     fn command(&self) -> Command;
 
-    /// Whether it only shows something: if that cannot be written, the command has failed.
+    /// Whether the command only shows something. It then fails if its output cannot be written.
     fn only_shows(&self, matches: &ArgMatches) -> bool {
         let _ = matches;
         false
@@ -80,13 +80,13 @@ pub trait Verb: Send + Sync {
     async fn run(&self, matches: &ArgMatches, cx: &Context<'_>) -> Result<u8, Failure>;
 }
 
-/// A comparison of what is in the database with what should be there. It exits with 4 where they differ.
+/// A comparison of the database with what it should contain. It exits with 4 if they differ.
 #[async_trait]
 pub trait Check: Send + Sync {
     /// Its name, help and flags, as a subcommand of `verify`.
     fn command(&self) -> Command;
 
-    /// Looks, shows what it found, and returns the exit code. Without `matches` it is one of all checks.
+    /// Checks, shows the result, and returns the exit code. `matches` is none if all checks run.
     ///
     /// # Errors
     ///
@@ -102,7 +102,7 @@ pub struct Context<'a> {
     pub migrator: &'a Migrator,
     /// Where results and messages go.
     pub screen: Arc<Screen>,
-    /// How long to wait for a lock that somebody else holds.
+    /// How long to wait for a lock that another session holds.
     pub lock_wait: Duration,
 }
 
@@ -130,7 +130,7 @@ impl Product {
         self.contents.iter().find(|content| content.name() == name)
     }
 
-    /// A mistake in the product itself: what no operator can mend.
+    /// A mistake in the program itself, which no operator can fix.
     pub(crate) fn mistake(&self) -> Option<String> {
         let names: Vec<_> = self.contents.iter().map(|content| content.name()).collect();
         if names.is_empty() {

@@ -26,7 +26,7 @@ Exit codes:
     2  wrong usage
     3  something is pending (status --check)
     4  drift: history, schema or what else verify looks at differs from what it should be
-    5  a lock was not had within --lock-wait
+    5  could not acquire a lock within --lock-wait
     6  the database cannot be reached, or the connection cannot serve
     7  refused: a guard, a gate, an adoption that does not check out, a database that does not fit
     8  a repair had to leave rows
@@ -39,17 +39,16 @@ const ABOUT: &str =
 #[command(next_help_heading = "Global options")]
 #[allow(clippy::doc_markdown, reason = "shown as help, where backticks are noise")]
 struct Global {
-    /// The database, postgres://user:password@host:port/name. Else MIGRATE_DATABASE_URL, else DATABASE_URL, which keep
+    /// The database, postgres://user:password@host:port/name. Default: MIGRATE_DATABASE_URL, then DATABASE_URL; these keep
     /// the password out of the process list.
     #[arg(long, global = true, value_name = "URL")]
     database_url: Option<OsString>,
 
-    /// How results and events are written to standard output.
+    /// The format of results and events on standard output.
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     format: Format,
 
-    /// How long to wait for a lock that somebody else holds, or for older transactions before which an index cannot be
-    /// built or dropped: 500ms, 30s, 10m.
+    /// How long to wait for a lock, or for the older transactions that an index build waits for: 500ms, 30s, 10m.
     #[arg(long, global = true, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
     lock_wait: Duration,
 
@@ -57,11 +56,11 @@ struct Global {
     #[arg(long, global = true, value_name = "NAME")]
     set: String,
 
-    /// Say more: the SQL of a dry run, details of what goes on; twice for the driver's log.
+    /// Show more: the SQL of a dry run, details of the run; twice: the driver's log, too.
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 
-    /// Say nothing but errors and results that were asked for.
+    /// Show only errors and requested results.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
 }
@@ -80,11 +79,11 @@ enum Command<'a> {
     Status(status::Status),
     Verify(verify::Verify),
     Repair(repair_verb::Repair),
-    /// A command of the set's own.
+    /// A command that the set adds.
     Own(Box<dyn Verb>, &'a ArgMatches),
 }
 
-/// The whole program: reads the command line, runs the command, says how it went.
+/// The whole program: reads the command line, runs the command, reports the result.
 #[must_use]
 pub fn main_with(product: &Product) -> ExitCode {
     if let Some(mistake) = product.mistake() {
@@ -100,15 +99,13 @@ pub fn main_with(product: &Product) -> ExitCode {
     }
 }
 
-/// The command line of a product: what every program has, with the repairs, commands and checks of its sets.
+/// The command line of a product: the common commands, and the repairs, commands and checks of its sets.
 fn command(product: &Product) -> clap::Command {
     let contents = &product.contents;
     let names: Vec<_> = contents.iter().map(|content| content.name()).collect();
     let sub = |name: &'static str, about: &'static str| clap::Command::new(name).about(about);
-    let verify =
-        sub("verify", "Compare what is in the database with what should be there: all of it, or what is named");
-    let repair =
-        sub("repair", "Correct data that is in the database already. Shows what it would do; --execute does it");
+    let verify = sub("verify", "Compare the database with what it should contain: everything, or one subject");
+    let repair = sub("repair", "Correct existing data. Shows what it would do; --execute does it");
     let program =
         clap::Command::new(product.name)
             .version(product.version)
@@ -145,7 +142,7 @@ impl<'a> Command<'a> {
         })
     }
 
-    /// Whether nothing but what is shown comes of it: if that is lost, the command has failed.
+    /// Whether the command only shows something. It then fails if its output is lost.
     fn only_shows(&self) -> bool {
         match self {
             Self::Up(up) => up.only_shows(),
@@ -156,7 +153,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// What the parser says about the command line, in one line: what is wrong, a tip if it has one, and where to look.
+/// The parser's error in one line: what is wrong, a tip if there is one, and where to look.
 fn usage_error(text: &str) -> Text {
     let said: Vec<&str> = text
         .lines()
@@ -169,7 +166,7 @@ fn usage_error(text: &str) -> Text {
     text!("{RED}error:{RESET}{said}; see --help")
 }
 
-/// What is wrong with the command line, in one line; or the help that was asked for.
+/// Prints the parser's error in one line, or the requested help.
 fn misused(mut error: clap::Error, command: &clap::Command) -> ExitCode {
     if error.use_stderr() && error.kind() != ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         secrets::hide(&mut error, command);
@@ -208,7 +205,7 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
         let interrupt = Interrupt::listen();
         let result = tokio::select! {
             result = dispatch(content.as_ref(), global, &command, &screen, &interrupt) => result,
-            // A server that does not answer any more does not keep anybody from leaving.
+            // A server that no longer answers must not block the exit.
             () = interrupt.patience_is_over() => Err(Failure::from(Error::Interrupted)),
         };
         result.unwrap_or_else(|failure| {
@@ -218,7 +215,7 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
         })
     });
     let code = unless_lost(code, command.only_shows(), &screen);
-    // What is still going on, such as a look-up of a host name, must not hold the exit up.
+    // Work in the background, such as a look-up of a host name, must not delay the exit.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ExitCode::from(code)
 }
@@ -262,7 +259,7 @@ async fn dispatch(
     }
 }
 
-/// The exit code, unless it says that all is well and the result is nowhere. What a command has done stays done.
+/// The exit code; a failure instead of success, if the result was lost. The command's work stays.
 fn unless_lost(code: u8, only_shows: bool, screen: &Screen) -> u8 {
     let Some(why) = output::lost() else { return code };
     if code == exit::OK && (screen.is_json() || only_shows) {
@@ -270,11 +267,11 @@ fn unless_lost(code: u8, only_shows: bool, screen: &Screen) -> u8 {
         screen.failure(&failure);
         return failure.exit;
     }
-    output::aside(format!("warning: standard output could not be written to: {why}"));
+    output::aside(format!("warning: could not write to standard output: {why}"));
     code
 }
 
-/// The database that was asked for. There is no default: a job must not run against whatever happens to be there.
+/// The requested database. There is no default: a job must not run on the wrong database.
 fn database(global: &Global) -> Result<Database, Failure> {
     let flag = global.database_url.clone().map(|url| ("--database-url", url));
     let given = flag.or_else(|| {
@@ -289,7 +286,7 @@ fn database(global: &Global) -> Result<Database, Failure> {
     };
     match url.to_str() {
         Some(url) => Database::from_url(url).map_err(|error| Failure::from(Error::from(error))),
-        None => Err(Failure::usage(format!("the database URL cannot be used: what {source} holds is not UTF-8"))
+        None => Err(Failure::usage(format!("the database URL cannot be used: the value of {source} is not UTF-8"))
             .hint("write each byte that is not ASCII as % and two hexadecimal digits")),
     }
 }

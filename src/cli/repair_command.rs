@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::db::Database;
 use crate::repair::{Pacing, Rows, UNDO, Unfinished};
 
-/// What a finding is about, for whoever shows it.
+/// The subject of a finding, for the renderers.
 #[derive(Clone, Copy)]
 pub(super) struct Subject<'a> {
     /// The repair, or `undo`.
@@ -23,7 +23,7 @@ impl<'a> Subject<'a> {
         Self { name: UNDO, arguments: &Value::Null, rows, database, pacing, undoes: Some(run) }
     }
 
-    /// The command that selects these rows and goes about it in this way.
+    /// The command that selects these rows and has this pacing.
     pub fn command(&self) -> String {
         let mut command = command(self.name, self.arguments);
         if let Some(run) = self.undoes {
@@ -39,7 +39,7 @@ impl<'a> Subject<'a> {
             [(" --sleep-between-batches ", pause), (" --max-runtime ", *max_runtime), (" --max-lag ", *max_lag)]
         {
             if let Some(duration) = duration {
-                // One word: the flag takes no spaces.
+                // The value must be one word.
                 let duration = humantime::format_duration(duration).to_string().replace(' ', "");
                 command.extend([flag, &duration]);
             }

@@ -1,6 +1,6 @@
 //! Where results and messages go: lines for a person, or JSON for a program.
 //!
-//! Results go to standard output, everything about the way there to standard error (`output`).
+//! Results go to standard output, status and progress to standard error (`output`).
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use super::text::{Style, Text, text};
 use crate::engine::{Event, Progress};
 use crate::repair::RepairEvent;
 
-/// One of the two ways to look.
+/// One of the two renderers.
 pub struct Screen {
     quiet: bool,
     verbose: u8,
@@ -34,13 +34,13 @@ impl Screen {
         Self { quiet, verbose, kind }
     }
 
-    /// Whether it is a program that reads.
+    /// Whether the output is JSON.
     #[must_use]
     pub fn is_json(&self) -> bool {
         matches!(self.kind, Kind::Json(_))
     }
 
-    /// Whether only errors, and results that were asked for, are wanted.
+    /// Whether only errors and requested results are wanted.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.quiet
@@ -63,21 +63,21 @@ impl Screen {
         }
     }
 
-    /// An object of JSON, for a program alone.
+    /// An object, in JSON output only.
     pub fn json(&self, event: &str, value: &impl Serialize) {
         if let Kind::Json(to) = &self.kind {
             to.named(event, value);
         }
     }
 
-    /// A line of the result, for a person alone. A progress bar stays below it.
+    /// A line of the result, in human output only. A progress bar stays below it.
     pub fn out(&self, line: impl Into<Text>) {
         if let Some(human) = self.human() {
             human.out(line);
         }
     }
 
-    /// A line about the way there, for a person alone.
+    /// A line of status, in human output only.
     pub fn aside(&self, line: impl Into<Text>) {
         self.aside_in(super::text::DIM, line);
     }
@@ -89,7 +89,7 @@ impl Screen {
         }
     }
 
-    /// How far something is, for a person alone.
+    /// Progress, in human output only.
     pub fn progress(&self, what: &str, progress: &Progress, eta: Option<Duration>) {
         if let Some(mut human) = self.human().filter(|_| !self.quiet) {
             human.progress(what, progress, eta);
@@ -121,12 +121,12 @@ impl Screen {
         }
     }
 
-    /// A report is in its file; or there is nothing to report.
+    /// Tells whether the report was written to its file.
     pub(crate) fn report(&self, path: &Path, written: bool) {
         self.aside(if written {
             text!("the report is in {}", path.display())
         } else {
-            text!("there is nothing to report; {} is left as it was", path.display())
+            text!("there is nothing to report; {} was not changed", path.display())
         });
     }
 
@@ -137,7 +137,7 @@ impl Screen {
         failure_human::failure(failure);
     }
 
-    /// Why something failed that is tried again, for a person.
+    /// Why something failed that is tried again, in human output only.
     pub fn complaint(&self, failure: &Failure) {
         self.clear();
         failure_human::failure(failure);

@@ -1,10 +1,9 @@
-//! Keeping a database URL that stands in the wrong place out of what is said about the command line.
+//! Keeps a misplaced database URL out of errors about the command line.
 
 use clap::Command;
 use clap::error::{ContextKind, ContextValue};
 
-/// Puts `postgres://...` in the place of what the error quotes, if that may be a database URL, or a piece of one that the
-/// shell has split.
+/// Replaces what the error quotes by `postgres://...`, if it may be a database URL, or a part of one that the shell split.
 pub(super) fn hide(error: &mut clap::Error, command: &Command) {
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned());
     let secrets = secrets(words, &own_words(command));
@@ -17,7 +16,7 @@ pub(super) fn hide(error: &mut clap::Error, command: &Command) {
     }
 }
 
-/// The words that are nobody's business: one that may be a URL, and what follows it.
+/// The words to hide: one that may be a URL, and the words after it.
 fn secrets(words: impl Iterator<Item = String>, own: &[String]) -> Vec<String> {
     let mut follows = false;
     words
@@ -28,7 +27,7 @@ fn secrets(words: impl Iterator<Item = String>, own: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// Whether this is one of them, or what the parser has made of one: its value without the flag, or one letter of many.
+/// Whether this is one of them, or the parser's form of one: the value without its flag, or one letter of several.
 fn is_one_of(quoted: &str, secrets: &[String]) -> bool {
     secrets.iter().any(|secret| secret.contains(quoted) || quoted.contains(secret.as_str()))
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first one stops the run cleanly, the second one at once.
+//! Ctrl-C and SIGTERM: the first signal stops the run cleanly, the second one at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,7 +19,7 @@ pub(super) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Starts listening. Where signals cannot be had, nothing interrupts.
+    /// Starts listening. If that fails, the run cannot be interrupted cleanly.
     pub fn listen() -> Self {
         let interrupt = Self { token: CancellationToken::new(), code: Arc::new(AtomicU8::new(0)) };
         for (kind, code) in [(SignalKind::interrupt(), exit::SIGINT), (SignalKind::terminate(), exit::SIGTERM)] {
@@ -27,7 +27,7 @@ impl Interrupt {
                 Ok(stream) => {
                     tokio::spawn(pass_on(stream, code, interrupt.token.clone(), Arc::clone(&interrupt.code)));
                 }
-                Err(error) => tracing::warn!("signals cannot be received: {error}"),
+                Err(error) => tracing::warn!("cannot listen for signals: {error}"),
             }
         }
         interrupt
@@ -37,13 +37,13 @@ impl Interrupt {
         &self.token
     }
 
-    /// Resolves when a signal came and what was under way has had its time to end.
+    /// Resolves when a signal arrived and the time for a clean end is over.
     pub async fn patience_is_over(&self) {
         self.token.cancelled().await;
         tokio::time::sleep(PATIENCE).await;
     }
 
-    /// The exit code of the signal that came, if one came.
+    /// The exit code of the signal, if one arrived.
     pub fn exit_code(&self) -> Option<u8> {
         Some(self.code.load(Ordering::SeqCst)).filter(|code| *code != 0)
     }
@@ -52,7 +52,7 @@ impl Interrupt {
 async fn pass_on(mut signals: Signal, exit_code: u8, token: CancellationToken, code: Arc<AtomicU8>) {
     while signals.recv().await.is_some() {
         if code.swap(exit_code, Ordering::SeqCst) != 0 {
-            // Asked twice: whoever asks does not want to wait for the server.
+            // After a second signal, do not wait for the server.
             std::process::exit(exit_code.into());
         }
         token.cancel();

@@ -1,4 +1,4 @@
-//! What `migrate status` says to a person.
+//! The text output of `migrate status`.
 
 use super::output::out;
 use super::text::{BOLD, DIM, PLAIN, RED, RESET, YELLOW, text};
@@ -48,7 +48,7 @@ pub(super) fn status(report: &StatusReport) {
         };
         out(text!("{:>7}  {:<width$}  {color}{state}{RESET}{note}", "R", entry.name));
         for (hook, run) in &entry.hooks {
-            let owed = if entry.owed.contains(hook) { ", not done to its end" } else { "" };
+            let owed = if entry.owed.contains(hook) { ", not finished" } else { "" };
             if run.is_some() || !owed.is_empty() {
                 out(text!("         {DIM}hook {hook}: {}{owed}{RESET}", last_run(run.as_ref())));
             }
@@ -62,11 +62,11 @@ pub(super) fn status(report: &StatusReport) {
     match (pending, adoptable) {
         _ if report.out_of_step.is_some() => {
             let found = report.out_of_step.as_ref().map(ToString::to_string).unwrap_or_default();
-            out(text!("{RED}{found}{RESET}; migrate up will say what to do"));
+            out(text!("{RED}{found}{RESET}; migrate up shows what to do"));
         }
         _ if drift > 0 => {
             let differ = if drift == 1 { "differs" } else { "differ" };
-            out(text!("{} {differ} from what this program has; migrate up will say how", count(drift, "version")));
+            out(text!("{} {differ} from this program's files; migrate up shows how", count(drift, "version")));
         }
         (0, 0) => out("nothing is pending"),
         (_, 0) => out(text!("{} pending; run migrate up", count(pending, "version"))),

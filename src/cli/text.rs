@@ -1,18 +1,17 @@
-//! What may be written on a screen.
+//! Text that is safe to print on a terminal.
 //!
-//! Names and messages come from a database, and whoever wrote them there is not to be trusted with a terminal: an escape
-//! sequence clears the screen, a line break forges a line of ours, a character that turns the direction of writing shows a
-//! name as another one. So a [`Text`] is all that `output` takes, and [`text!`] makes one: every character that it is given
-//! is made visible, unless it is a [`Style`]. Nothing has to be remembered for that where a line is put together.
+//! Names and messages from a database are not trusted: an escape sequence clears the screen, a line break forges a line of
+//! output, a bidirectional control shows a name as another one. So `output` accepts only a [`Text`]. [`text!`] makes one: it
+//! escapes every invisible character in its arguments, except those of a [`Style`]. The caller need not remember to escape.
 //!
-//! What cannot be seen is written as in Rust: `\n`, `\r`, `\t`, `\u{1b}`, `\u{202e}`. It is not meant to be read back: a
-//! backslash is left as it is. JSON has the exact text.
+//! Invisible characters are written as in Rust: `\n`, `\r`, `\t`, `\u{1b}`, `\u{202e}`. This form cannot be parsed back, as
+//! a backslash is not escaped. JSON has the exact text.
 
 use std::cell::Cell;
 use std::fmt::{self, Write};
 
 thread_local! {
-    /// Whether what is being formatted is ours. Set by [`Style`] and [`Text`] alone, around what they write.
+    /// Whether the text being formatted is trusted. Only [`Style`] and [`Text`] set it, while they write.
     static OURS: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -25,23 +24,23 @@ macro_rules! text {
 }
 pub use crate::text;
 
-/// How text looks from here on, or where a line ends.
+/// The style of the text that follows, or a line break.
 #[derive(Clone, Copy)]
 pub struct Style(&'static str);
 
 /// Bold.
 pub const BOLD: Style = Style("\x1b[1m");
-/// What is wrong.
+/// Errors.
 pub const RED: Style = Style("\x1b[1;31m");
-/// What to look at.
+/// Warnings.
 pub const YELLOW: Style = Style("\x1b[33m");
-/// What is less important.
+/// Details.
 pub const DIM: Style = Style("\x1b[2m");
-/// As before.
+/// Ends a style.
 pub const RESET: Style = Style("\x1b[0m");
-/// As it is.
+/// No style.
 pub const PLAIN: Style = Style("");
-/// The next line.
+/// A line break.
 pub const NL: Style = Style("\n");
 
 impl fmt::Display for Style {
@@ -50,7 +49,7 @@ impl fmt::Display for Style {
     }
 }
 
-/// Text that a terminal shows as it is.
+/// Text that is safe to print on a terminal.
 #[derive(Clone, Default)]
 pub struct Text(String);
 
@@ -59,19 +58,18 @@ impl Text {
     #[must_use]
     pub fn of(args: fmt::Arguments<'_>) -> Self {
         let mut door = Door(String::new());
-        // It cannot fail but for an implementation of `Display` that does; what there is of it is shown.
+        // This fails only if an implementation of `Display` fails. The text up to there is shown.
         let _ = door.write_fmt(args);
         Self(door.0)
     }
 
-    /// Text that is ours to the last character, such as a page of help with its colours.
+    /// Trusted text, such as a page of help with its colours.
     #[must_use]
     pub fn ours(text: String) -> Self {
         Self(text)
     }
 
-    /// The lines of what somebody else has written, each behind the first on a line of ours with this indentation, at most
-    /// so many of them.
+    /// At most `most` lines of an untrusted text. Each line after the first is indented.
     #[must_use]
     pub fn lines(text: &str, indent: usize, most: usize) -> Self {
         let mut lines = text.lines();
@@ -130,7 +128,7 @@ fn as_ours(write: impl FnOnce() -> fmt::Result) -> fmt::Result {
     written
 }
 
-/// The door: what is not ours leaves it printable.
+/// Escapes text that is not trusted.
 struct Door(String);
 
 impl Write for Door {
@@ -144,7 +142,7 @@ impl Write for Door {
     }
 }
 
-/// A page whose line breaks are no matter, with everything else that cannot be seen made visible.
+/// A page with all invisible characters escaped, except line breaks.
 pub(crate) fn visible(page: &str) -> String {
     let mut shown = String::with_capacity(page.len());
     for (at, line) in page.split('\n').enumerate() {
@@ -156,7 +154,7 @@ pub(crate) fn visible(page: &str) -> String {
     shown
 }
 
-/// Appends a text with everything in it that cannot be seen made visible.
+/// Appends a text with its invisible characters escaped.
 fn printable(text: &str, onto: &mut String) {
     for c in text.chars() {
         match c {
@@ -167,9 +165,9 @@ fn printable(text: &str, onto: &mut String) {
     }
 }
 
-/// Whether a character shows itself, and nothing else happens. The standard library knows which are controls, formats,
-/// separators and unassigned; it would also escape quotes and accents, which are visible, and does not count among the
-/// invisible what Unicode classes as letters and marks.
+/// Whether a character is visible and has no other effect. The standard library escapes controls, formats, separators and
+/// unassigned characters. It also escapes quotes and accents, which are visible, and misses the invisible characters among
+/// Unicode's letters and marks.
 pub(crate) fn is_printable(c: char) -> bool {
     match c {
         ' '..='~' => true,
@@ -184,7 +182,7 @@ pub(crate) fn is_printable(c: char) -> bool {
         | '\u{fe00}'..='\u{fe0f}'
         | '\u{ffa0}'
         | '\u{e0000}'..='\u{e0fff}' => false,
-        // Behind another character an accent is not escaped.
+        // An accent after another character is not escaped.
         _ => {
             let mut text = [0; 5];
             text[0] = b'a';
@@ -235,7 +233,7 @@ mod tests {
         let inner = text!("{RED}{forged}{RESET}{NL}");
         assert_eq!(inner.as_str(), "\x1b[1;31m\\u{1b}[1m\\n\x1b[0m\n");
         assert_eq!(text!("{inner}{forged:>8}").as_str(), format!("{}   \\u{{1b}}[1m\\n", inner.as_str()));
-        // A style in an ordinary string has lost what makes it ours.
+        // A style in an ordinary string is not trusted any more.
         assert_eq!(Text::from(format!("{BOLD}a")).as_str(), "\\u{1b}[1ma");
     }
 

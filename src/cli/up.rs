@@ -11,7 +11,7 @@ use crate::engine::{UpOptions, Version};
 /// Arguments of `migrate up`.
 #[derive(Debug, Args)]
 pub(super) struct Up {
-    /// Apply versions up to this one, and no further.
+    /// Apply versions up to this one.
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(1..))]
     target: Option<Version>,
 
@@ -19,11 +19,11 @@ pub(super) struct Up {
     #[arg(long)]
     dry_run: bool,
 
-    /// Leave an empty database as it is, for another migrator to build. For entrypoints that run both.
+    /// Do nothing if the database is empty: another migrator builds it. For entrypoints that run both.
     #[arg(long)]
     skip_empty: bool,
 
-    /// Leave out this hook; the guard of the migration behind it then decides. May be given several times.
+    /// Skip this hook; the guard of the migration after it then decides. May be given several times.
     #[arg(long, value_name = "NAME")]
     skip_hook: Vec<String>,
 }
@@ -36,7 +36,7 @@ pub(super) fn command() -> Command {
 }
 
 impl Up {
-    /// Whether nothing but what is shown comes of it.
+    /// Whether the command only shows something.
     pub fn only_shows(&self) -> bool {
         self.dry_run
     }

@@ -38,11 +38,12 @@ impl Check for History {
 impl Check for Schema {
     fn command(&self) -> Command {
         Command::new("schema")
-            .about("Compare the objects that the recorded versions should have left with those that are there")
+            .about("Compare the objects of the database with those that the recorded versions create")
             .long_about(
-                "Compare the objects that the recorded versions should have left with those that are there\n\n\
-                 Invalid indexes and disabled triggers count as wrong. What an older migrator has applied is held to what \
-                 other programs rely on; what this one has applied, to its definition. -v shows both definitions.",
+                "Compare the objects of the database with those that the recorded versions create\n\n\
+                 Invalid indexes and disabled triggers count as wrong. Objects of this program's versions must match their \
+                 definitions; objects of an older migrator's versions must have what other programs rely on. -v shows both \
+                 definitions.",
             )
     }
 
@@ -51,7 +52,7 @@ impl Check for Schema {
     }
 }
 
-/// History and schema first, then what belongs to the set.
+/// History and schema first, then the set's own checks.
 fn all(own: impl IntoIterator<Item = Box<dyn Check>>) -> Vec<Box<dyn Check>> {
     let mut all: Vec<Box<dyn Check>> = vec![Box::new(History), Box::new(Schema)];
     all.extend(own);
@@ -82,7 +83,7 @@ impl Verify {
         }
         match &self.only {
             Some((name, _)) if !known => {
-                Err(Failure::usage(format!("set {} has nothing to verify called {name}", cx.migrator.set().name())))
+                Err(Failure::usage(format!("set {} has no check {name}", cx.migrator.set().name())))
             }
             _ => Ok(worst),
         }

@@ -1,4 +1,4 @@
-//! What `migrate verify history` and `migrate verify schema` say to a person.
+//! The text output of `migrate verify history` and `migrate verify schema`.
 
 use super::lines::said_of_left_alone;
 use super::output::out;

@@ -1,4 +1,4 @@
-//! Numbers, times and spans as people read them.
+//! Numbers, times and durations as text.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// A duration as people say it: `12 ms`, `3.4 s`, `2m 5s`.
+/// A duration: `12 ms`, `3.4 s`, `2m 5s`.
 #[must_use]
 pub fn short(duration: Duration) -> String {
     match duration.as_millis() {
@@ -32,13 +32,13 @@ pub fn short(duration: Duration) -> String {
     }
 }
 
-/// A number of things with its thousands apart: `1,000 rows`.
+/// A number of things with thousands separators: `1,000 rows`.
 #[must_use]
 pub fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(number), if number == 1 { "" } else { "s" })
 }
 
-/// A sum with its thousands apart.
+/// A sum with thousands separators.
 #[must_use]
 pub fn sum(number: i128) -> String {
     let digits = u64::try_from(number.unsigned_abs()).map_or_else(|_| number.unsigned_abs().to_string(), grouped);

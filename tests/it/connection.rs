@@ -233,7 +233,7 @@ async fn what_is_not_text_is_no_url_and_not_passed_over() {
     for variable in ["MIGRATE_DATABASE_URL", "DATABASE_URL"] {
         // Behind the first one stands another database, which was not meant.
         let program = Program::new().env("DATABASE_URL", &database.url).env_bytes(variable, &odd());
-        one_line(program.args(["up"]).run(), 2, &[&format!("what {variable} holds is not UTF-8"), "write each byte"]);
+        one_line(program.args(["up"]).run(), 2, &[&format!("the value of {variable} is not UTF-8"), "write each byte"]);
     }
     let program = Program::new().env("DATABASE_URL", &database.url);
     one_line(program.args(["up", "--database-url"]).arg_bytes(&odd()).run(), 2, &["what --database-url holds"]);

@@ -178,7 +178,7 @@ async fn a_disk_that_is_full() {
     database.batch("DROP TABLE reserve").await;
     let up = database.program().args(["up"]).run().expect(1);
     assert!(up.stderr.contains("No space left on device (SQLSTATE 53100)"), "{}", up.stderr);
-    assert!(up.stderr.contains("make room on the server's volume, then run migrate up again"), "{}", up.stderr);
+    assert!(up.stderr.contains("free space on the server's volume, then run migrate up again"), "{}", up.stderr);
     database.batch("DROP TABLE ballast").await;
     completes(&database).await;
     stop_special_server(&url, "QUIT").await;

@@ -149,7 +149,7 @@ async fn a_takeover_says_why_and_is_resumed_where_it_was_killed() {
     let _ = runner.wait();
     database.batch("DROP TRIGGER slow ON task_usage_hourly").await;
     let status = database.program().args(["status"]).run().expect(0);
-    assert!(status.stdout.contains("not done to its end"), "{}", status.stdout);
+    assert!(status.stdout.contains("not finished"), "{}", status.stdout);
     database.program().args(["status", "--check"]).run().expect(3);
     let up = database.program().args(["up", "-v"]).run().expect(0);
     assert!(up.stderr.contains("hourly-rebuild goes on after"), "{}", up.stderr);

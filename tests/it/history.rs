@@ -113,7 +113,7 @@ async fn status_shows_what_is_wrong_and_check_tells_it_from_pending() {
     database.batch("UPDATE migrate.history_platform SET checksum = '1' WHERE version = 73").await;
     let status = database.program().args(["status", "--check"]).run().expect(4);
     assert!(status.stdout.contains("divergent"), "{}", status.stdout);
-    assert!(status.stdout.ends_with("1 version differs from what this program has; migrate up will say how\n"));
+    assert!(status.stdout.ends_with("1 version differs from this program's files; migrate up shows how\n"));
     database.batch("DELETE FROM migrate.history_platform WHERE version = 73").await;
     let status = database.program().args(["status", "--check"]).run().expect(4);
     assert!(status.stdout.contains("left out"), "{}", status.stdout);
@@ -144,7 +144,7 @@ async fn a_migration_that_fails_is_rolled_back_together_with_its_record() {
     );
     let taken = "\"idx_task_usage_hourly_dirty_enqueued_at\" already exists (SQLSTATE 42P07)";
     assert!(failed.stderr.contains(taken), "{}", failed.stderr);
-    assert!(failed.stderr.contains("next: something of that name is there"), "{}", failed.stderr);
+    assert!(failed.stderr.contains("next: an object of that name exists"), "{}", failed.stderr);
     let half: bool = database.value("SELECT to_regclass('task_usage_hourly') IS NOT NULL").await;
     assert!(!half);
     assert_eq!(database.versions().await.last(), Some(&84));

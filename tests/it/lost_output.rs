@@ -104,7 +104,7 @@ async fn a_result_that_cannot_be_written_is_a_failure() {
     database.batch("DROP INDEX idx_task_usage_hourly_workspace_time").await;
     let ended = run(&database, Stream::Out, Lost::Full, &["verify", "schema"]);
     assert_eq!(ended.status.code(), Some(4));
-    assert!(String::from_utf8_lossy(&ended.stderr).contains("standard output could not be written to"));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("could not write to standard output"));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::repair::{Derived, Pacing, RepairKind, Repairs, UNDO};
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Undo {
-    /// The run, as migrate repair runs lists it.
+    /// The number of the run; migrate repair runs lists all runs.
     #[arg(value_name = "RUN", value_parser = run_number)]
     pub run: i64,
     #[command(flatten)]
@@ -25,32 +25,32 @@ pub(in super::super) struct Execution {
     #[arg(long)]
     pub execute: bool,
 
-    /// Do it only if exactly this was found: the digest that the dry run has shown.
+    /// Do it only if the digest of the rows is this one, which the dry run has shown.
     #[arg(long, value_name = "DIGEST", requires = "execute", value_parser = digest)]
     pub expect: Option<String>,
 
-    /// Agree that this run, which is unfinished and concerns the same repair, stays as it is beside this one.
+    /// Start a new run even though this other run of the same repair is unfinished.
     #[arg(long, value_name = "RUN", requires = "execute", value_parser = run_number)]
     beside: Option<i64>,
 
-    /// Rows a transaction.
+    /// Rows per transaction.
     #[arg(long, value_name = "ROWS", default_value = "1000", allow_hyphen_values = true,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     batch_size: u32,
 
-    /// Pause between two transactions, for the application's sake: 50ms, 1s.
+    /// Pause between two transactions, to reduce the load: 50ms, 1s.
     #[arg(long, value_name = "DURATION", default_value = "0s", allow_hyphen_values = true, value_parser = pause)]
     sleep_between_batches: Duration,
 
-    /// Stop cleanly after the batch in which this much time has passed: 30m, 2h. The same command goes on from there.
+    /// Stop cleanly after this time, at the end of a batch: 30m, 2h. The same command then continues.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = runtime)]
     max_runtime: Option<Duration>,
 
-    /// Write nothing while a streaming replica is further behind than this: 5s.
+    /// Write nothing while a streaming replica lags by more than this: 5s.
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = lag)]
     max_lag: Option<Duration>,
 
-    /// Write totals, a chart and the table into this file, a page that needs nothing else.
+    /// Write totals, a chart and the table to this file, a self-contained page.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
 }
@@ -63,7 +63,7 @@ pub(super) struct Rebuilding {
     #[arg(long)]
     pub execute: bool,
 
-    /// Pause between two transactions, for the application's sake: 500ms, 5s.
+    /// Pause between two transactions, to reduce the load: 500ms, 5s.
     #[arg(long, value_name = "DURATION", default_value = "0s", allow_hyphen_values = true, value_parser = pause)]
     pub sleep_between_slices: Duration,
 }
@@ -78,7 +78,7 @@ fn digest(text: &str) -> Result<String, String> {
 
 fn run_number(text: &str) -> Result<i64, String> {
     let number = text.parse().ok().filter(|run| *run > 0);
-    number.ok_or_else(|| "expected the number of a run; migrate repair runs lists them".to_owned())
+    number.ok_or_else(|| "expected the number of a run; migrate repair runs lists all runs".to_owned())
 }
 
 fn between(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
@@ -104,7 +104,7 @@ fn lag(text: &str) -> Result<Duration, String> {
     between(text, Duration::from_millis(100), Duration::from_hours(24))
 }
 
-/// Subcommands that are there whatever the repairs.
+/// The subcommands that do not depend on the repairs.
 pub(in super::super) fn command(command: Command) -> Command {
     let run = Arg::new("run").value_name("RUN").required(true).value_parser(run_number);
     command
@@ -112,13 +112,12 @@ pub(in super::super) fn command(command: Command) -> Command {
         .subcommand(Command::new("runs").about("List past runs, the newest first; -v shows their arguments"))
         .subcommand(
             Command::new("close")
-                .about("Close a run that is unfinished, so that nobody continues it; what it has changed stays")
-                .arg(run.help("The run, as migrate repair runs lists it")),
+                .about("Close an unfinished run, so that no command continues it; its changes stay")
+                .arg(run.help("The number of the run; migrate repair runs lists all runs")),
         )
         .subcommand(
-            Undo::augment_args(Command::new(UNDO)).about(
-                "Give the rows that a run has changed what they had before, where nobody has changed them since",
-            ),
+            Undo::augment_args(Command::new(UNDO))
+                .about("Restore the rows that a run has changed, except rows that were changed since"),
         )
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -132,7 +131,7 @@ pub(in super::super) fn augment(command: Command, repairs: &Repairs) -> Command 
             RepairKind::Corrects => Execution::augment_args(repair),
             RepairKind::Rebuilds => Rebuilding::augment_args(repair),
         };
-        // Flattened flags bring a description of their own along.
+        // Flattened flags replace the description.
         let repair = repair.about(listed.about).long_about(None::<&str>);
         let Some(derived) = listed.rows.and_then(|rows| rows.derived) else { return command.subcommand(repair) };
         command.mut_subcommand(UNDO, |undo| with_refresh(undo, derived)).subcommand(with_refresh(repair, derived))
@@ -155,11 +154,11 @@ fn with_refresh(command: Command, derived: &dyn Derived) -> Command {
             .value_parser(value_parser!(bool))
             .action(ArgAction::Set)
             .help_heading("Execution")
-            .help(format!("Bring what was changed into the {}", words.name)),
+            .help(format!("Refresh the {} for the changed rows", words.name)),
     )
 }
 
-/// Whether derived data is to be refreshed: nobody has turned that off.
+/// Whether derived data is refreshed, which is the default.
 pub(super) fn refreshes(matches: &ArgMatches, repairs: &Repairs) -> bool {
     let derived = repairs.list().filter_map(|listed| listed.rows.and_then(|rows| rows.derived));
     let flags: Vec<_> = derived.map(|derived| derived.words().flag).collect();
@@ -180,19 +179,19 @@ impl Execution {
         }
     }
 
-    /// The report's file. Whether it can be written must not turn out at the end.
+    /// The report's file. Checks that it can be written before the run starts.
     pub fn report(&self) -> Result<Option<&Path>, Failure> {
         let Some(path) = self.report.as_deref() else { return Ok(None) };
         let was_there = path.exists();
         match std::fs::OpenOptions::new().create(true).append(true).open(path) {
             Ok(_) => {
                 if !was_there {
-                    // Should there be nothing to report, nothing is left behind.
+                    // There may be nothing to report.
                     let _ = std::fs::remove_file(path);
                 }
                 Ok(Some(path))
             }
-            Err(error) => Err(Failure::usage(format!("the report cannot be written to {}: {error}", path.display()))),
+            Err(error) => Err(Failure::usage(format!("cannot write the report to {}: {error}", path.display()))),
         }
     }
 }

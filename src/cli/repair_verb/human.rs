@@ -1,4 +1,4 @@
-//! Repairs, for a person.
+//! Repairs as text.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn rows(number: u64) -> String {
     number_of(number, "row")
 }
 
-/// A name as it is read: `input_tokens_removed`.
+/// A name as words: `input tokens removed`.
 pub(super) fn spoken(name: &str) -> String {
     name.replace('_', " ")
 }
@@ -56,7 +56,7 @@ pub(super) fn runs(runs: &[Run], more: u64, verbose: bool) {
             RunState::Failed | RunState::Incomplete => RED,
         };
         let kept = run.totals.as_ref().and_then(|totals| totals.get("rows")).and_then(Value::as_u64);
-        // Once it has ended, its totals are true also without its journal.
+        // After its end, the totals hold even if the journal is lost.
         let changed = kept.filter(|_| !run.state.is_unfinished()).or(Some(run.rows_done.unsigned_abs()));
         let changed = match changed {
             Some(changed) if changed != run.rows_found.unsigned_abs() && run.rows_found > 0 => {
@@ -122,17 +122,17 @@ fn cells(day: &str, totals: &Totals, first: &str, last: &str, subject: &Subject)
     cells
 }
 
-/// The name of what is worth counting; nothing is, in an undo.
+/// The name of the counted condition; none in an undo.
 fn counted(subject: &Subject) -> Option<&'static str> {
     subject.rows.counts.filter(|_| subject.undoes.is_none()).map(|counts| counts.name)
 }
 
-/// What a repair takes away, or an undo gives back.
+/// What a repair removes, or an undo restores.
 fn moved(totals: &Totals, subject: &Subject) -> i128 {
     if subject.undoes.is_some() { -totals.removed() } else { totals.removed() }
 }
 
-/// The time of day, where the day stands beside it.
+/// The time of day: the line has the day already.
 fn time_of_day(time: &str) -> String {
     time.get(11..19).unwrap_or(time).to_owned()
 }
@@ -151,13 +151,13 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
     if let Some(unfinished) = &finding.unfinished {
         let [done, total] = [unfinished.done, unfinished.total].map(grouped);
         out(text!(
-            "{YELLOW}run {} of these arguments is unfinished ({done} of {total} rows); --execute continues it{RESET}",
+            "{YELLOW}run {} with these arguments is unfinished ({done} of {total} rows); --execute continues it{RESET}",
             unfinished.id
         ));
     }
     if let Some(beside) = &finding.beside {
         let [done, total] = [beside.done, beside.total].map(grouped);
-        let what = if beside.repair == UNDO { "run {}, an undo," } else { "run {} of other arguments" };
+        let what = if beside.repair == UNDO { "run {}, an undo," } else { "run {} with other arguments" };
         out(text!(
             "{YELLOW}{} is unfinished ({done} of {total} rows){RESET}: continue it, or close it, first",
             what.replace("{}", &beside.id.to_string())
@@ -181,7 +181,7 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
     out(text!("{:<22}{found} of migrate.repair_change, in {} transaction{plural}", "", grouped(batches)));
     if let Some(words) = subject.rows.derived.map(Derived::words) {
         let refresh = match finding.refresh {
-            Refresh::Absent => format!("nothing: there is no {} yet; better migrate up first", words.name),
+            Refresh::Absent => format!("nothing: there is no {} yet; run migrate up first", words.name),
             Refresh::Left { .. } | Refresh::NotConcerned => format!("nothing: left to {}", words.left_to),
             Refresh::Now => words.dependent.to_owned(),
         };
@@ -205,7 +205,7 @@ fn whole(duration: Duration) -> String {
 
 fn table(lines: &Lines, subject: &Subject, verbose: bool) {
     let heads = if subject.undoes.is_some() {
-        vec!["day (UTC)", "rows", "now", "then", "given back", "first", "last"]
+        vec!["day (UTC)", "rows", "now", "then", "restored", "first", "last"]
     } else {
         let mut heads = vec!["day (UTC)", "rows", "before", "after", "removed"];
         heads.extend(counted(subject).and_then(|name| name.split('_').next()));
@@ -252,7 +252,7 @@ fn table(lines: &Lines, subject: &Subject, verbose: bool) {
             rows(lines.more.rows),
             spoken(&subject.rows.names.before),
             sum(lines.more.before),
-            if subject.undoes.is_some() { "given back".to_owned() } else { spoken(&subject.rows.names.removed) },
+            if subject.undoes.is_some() { "restored".to_owned() } else { spoken(&subject.rows.names.removed) },
             sum(moved(&lines.more, subject)),
         ));
     }
@@ -264,7 +264,7 @@ fn total(totals: &Totals, subject: &Subject) {
     out(text!("{BOLD}{:<22}{}{RESET}", "rows", grouped(totals.rows)));
     out(text!("{:<22}{}", spoken(&names.before), sum(totals.before)));
     out(text!("{:<22}{}", spoken(&names.after), sum(totals.after)));
-    let name = if subject.undoes.is_some() { "given back".to_owned() } else { spoken(&names.removed) };
+    let name = if subject.undoes.is_some() { "restored".to_owned() } else { spoken(&names.removed) };
     out(text!("{name:<22}{}", sum(moved(totals, subject))));
 }
 
@@ -279,8 +279,8 @@ fn since(changed: u64, gone: u64) {
 
 fn nothing_to_repair(subject: &Subject) {
     out(match subject.undoes {
-        Some(_) => "nothing to give back: no row is as that run left it",
-        None => "nothing to repair: there is no such row",
+        Some(_) => "nothing to restore: no row is as that run left it",
+        None => "nothing to repair: no row meets the condition",
     });
 }
 
@@ -294,12 +294,12 @@ pub(super) fn repaired(repaired: &Repaired, subject: &Subject, quiet: bool) {
     let Repaired { run, totals, .. } = repaired;
     let names = &subject.rows.names;
     let head = match repaired.state {
-        RunState::Stopped => text!("{YELLOW}run {run} stopped{RESET}: its time is over"),
+        RunState::Stopped => text!("{YELLOW}run {run} stopped{RESET}: it reached its time limit"),
         RunState::Incomplete => text!("{RED}run {run} is incomplete{RESET}"),
         _ => text!("{BOLD}run {run} done{RESET}"),
     };
     out(text!("{head} ({})", short(repaired.duration)));
-    let verb = if subject.undoes.is_some() { "given back" } else { "repaired" };
+    let verb = if subject.undoes.is_some() { "restored" } else { "repaired" };
     out(text!("{:<22}{}", format!("rows {verb}"), grouped(totals.rows)));
     out(text!("{:<22}{}", spoken(&names.before), sum(totals.before)));
     out(text!("{:<22}{}", spoken(&names.after), sum(totals.after)));
@@ -321,14 +321,14 @@ pub(super) fn repaired(repaired: &Repaired, subject: &Subject, quiet: bool) {
     long_transaction(repaired.long_transaction.as_ref());
     left(repaired, subject);
     if subject.undoes.is_none() && totals.rows > 0 && !quiet {
-        aside(text!("{DIM}migrate repair undo {run} would take it back{RESET}"));
+        aside(text!("{DIM}migrate repair undo {run} would undo it{RESET}"));
     }
 }
 
-/// Somebody whose writes nobody can see yet: not an error, and not to be overlooked.
+/// Warns of a transaction whose writes are not visible yet. It is not an error.
 fn long_transaction(holder: Option<&Holder>) {
     if let Some(holder) = holder {
-        let look = "when it has ended, look again";
+        let look = "run this again when it has ended";
         out(text!("{YELLOW}{holder} has been writing since before the cutoff{RESET}; {look}"));
     }
 }
@@ -337,9 +337,9 @@ pub(super) fn closed(run: &Run, can_be_undone: bool) {
     let [done, found] = [run.rows_done, run.rows_found].map(|rows| grouped(rows.unsigned_abs()));
     let id = run.id;
     let next = match (run.rows_done, can_be_undone) {
-        (_, true) => format!("; migrate repair undo {id} would take it back"),
+        (_, true) => format!("; migrate repair undo {id} would undo it"),
         (0, false) => String::new(),
-        (_, false) => " by its journal, which is incomplete: it cannot be undone".to_owned(),
+        (_, false) => " according to its journal, which is incomplete: it cannot be undone".to_owned(),
     };
     out(text!("{BOLD}run {id} closed{RESET}: {done} of {found} rows changed{next}"));
 }
@@ -357,11 +357,11 @@ fn left(repaired: &Repaired, subject: &Subject) {
     }
     if repaired.left_over > 0 {
         out(text!(
-            "{RED}{} still to be repaired{RESET}: written or changed while it ran; look again without --execute",
+            "{RED}{} still to be repaired{RESET}: written or changed during the run; run it again without --execute",
             rows(repaired.left_over)
         ));
     } else if repaired.waiting == 0 && subject.undoes.is_none() {
-        out("no row is left that should be repaired");
+        out("no row is left to repair");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Repairs, for a program.
+//! Repairs as JSON.
 
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(super) fn closed(run: &Run, can_be_undone: bool, to: &Json) {
                   "rows_found": run.rows_found, "can_be_undone": can_be_undone }));
 }
 
-/// Totals under the names that the repair gives them, and whatever else there is to say.
+/// Totals under the names that the repair gives them, and the fields of `more`.
 fn with_totals(subject: &Subject, totals: &Totals, more: Value) -> Value {
     let mut object = json!({ "repair": subject.name });
     if let Some(object) = object.as_object_mut() {
@@ -34,7 +34,7 @@ fn with_totals(subject: &Subject, totals: &Totals, more: Value) -> Value {
     object
 }
 
-/// A line of a finding. People see those that the finding keeps.
+/// A line of a finding. JSON output has all of them, human output those that the finding keeps.
 pub(super) fn line(day: &Line, subject: &Subject, screen: &Screen) {
     if !screen.is_json() {
         return;

@@ -22,10 +22,10 @@ use crate::repair::{Executed, Finding, Line, Pacing, Rebuilt, Repaired, Repairer
 
 pub(super) use self::args::{augment, command};
 
-/// How many past runs are shown to people.
+/// How many past runs human output shows.
 const RUNS_SHOWN: i64 = 100;
 
-/// What is asked of `migrate repair`.
+/// The arguments of `migrate repair`.
 pub(super) enum Repair {
     List,
     Runs,
@@ -50,7 +50,7 @@ impl Repair {
         })
     }
 
-    /// Whether nothing but what is shown comes of it.
+    /// Whether the command only shows something.
     pub fn only_shows(&self) -> bool {
         match self {
             Self::List | Self::Runs => true,
@@ -162,7 +162,7 @@ fn executed_rows(
     match executed {
         Executed::NothingToDo(finding) => {
             screen.show(|| human::nothing_done(finding, subject), |to| json::nothing_to_repair(finding, subject, to));
-            // What is in that file may be the report of the run that left nothing to do.
+            // Keeps the file: it may be the report of the run that repaired everything.
             if let Some(report) = report {
                 screen.report(report, false);
             }
@@ -189,7 +189,7 @@ fn write_report(
     let Some(path) = path else { return Ok(()) };
     let page = Report { finding, repaired, subject }.page();
     std::fs::write(path, page).map_err(|error| {
-        Failure::new(exit::FAILED, format!("the report could not be written to {}: {error}", path.display()))
+        Failure::new(exit::FAILED, format!("could not write the report to {}: {error}", path.display()))
     })?;
     screen.report(path, true);
     Ok(())

@@ -1,8 +1,7 @@
-//! The report of a repair: one page that needs nothing else, to be attached to a change ticket.
+//! The report of a repair: a self-contained page, to be attached to a change ticket.
 //!
-//! It is made by maud, whose templates are Rust, checked when this is compiled, and in which every text is escaped where it
-//! is put in: nobody has to think of it. (askama would do as well, with templates in files of their own, and takes a parser
-//! along; maud takes syn and quote, which are here already.)
+//! maud checks its templates at compile time, and escapes every text. (askama would do as well, but adds a parser to the
+//! dependencies; maud needs only syn and quote, which other crates need, too.)
 
 use std::collections::BTreeMap;
 
@@ -23,7 +22,7 @@ const RIGHT: f64 = 1030.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 282.0;
 
-/// What a page is about.
+/// The content of a page.
 pub(super) struct Report<'a> {
     pub finding: &'a Finding,
     pub repaired: Option<&'a Repaired>,
@@ -31,7 +30,7 @@ pub(super) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// The page. What cannot be seen is made visible in it, as on a screen.
+    /// The page. Invisible characters are escaped, as on a terminal.
     pub fn page(&self) -> String {
         let title = match self.subject.undoes {
             Some(run) => format!("undo of run {run}"),
@@ -40,10 +39,10 @@ impl Report<'_> {
         let lead = match (self.repaired, self.subject.undoes) {
             (None, _) => "What it would do. Nothing was written.",
             (Some(_), _) if self.finding.unfinished.is_some() => {
-                "It went on with an unfinished run. The numbers are those of the whole run; chart and table show what was left."
+                "It continued an unfinished run. The numbers are those of the whole run; chart and table show the rows that were left."
             }
             (Some(_), None) => "What it found, and what it did.",
-            (Some(_), Some(_)) => "What it found, and what it gave back.",
+            (Some(_), Some(_)) => "What it found, and what it restored.",
         };
         let page = html! {
             (DOCTYPE) "\n"
@@ -74,7 +73,7 @@ impl Report<'_> {
             (sum(totals.after), spoken(&names.after)),
         ];
         if self.subject.undoes.is_some() {
-            figures.push((sum(-totals.removed()), "given back".to_owned()));
+            figures.push((sum(-totals.removed()), "restored".to_owned()));
         } else {
             figures.push((sum(totals.removed()), spoken(&names.removed)));
             if let Some(counts) = self.subject.rows.counts {
@@ -117,7 +116,7 @@ impl Report<'_> {
             let [waiting, left_over] = [repaired.waiting, repaired.left_over].map(grouped);
             Some(format!("{waiting} not reached, {left_over} found wrong afterwards"))
         } else if repaired.state == RunState::Done && self.subject.undoes.is_none() {
-            Some("nothing: no row is left that should be repaired".to_owned())
+            Some("nothing: no row is left to repair".to_owned())
         } else {
             None
         };
@@ -133,7 +132,7 @@ impl Report<'_> {
         }
     }
 
-    /// Before and after, by day, or by month or year where there are too many days to tell apart.
+    /// Before and after, by day, or by month or year if there are too many days.
     fn chart(&self) -> Markup {
         let periods = &self.finding.lines.periods;
         if periods.totals.is_empty() {
@@ -144,8 +143,7 @@ impl Report<'_> {
             Period::Month => "month",
             Period::Year => "year",
         };
-        let [before, after] =
-            if self.subject.undoes.is_some() { ["now", "given back to"] } else { ["before", "after"] };
+        let [before, after] = if self.subject.undoes.is_some() { ["now", "restored to"] } else { ["before", "after"] };
         html! {
             "\n" h2 { (spoken(self.subject.rows.amount().name)) " by " (unit) " (UTC)" }
             "\n" p.legend {
@@ -159,7 +157,7 @@ impl Report<'_> {
     fn table(&self) -> Markup {
         let rows = self.subject.rows;
         let counted = rows.counts.filter(|_| self.subject.undoes.is_none());
-        let moved = if self.subject.undoes.is_some() { "given back".to_owned() } else { spoken(&rows.names.removed) };
+        let moved = if self.subject.undoes.is_some() { "restored".to_owned() } else { spoken(&rows.names.removed) };
         let at = spoken(rows.at);
         let mut heads =
             vec!["day (UTC)".to_owned(), "rows".to_owned(), spoken(&rows.names.before), spoken(&rows.names.after)];
@@ -194,7 +192,7 @@ impl Report<'_> {
         }
     }
 
-    /// What the owners have who are not in the table.
+    /// The totals of the owners that are not in the table.
     fn rest(&self, counted: bool, columns: usize) -> Markup {
         let lines = &self.finding.lines;
         if lines.more_owners == 0 {
@@ -231,7 +229,7 @@ impl Report<'_> {
     }
 }
 
-/// With a capital letter in front.
+/// With a capital first letter.
 fn capital(name: &str) -> String {
     let mut chars = name.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
@@ -273,7 +271,7 @@ fn draw(bars: &BTreeMap<String, Totals>) -> Markup {
 
 #[allow(clippy::cast_precision_loss, reason = "a picture")]
 fn bar(key: &str, totals: &Totals, x: f64, width: f64, y: &impl Fn(f64) -> f64) -> Markup {
-    // The smaller one in front of the larger one.
+    // Draws the smaller bar in front of the larger one.
     let mut parts = [(totals.before, "var(--before)"), (totals.after, "var(--after)")];
     parts.sort_by_key(|(value, _)| std::cmp::Reverse(*value));
     html! {
@@ -288,12 +286,12 @@ fn bar(key: &str, totals: &Totals, x: f64, width: f64, y: &impl Fn(f64) -> f64) 
 }
 
 fn label(key: &str, first: bool, x: f64, slot: f64) -> Markup {
-    // The last label must not run out of the picture.
+    // The last label must not leave the picture.
     let (anchor, x) = if first { ("start", x - slot * 0.41) } else { ("middle", x.min(RIGHT - 34.0)) };
     html! { text x=(at(x)) y=(at(BOTTOM + 20.0)) text-anchor=(anchor) { (key) } }
 }
 
-/// A round distance between two lines, so that there are four to eight of them.
+/// A round distance between grid lines, for four to eight of them.
 fn step(most: f64) -> f64 {
     let power = 10_f64.powf((most / 4.0).log10().floor());
     let step =

@@ -27,7 +27,7 @@ async fn a_row_that_is_locked_for_a_while_is_repaired_after_all() {
     holder.batch_execute("COMMIT").await.unwrap();
     let repaired = running.wait().expect(0);
     assert!(repaired.stderr.contains("locked by others, one of them pid "), "{}", repaired.stderr);
-    assert!(repaired.stdout.contains("no row is left that should be repaired"), "{}", repaired.stdout);
+    assert!(repaired.stdout.contains("no row is left to repair"), "{}", repaired.stdout);
     database.assert_corrected_once().await;
     database.assert_journal_complete().await;
     database.assert_parity().await;
@@ -194,12 +194,12 @@ async fn signals_end_it_cleanly_and_the_same_command_goes_on() {
         let ended = running.wait().expect(code);
         assert!(asked.elapsed() < Duration::from_secs(2), "it took {:?}", asked.elapsed());
         assert!(ended.stderr.contains("interrupted") && ended.stderr.contains("run 1 has done "), "{}", ended.stderr);
-        assert!(ended.stderr.contains("run it again to go on"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("run it again to continue"), "{}", ended.stderr);
         assert_eq!(database.run_states().await, ["interrupted"]);
 
         // What is left would be another finding; a look says that there is a run to go on with.
         let found = database.program().args(["repair", "codex-cache", "--cutoff", &cutoff]).run().expect(0);
-        assert!(found.stdout.contains("run 1 of these arguments is unfinished ("), "{}", found.stdout);
+        assert!(found.stdout.contains("run 1 with these arguments is unfinished ("), "{}", found.stdout);
         let resumed = repair().run().expect(0);
         assert!(resumed.stderr.contains("run 1, codex-cache, goes on after "), "{}", resumed.stderr);
         assert_eq!(database.run_states().await, ["done"]);
@@ -237,8 +237,8 @@ async fn out_of_time_it_stops_after_a_batch() {
     let started = Instant::now();
     let stopped = repair().args(["--sleep-between-batches", "400ms", "--max-runtime", "1s"]).run().expect(8);
     assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
-    assert!(stopped.stdout.contains("run 1 stopped: its time is over"), "{}", stopped.stdout);
-    assert!(stopped.stdout.contains("not reached; run the same command again to go on"), "{}", stopped.stdout);
+    assert!(stopped.stdout.contains("run 1 stopped: it reached its time limit"), "{}", stopped.stdout);
+    assert!(stopped.stdout.contains("not reached; run the same command again to continue"), "{}", stopped.stdout);
     assert_eq!(database.run_states().await, ["stopped"]);
     // What it has changed up to here is in the rollup already.
     database.assert_parity().await;

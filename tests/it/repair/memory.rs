@@ -53,7 +53,7 @@ async fn a_later_cutoff_is_refused_without_the_journal_of_a_run_that_is_done() {
     assert_refused(&database, "run 1 ").await;
     database.batch("INSERT INTO migrate.repair_change SELECT * FROM migrate.kept WHERE n % 2 = 1").await;
     let again = database.repair().await.expect(0);
-    assert_eq!(again.stdout, "nothing to repair: there is no such row\n");
+    assert_eq!(again.stdout, "nothing to repair: no row meets the condition\n");
     // A journal that no longer knows which rows it has changed is as good as none.
     database.batch("UPDATE migrate.repair_change SET applied_at = NULL").await;
     assert_refused(&database, "run 1 ").await;
@@ -103,7 +103,7 @@ async fn a_later_cutoff_is_refused_without_the_journal_of_a_run_that_was_undone_
     assert!(refused.stderr.contains("its journal has 0 of "), "{}", refused.stderr);
     database.program().args(["repair", "close", "2"]).run().expect(0);
     let undone = undo().run().expect(0);
-    assert!(undone.stdout.contains("rows given back"), "{}", undone.stdout);
+    assert!(undone.stdout.contains("rows restored"), "{}", undone.stdout);
     let wrong: i64 = database
         .value("SELECT count(*) FROM task_usage u JOIN original o USING (id) WHERE u.input_tokens <> o.input_tokens")
         .await;
@@ -124,7 +124,7 @@ async fn a_later_cutoff_is_refused_without_the_schema_migrate() {
     // With the cutoff of then, every row that was repaired lies behind it.
     let began = comment.split("began ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
     let again = codex_cache(&database, &began).args(["--execute"]).run().expect(0);
-    assert_eq!(again.stdout, "nothing to repair: there is no such row\n");
+    assert_eq!(again.stdout, "nothing to repair: no row meets the condition\n");
     database.assert_corrected_once().await;
 }
 
@@ -151,7 +151,7 @@ async fn a_row_whose_other_columns_have_changed_is_not_given_back() {
     database.batch("ALTER TABLE task_usage ADD COLUMN region text DEFAULT 'eu'").await;
     let undone = database.program().args(["repair", "undo", "1", "--execute"]).run().expect(0);
     assert!(undone.stdout.contains("7 rows changed since, left as they are now"), "{}", undone.stdout);
-    assert!(undone.stdout.contains(&format!("rows given back       {}", found - 7)), "{}", undone.stdout);
+    assert!(undone.stdout.contains(&format!("rows restored         {}", found - 7)), "{}", undone.stdout);
     database.assert_parity().await;
 }
 
@@ -178,7 +178,7 @@ async fn a_clock_that_goes_back_behind_the_beginning_stops_the_run() {
     repair().run().expect(7);
     clock.set(0.0);
     let done = repair().run().expect(0);
-    assert!(done.stdout.contains("no row is left that should be repaired"), "{}", done.stdout);
+    assert!(done.stdout.contains("no row is left to repair"), "{}", done.stdout);
     database.assert_corrected_once().await;
     database.assert_journal_complete().await;
 }
@@ -189,7 +189,7 @@ async fn another_unfinished_run_of_the_same_repair_is_named_first() {
     killed(&database).await;
     let later = now(&database).await;
     let looked = codex_cache(&database, &later).run().expect(0);
-    assert!(looked.stdout.contains("run 1 of other arguments is unfinished"), "{}", looked.stdout);
+    assert!(looked.stdout.contains("run 1 with other arguments is unfinished"), "{}", looked.stdout);
     let refused = codex_cache(&database, &later).args(["--execute"]).run().expect(7);
     for way in ["migrate repair codex-cache --cutoff ", "migrate repair close 1", "--beside 1"] {
         assert!(refused.stderr.contains(way), "{}", refused.stderr);
@@ -272,7 +272,7 @@ async fn a_journal_restored_from_the_middle_of_the_run_takes_nothing_twice() {
         }
         let later = now(&database).await;
         let again = codex_cache(&database, &later).args(["--execute"]).run().expect(0);
-        assert_eq!(again.stdout, "nothing to repair: there is no such row\n");
+        assert_eq!(again.stdout, "nothing to repair: no row meets the condition\n");
         assert_eq!(database.fingerprint().await, right);
     }
 }
@@ -285,7 +285,7 @@ async fn a_journal_whose_run_is_not_recorded_is_known_and_its_number_is_not_used
     database.batch("TRUNCATE migrate.repair_run; COMMENT ON TABLE task_usage IS NULL").await;
     let later = now(&database).await;
     let looked = codex_cache(&database, &later).run().expect(0);
-    assert_eq!(looked.stdout, "nothing to repair: there is no such row\n");
+    assert_eq!(looked.stdout, "nothing to repair: no row meets the condition\n");
     database
         .batch(
             "UPDATE task_usage SET input_tokens = 500, cache_read_tokens = 100, updated_at = now() - interval '1 day'

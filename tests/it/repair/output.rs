@@ -100,7 +100,7 @@ async fn a_report_is_not_overwritten_by_a_run_that_has_nothing_to_do() {
     };
     repair();
     let first = std::fs::read_to_string(path).unwrap();
-    assert!(repair().stderr.contains("is left as it was"));
+    assert!(repair().stderr.contains("was not changed"));
     assert_eq!(std::fs::read_to_string(path).unwrap(), first);
     std::fs::remove_file(path).unwrap();
 }
@@ -147,10 +147,7 @@ async fn json_says_the_same() {
 async fn an_execution_says_what_it_did() {
     let database = small().await;
     let repaired = database.program().args(["repair", "codex-cache", "--cutoff", CUTOFF, "--execute"]).run().expect(0);
-    assert_eq!(
-        repaired.stderr,
-        "run 1, codex-cache: 9 rows in the journal\nmigrate repair undo 1 would take it back\n"
-    );
+    assert_eq!(repaired.stderr, "run 1, codex-cache: 9 rows in the journal\nmigrate repair undo 1 would undo it\n");
     let mut lines = repaired.stdout.lines();
     let first = lines.next().unwrap();
     assert!(first.starts_with("run 1 done ("), "{first}");
@@ -163,7 +160,7 @@ async fn an_execution_says_what_it_did() {
             "input tokens removed  270",
             "clamped rows          1",
             "hourly rollup         9 buckets written",
-            "no row is left that should be repaired",
+            "no row is left to repair",
         ]
     );
     let quiet = database.program().args(["-q", "repair", "undo", "1", "--execute"]).run().expect(0);

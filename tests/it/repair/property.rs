@@ -118,7 +118,7 @@ async fn beside_an_application_no_row_is_reduced_twice_and_none_is_left() {
             .await;
         assert_eq!(wrong, 0, "rows do not say what is true");
         let again = repair().run().expect(0);
-        assert_eq!(again.stdout, "nothing to repair: there is no such row\n");
+        assert_eq!(again.stdout, "nothing to repair: no row meets the condition\n");
         database
             .batch("SELECT rollup_task_usage_hourly_window(now() - interval '1 hour', now() + interval '1 second')")
             .await;

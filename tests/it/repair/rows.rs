@@ -50,7 +50,7 @@ async fn only_rows_that_are_wrong_change() {
     let touched = "SELECT max(xmin::text::bigint) FROM task_usage";
     let before: i64 = database.value(touched).await;
     let again = repair().args(["--execute"]).run().expect(0);
-    assert_eq!(again.stdout, "nothing to repair: there is no such row\n");
+    assert_eq!(again.stdout, "nothing to repair: no row meets the condition\n");
     assert_eq!(database.value::<i64>(touched).await, before);
     assert_eq!(database.run_states().await, ["done"]);
 }
@@ -62,7 +62,7 @@ async fn a_later_cutoff_does_not_hit_what_was_repaired() {
     let repaired = database.fingerprint().await;
     // By the clock alone, every repaired row would be from before this cutoff.
     let again = database.repair().await.expect(0);
-    assert_eq!(again.stdout, "nothing to repair: there is no such row\n");
+    assert_eq!(again.stdout, "nothing to repair: no row meets the condition\n");
     assert_eq!(database.fingerprint().await, repaired);
     // A row that its old program has written once more, wrongly, is another matter.
     database

@@ -21,7 +21,7 @@ async fn it_gives_every_row_and_bucket_what_it_had() {
 
     let digest = found["digest"].as_str().unwrap();
     let undone = database.program().args(["repair", "undo", "1", "--execute", "--expect", digest]).run().expect(0);
-    assert!(undone.stdout.contains("rows given back"), "{}", undone.stdout);
+    assert!(undone.stdout.contains("rows restored"), "{}", undone.stdout);
     assert_eq!(database.fingerprint().await, rows);
     assert_eq!(database.rollup_fingerprint().await, buckets);
     database.assert_parity().await;
@@ -30,9 +30,9 @@ async fn it_gives_every_row_and_bucket_what_it_had() {
         database.value("SELECT count(*) FROM migrate.repair_change WHERE run_id = 2 AND applied_at IS NOT NULL").await;
     assert_eq!(found["rows"], journalled);
 
-    // Again, there is nothing to give back.
+    // Again, there is nothing to restore.
     let again = database.program().args(["repair", "undo", "1", "--execute"]).run().expect(0);
-    assert!(again.stdout.contains("nothing to give back"), "{}", again.stdout);
+    assert!(again.stdout.contains("nothing to restore"), "{}", again.stdout);
     assert_eq!(database.run_states().await, ["undone", "done"]);
 
     // The undo can be undone, too, which gives what the repair had left, times included.
@@ -126,7 +126,10 @@ async fn an_interrupted_undo_of_an_undo_goes_on() {
 async fn what_cannot_be_undone_says_so() {
     let database = overcounted(40).await;
     let refused = database.program().args(["repair", "undo", "7"]).run().expect(7);
-    assert_eq!(refused.stderr, "error: there is no repair run 7 in this database; migrate repair runs lists them\n");
+    assert_eq!(
+        refused.stderr,
+        "error: there is no repair run 7 in this database; migrate repair runs lists all runs\n"
+    );
     database.program().args(["repair", "hourly-rollup", "--execute"]).run().expect(0);
     let refused = database.program().args(["repair", "undo", "1", "--execute"]).run().expect(7);
     assert!(refused.stderr.contains("changes no rows"), "{}", refused.stderr);
