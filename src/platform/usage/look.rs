@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::RollupError;
 use super::bucket::Bucket;
 use super::difference::{CompareEvent, Comparison, Difference, Kind, Pass, Sums};
-use super::pipeline;
+use super::pipeline::{self, OWN_QUEUE};
 use super::queries::{Cost, Tokens};
 use super::too_large::TooLarge;
 use crate::db::{self, Connection, Observer, in_calendar};
@@ -34,14 +34,7 @@ pub(super) struct State {
 
 impl State {
     pub async fn read(connection: &Connection) -> Result<Self, RollupError> {
-        const STATE: &str = "
-            SELECT
-                watermark_at::text AS watermark,
-                CASE WHEN pg_catalog.isfinite(watermark_at) THEN extract(epoch FROM pg_catalog.now() - watermark_at)::float8
-                     WHEN watermark_at < pg_catalog.now() THEN 1e12 ELSE -1e12 END AS lag,
-                pg_catalog.pg_current_snapshot()::text AS snapshot
-            FROM task_usage_hourly_rollup_state
-            WHERE id = 1";
+        const STATE: &str = include_str!("watermark.sql");
         let row = connection.query_opt(STATE, &[]).await?.ok_or(RollupError::NoState)?;
         Ok(Self { watermark: row.try_get("watermark")?, lag: row.try_get("lag")?, snapshot: row.get("snapshot") })
     }
@@ -151,23 +144,20 @@ struct WaitingHours {
 impl WaitingHours {
     /// Reads what the open transaction sees, which has this snapshot.
     async fn bring_up_to_date(&mut self, connection: &Connection, snapshot: &str) -> Result<(), db::Error> {
-        const OWN_QUEUE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_invalidation') IS NOT NULL AS there";
         const QUEUE: &str =
             "SELECT ROW(pg_catalog.count(*), pg_catalog.min(enqueued_at), pg_catalog.max(enqueued_at))::text FROM";
         if self.snapshot.as_deref() == Some(snapshot) {
             return Ok(());
         }
-        let own: bool = connection.query_one(OWN_QUEUE, &[]).await?.get("there");
-        let own_queue = if own { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
-        let sql =
-            format!("SELECT pg_catalog.concat(({QUEUE} task_usage_hourly_dirty), ({QUEUE} {own_queue})) AS queues");
+        let queue = pipeline::queue(connection).await?;
+        let sql = format!("SELECT pg_catalog.concat(({QUEUE} task_usage_hourly_dirty), ({QUEUE} {queue})) AS queues");
         let queues: String = connection.query_one(&sql, &[]).await?.get("queues");
         self.snapshot = Some(snapshot.to_owned());
         if self.queues.as_ref() == Some(&queues) {
             return Ok(());
         }
         let mut sql = "SELECT DISTINCT bucket_hour FROM task_usage_hourly_dirty".to_owned();
-        if own {
+        if queue == OWN_QUEUE {
             sql = format!("{} UNION {sql}", include_str!("verify_waiting.sql"));
         }
         let hour = in_calendar("h.bucket_hour");

@@ -14,6 +14,9 @@ pub const UNKNOWN: &str = include_str!("unknown.sql");
 /// The hook that computes every bucket again. Until it has run, they cannot be relied on.
 pub const REBUILD: &str = "hourly-rebuild";
 
+/// The queue that our triggers fill.
+pub(super) const OWN_QUEUE: &str = "task_usage_hourly_invalidation";
+
 /// The rollup in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pipeline {
@@ -36,11 +39,10 @@ impl Pipeline {
     /// What the server says.
     pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
         const THERE: &str = "
-            SELECT pg_catalog.to_regclass('task_usage') IS NOT NULL
-                   AND pg_catalog.to_regclass('task_usage_hourly') IS NOT NULL
-                   AND pg_catalog.to_regclass('task_usage_hourly_dirty') IS NOT NULL
-                   AND pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL
-                   AND pg_catalog.to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL AS there";
+            SELECT pg_catalog.count(pg_catalog.to_regclass(t.name)) = 4
+                   AND pg_catalog.to_regprocedure('rollup_task_usage_hourly_window(timestamptz,timestamptz)') IS NOT NULL AS there
+            FROM (VALUES ('task_usage'), ('task_usage_hourly'), ('task_usage_hourly_dirty'),
+                         ('task_usage_hourly_rollup_state')) AS t (name)";
         if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
             return Ok(None);
         }
@@ -81,6 +83,18 @@ impl Pipeline {
     }
 }
 
+/// Whether there is a table of this name.
+pub(super) async fn has_table(connection: &Connection, name: &str) -> Result<bool, Error> {
+    const THERE: &str = "SELECT pg_catalog.to_regclass($1) IS NOT NULL AS there";
+    Ok(connection.query_one(THERE, &[&name]).await?.get("there"))
+}
+
+/// The queue that our triggers fill, or, where those of an older program are in place, the one that theirs do.
+pub(super) async fn queue(connection: &Connection) -> Result<&'static str, Error> {
+    let own = has_table(connection, OWN_QUEUE).await?;
+    Ok(if own { OWN_QUEUE } else { "task_usage_hourly_dirty" })
+}
+
 /// Whether a walk over everything is due or unfinished.
 async fn is_owed(connection: &Connection) -> Result<bool, Error> {
     const KEPT: &str = "
@@ -95,14 +109,7 @@ async fn is_owed(connection: &Connection) -> Result<bool, Error> {
 
 /// Whether usage and buckets have columns for cost, which version 213 brings.
 pub(super) async fn has_cost(connection: &Connection) -> Result<bool, Error> {
-    const COLUMNS: &str = "
-        SELECT pg_catalog.count(*) = 6 AS costed
-        FROM pg_catalog.pg_attribute a
-        WHERE NOT a.attisdropped
-          AND (a.attrelid = pg_catalog.to_regclass('task_usage')::oid AND a.attname = 'cost_usd_ticks'
-               OR a.attrelid = pg_catalog.to_regclass('task_usage_hourly')::oid
-                  AND a.attname IN ('cost_usd_ticks', 'uncosted_input_tokens', 'uncosted_output_tokens',
-                                    'uncosted_cache_read_tokens', 'uncosted_cache_write_tokens'))";
+    const COLUMNS: &str = include_str!("has_cost.sql");
     Ok(connection.query_one(COLUMNS, &[]).await?.get("costed"))
 }
 

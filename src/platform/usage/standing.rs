@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use super::RollupError;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, has_table, queue};
 use super::tick::WATCH_APPLICATION;
 use super::too_large::{self, KeptOut};
 use crate::db::{Connection, Error, Holder};
@@ -142,7 +142,6 @@ impl Scheduling {
     ///
     /// What the server says. What this role may not see counts as not there.
     pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
-        const THERE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL AS there";
         // What the URL gives as a name, or a pooler adds, comes behind ours. Everybody may see a session's name, but only
         // some its address and since when it is there.
         const WATCHES: &str = "
@@ -155,7 +154,7 @@ impl Scheduling {
                                     AND last_run_finished_at < pg_catalog.now() + interval '15 minutes'), false) AS ticked
             FROM task_usage_hourly_rollup_state";
         super::may_look(connection).await?;
-        if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
+        if !has_table(connection, "task_usage_hourly_rollup_state").await? {
             return Ok(None);
         }
         let rows = connection.query(WATCHES, &[&WATCH_APPLICATION]).await?;
@@ -176,22 +175,7 @@ impl Scheduling {
 
 /// Where `pg_cron` is, its jobs that call the tick, and whether there may be others that this role cannot see.
 async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>, bool), Error> {
-    const CRON: &str = "
-        WITH its AS (
-            SELECT c.relname,
-                   pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT') AS readable
-            FROM pg_catalog.pg_namespace n
-            JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname IN ('job', 'job_run_details')
-            WHERE n.nspname = 'cron'
-        )
-        SELECT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'pg_cron') AS here,
-               -- Settings that a role may not see are not listed.
-               (SELECT nullif(nullif(s.setting, ''), pg_catalog.current_database())
-                FROM pg_catalog.pg_settings s
-                WHERE s.name = 'cron.database_name') AS home,
-               coalesce((SELECT readable FROM its WHERE relname = 'job'), false) AS jobs,
-               coalesce((SELECT readable FROM its WHERE relname = 'job_run_details'), false) AS runs,
-               (SELECT r.rolsuper OR r.rolbypassrls FROM pg_catalog.pg_roles r WHERE r.rolname = current_user) AS all";
+    const CRON: &str = include_str!("cron.sql");
     const JOBS: &str = "
         SELECT j.jobid, j.jobname::text AS jobname, j.schedule, j.active, {last_run} AS last_run
         FROM cron.job j
@@ -230,12 +214,9 @@ impl Standing {
     ///
     /// What the server says; [`RollupError::NoPipeline`] and [`RollupError::NoState`] if there is no rollup.
     pub async fn read(connection: &Connection) -> Result<Self, RollupError> {
-        const OWN_QUEUE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_invalidation') IS NOT NULL AS there";
         let Some(scheduling) = Scheduling::read(connection).await? else { return Err(RollupError::NoPipeline) };
         let Some(pipeline) = Pipeline::read(connection).await? else { return Err(RollupError::NoPipeline) };
-        let own_queue: bool = connection.query_one(OWN_QUEUE, &[]).await?.get("there");
-        let queue = if own_queue { "task_usage_hourly_invalidation" } else { "task_usage_hourly_dirty" };
-        let sql = include_str!("standing.sql").replace("{queue}", queue);
+        let sql = include_str!("standing.sql").replace("{queue}", queue(connection).await?);
         let Some(row) = connection.query_opt(&sql, &[]).await? else { return Err(RollupError::NoState) };
         let (too_large, kept_out) = too_large::kept_out(connection).await?;
         let held_back_by = row.get::<_, Option<i32>>("pid").map(|pid| Holder {

@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use super::RollupError;
+use super::pipeline::has_table;
 use crate::db::{Connection, Error};
 
 /// What there is to roll up.
@@ -47,10 +48,8 @@ impl Columns {
 
 async fn columns(connection: &Connection) -> Result<Option<Columns>, Error> {
     const COLUMNS: &str = "
-        SELECT EXISTS (
-            SELECT FROM pg_catalog.pg_attribute
-            WHERE attrelid = c.oid AND attname = 'updated_at' AND NOT attisdropped
-        ) AS updated_at
+        SELECT EXISTS (SELECT FROM pg_catalog.pg_attribute a
+                       WHERE a.attrelid = c.oid AND a.attname = 'updated_at' AND NOT a.attisdropped) AS updated_at
         FROM (SELECT pg_catalog.to_regclass('task_usage')::oid AS oid) c
         WHERE c.oid IS NOT NULL";
     let row = connection.query_opt(COLUMNS, &[]).await?;
@@ -94,17 +93,7 @@ impl Survey {
 
 /// Rows that no hour can hold would make every pass over them fail or leave them out; better to name them first.
 async fn refuse_impossible_times(connection: &Connection, columns: Columns) -> Result<(), RollupError> {
-    const IMPOSSIBLE: &str = "
-        SELECT r.id::text AS id, r.value::text AS value
-        FROM (
-            (SELECT u.id, u.{column} AS value FROM task_usage u WHERE u.{column} IS NOT NULL
-             ORDER BY u.{column} DESC LIMIT 1)
-            UNION ALL
-            (SELECT u.id, u.{column} FROM task_usage u WHERE u.{column} IS NOT NULL
-             ORDER BY u.{column} LIMIT 1)
-        ) r
-        WHERE r.value >= '9999-01-01 UTC' OR r.value < '0001-01-01 UTC'
-        LIMIT 1";
+    const IMPOSSIBLE: &str = include_str!("impossible_time.sql");
     let checked: &[&str] = if columns.updated_at { &["created_at", "updated_at"] } else { &["created_at"] };
     for column in checked {
         if let Some(row) = connection.query_opt(&IMPOSSIBLE.replace("{column}", column), &[]).await? {
@@ -124,9 +113,8 @@ pub(super) struct Month {
 
 /// The months that hold usage, or buckets if those are asked for, ascending.
 pub(super) async fn months(connection: &Connection, with_buckets: bool) -> Result<Vec<Month>, Error> {
-    const THERE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly') IS NOT NULL AS there";
     let Some(columns) = columns(connection).await? else { return Ok(Vec::new()) };
-    let buckets = with_buckets && connection.query_one(THERE, &[]).await?.get::<_, bool>("there");
+    let buckets = with_buckets && has_table(connection, "task_usage_hourly").await?;
     let buckets = if buckets { "task_usage_hourly" } else { "(SELECT NULL::timestamptz AS bucket_hour)" };
     let rows = connection.query(&columns.fill(include_str!("months.sql")).replace("{buckets}", buckets), &[]).await?;
     Ok(rows.iter().map(|row| Month { starts: row.get("starts"), ends: row.get("ends") }).collect())

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::RollupError;
 use super::lock::{ROLLUP_LOCK, try_lock};
+use super::pipeline::has_table;
 use crate::db::{self, Connection, Connector, Holder, Observer, as_seconds, holder};
 
 /// The application name of sessions that tick, by which they are recognised.
@@ -79,16 +80,15 @@ pub async fn tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, 
 }
 
 async fn try_tick(connection: &Connection, role: Option<&str>, lock_wait: Duration) -> Result<Tick, RollupError> {
-    const THERE: &str = "
-        SELECT pg_catalog.to_regprocedure('rollup_task_usage_hourly()') IS NOT NULL
-               AND pg_catalog.to_regclass('task_usage_hourly_rollup_state') IS NOT NULL AS there";
+    const TICK: &str = "SELECT pg_catalog.to_regprocedure('rollup_task_usage_hourly()') IS NOT NULL AS there";
     const STATE: &str = "
         SELECT watermark_at::text AS watermark,
                CASE WHEN pg_catalog.isfinite(watermark_at) THEN extract(epoch FROM pg_catalog.clock_timestamp() - watermark_at)::float8
                     WHEN watermark_at < pg_catalog.now() THEN 1e12 ELSE -1e12 END AS lag
         FROM task_usage_hourly_rollup_state
         WHERE id = 1";
-    if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
+    let has_tick: bool = connection.query_one(TICK, &[]).await?.get("there");
+    if !has_tick || !has_table(connection, "task_usage_hourly_rollup_state").await? {
         return Err(RollupError::NoPipeline);
     }
     let started = Instant::now();

@@ -8,6 +8,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::bucket::Bucket;
+use super::pipeline::has_table;
 use crate::db::{Connection, Error, in_calendar};
 
 /// How many of them are shown.
@@ -64,8 +65,7 @@ pub struct KeptOut {
 
 /// How many buckets are kept out, and the latest of them.
 pub(super) async fn kept_out(connection: &Connection) -> Result<(u64, Vec<KeptOut>), Error> {
-    const THERE: &str = "SELECT pg_catalog.to_regclass('task_usage_hourly_too_large') IS NOT NULL AS there";
-    if !connection.query_one(THERE, &[]).await?.get::<_, bool>("there") {
+    if !has_table(connection, "task_usage_hourly_too_large").await? {
         return Ok((0, Vec::new()));
     }
     let sql = include_str!("too_large.sql")

@@ -229,28 +229,13 @@ async fn last_pass(
 ) -> Result<(u64, String), db::Error> {
     const WINDOW: &str =
         "SELECT rollup_task_usage_hourly_window($1::text::timestamptz, $2::text::timestamptz) AS buckets";
-    const STAMP: &str = "
-        UPDATE task_usage_hourly_rollup_state s
-        SET watermark_at = CASE WHEN s.watermark_at <= pg_catalog.now() THEN greatest(s.watermark_at, p.passed) ELSE p.passed END
-        -- The clock may have been set back since the horizon was read; then it is as far behind the clock as it was.
-        FROM (SELECT $1::text::timestamptz) h (horizon),
-             LATERAL (SELECT least(h.horizon, pg_catalog.clock_timestamp() - (pg_catalog.now() - h.horizon))) p (passed)
-        WHERE s.id = 1
-        RETURNING s.watermark_at::text AS watermark";
+    const STAMP: &str = include_str!("stamp.sql");
     let row = transaction.as_role(role, transaction.query_one(WINDOW, &[&from, &horizon])).await?;
     let watermark = transaction.query_one(STAMP, &[&horizon]).await?.get("watermark");
     Ok((row.try_get::<_, i64>("buckets")?.unsigned_abs(), watermark))
 }
 
 async fn oldest_writer(connection: &Connection) -> Result<Option<i32>, db::Error> {
-    const OLDEST: &str = "
-        SELECT l.pid
-        FROM pg_catalog.pg_locks l
-        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-        WHERE l.relation = 'task_usage'::regclass::oid
-          AND l.mode = 'RowExclusiveLock'
-          AND l.pid <> pg_catalog.pg_backend_pid()
-        ORDER BY a.xact_start NULLS FIRST
-        LIMIT 1";
+    const OLDEST: &str = include_str!("oldest_writer.sql");
     Ok(connection.query_opt(OLDEST, &[]).await?.and_then(|row| row.get("pid")))
 }
