@@ -1,7 +1,7 @@
 //! Fills `task_usage_hourly` before V103 drops what it replaces.
 //!
-//! Nobody has rolled anything up in a database that comes straight from an old version, and no server is running that
-//! could. The guard in V103 would refuse; this hook is what it waits for.
+//! A database that comes straight from an old version has an empty rollup, and no server is running that could fill it. The guard
+//! in V103 refuses such a database; this hook fills the rollup first.
 
 use async_trait::async_trait;
 
@@ -15,14 +15,14 @@ pub struct HourlyBackfill {
 }
 
 impl HourlyBackfill {
-    /// With other options than the default. How long a lock is waited for is decided by the run.
+    /// With other options than the default.
     #[must_use]
     pub fn new(options: WalkOptions) -> Self {
         Self { options }
     }
 
     fn options(&self, cx: &HookContext) -> WalkOptions {
-        // What another program has rolled up cannot be relied on.
+        // Buckets of another program's rollup cannot be relied on.
         let scope = if cx.is_owed(REBUILD) { WalkScope::Everything } else { self.options.scope };
         WalkOptions { scope, ..self.options }
     }

@@ -1,7 +1,7 @@
-//! Computes `task_usage_hourly` again where another program's rollup was in force.
+//! Rebuilds `task_usage_hourly` where another program's rollup was in force.
 //!
-//! The platform's own pipeline loses what ours reports: corrections that keep `updated_at`, deleted agents, late commits. So
-//! when `R__usage_pipeline.sql` takes over from it, every bucket there is, and every one there should be, is computed again.
+//! The platform's own pipeline loses changes that ours reports: corrections that keep `updated_at`, deleted agents, late commits.
+//! So when `R__usage_pipeline.sql` replaces it, every bucket is rebuilt, also those of deleted usage.
 
 use async_trait::async_trait;
 
@@ -17,8 +17,8 @@ fn options() -> WalkOptions {
     WalkOptions { scope: WalkScope::Everything, ..WalkOptions::default() }
 }
 
-/// What does not affect the buckets, whoever has replaced it: triggers and their functions that the platform creates under
-/// these names as well, and what only reports or cleans up.
+/// Objects that do not affect the buckets, even if another program has replaced them: triggers and functions that the platform
+/// creates under the same names, and what only reports or cleans up.
 const WITHOUT_EFFECT: [&str; 7] = [
     "function enqueue_task_usage_hourly_dirty_for_",
     "function prune_task_usage_hourly_dirty(",
@@ -29,7 +29,7 @@ const WITHOUT_EFFECT: [&str; 7] = [
     "trigger trg_tu_dirty_hourly ",
 ];
 
-/// Whether buckets may be wrong although the rollup in force looks like ours: somebody has replaced what computes or reports, or
+/// Whether buckets may be wrong although the rollup in force looks like ours: an object that affects the buckets was replaced, or
 /// there is no record of who created it.
 async fn is_in_doubt(connection: &Connection, cx: &HookContext) -> Result<bool, HookError> {
     const APPLIED_BEFORE: &str = "
@@ -38,7 +38,7 @@ async fn is_in_doubt(connection: &Connection, cx: &HookContext) -> Result<bool, 
         Some(Why::ObjectChanged { all, .. }) => {
             all.iter().any(|object| !WITHOUT_EFFECT.iter().any(|known| object.starts_with(known)))
         }
-        // Its functions are there, and its record is not: neither is what may have been owed.
+        // Its functions exist without its record, so a record of an owed rebuild may be lost as well.
         Some(Why::New) => connection.query_one(APPLIED_BEFORE, &[]).await?.get("applied_before"),
         Some(Why::FileChanged) | None => false,
     })

@@ -85,15 +85,15 @@ pub fn platform() -> Result<Set, SetError> {
         .adopts(ledger())
         .owned_like("task_usage")
         .notes_on_empty(
-            "the database is empty: building the usage tables alone. The platform's own migrator cannot go on from \
-             there (it stops at its first file: relation \"workspace\" already exists); to have the whole platform, let it \
+            "the database is empty: building the usage tables alone. The platform's own migrator cannot continue \
+             from there (it stops at its first file: relation \"workspace\" already exists); to have the whole platform, let it \
              build an empty database first, then run migrate up",
         )
         .described_by(include_str!("../../migrations/platform.objects"))
         .build()
 }
 
-/// The one rollup in force, whoever migrated last. What another program's has lost is computed again.
+/// The rollup in force, whichever program migrated last. Where another program's was in force, every bucket is rebuilt.
 fn usage_pipeline() -> Result<Repeatable, SetError> {
     let file = Repeatable::new("R__usage_pipeline", include_str!("../../migrations/platform/R__usage_pipeline.sql"))?;
     Ok(file.left_alone_if(crate::usage::UNKNOWN).then(hooks::hourly_rebuild::HourlyRebuild))

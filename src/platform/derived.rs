@@ -1,4 +1,4 @@
-//! The hourly rollup, as a repair of usage rows must keep it up to date.
+//! How repairs of usage rows keep the hourly rollup up to date.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
-//! The ledger that the platform's own migrator keeps, and what its versions must have left for ours to build on.
+//! The history that the platform's own migrator keeps, and the objects that each of its versions must have left.
 //!
-//! Only names that other programs rely on: an older version of an object may look different inside, and a database that
-//! was built by another migrator has much more than this.
+//! Only objects that other programs rely on, by name: older versions of an object may differ inside, and a database built by the
+//! platform's migrator has many more.
 
 use crate::engine::Ledger;
 use crate::engine::Object::{Column, Constraint, Function, Index, Table, Trigger};
@@ -15,7 +15,7 @@ pub(crate) fn ledger() -> Ledger {
         .named(|version, name| format!("{version:03}_{name}"))
         .recorded_as(1, &["001_init", "004_agent_runtime_loop", "034_projects"])
         .shared_until(32)
-        .again_unless(102, 103, "the older window function would take hours, it costs keys times tasks");
+        .again_unless(102, 103, "the older window function would take hours: its cost is keys times tasks");
     hourly(dashboard(daily(tables(ledger))))
         .removes(
             103,
@@ -181,7 +181,7 @@ fn hourly(ledger: Ledger) -> Ledger {
                      provider text, model text, input_tokens bigint, output_tokens bigint, cache_read_tokens bigint, \
                      cache_write_tokens bigint, task_count bigint, event_count bigint, updated_at timestamptz",
                 ),
-                // Without it, buckets outside any project could be there twice.
+                // Without it, buckets without a project could exist twice.
                 Constraint(
                     "task_usage_hourly",
                     "uq_task_usage_hourly_key",

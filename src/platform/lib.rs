@@ -3,7 +3,7 @@
 //! To add a migration, put `V<n>__<name>.sql` into `migrations/platform/`. To add a hook, write it in `hooks/` and name it in
 //! `catalog.rs`, before its version. To add a repair, write it in `repairs/` and name it there, too.
 
-// What hooks and repairs say of this program is then what programs of others would say.
+// Lets hooks and repairs name this crate as programs of others do.
 extern crate self as migrate;
 
 mod catalog;

@@ -132,7 +132,7 @@ async fn a_takeover_says_why_and_is_resumed_where_it_was_killed() {
     let tick = database.program().args(["rollup", "tick"]).run().expect(4);
     assert!(tick.stdout.contains("next: migrate up"), "{}", tick.stdout);
     let repair = database.program().args(["repair", "hourly-rollup"]).run().expect(7);
-    assert!(repair.stderr.contains("run migrate up, which puts its own into force"), "{}", repair.stderr);
+    assert!(repair.stderr.contains("run migrate up, which replaces it"), "{}", repair.stderr);
 
     // A slow bucket table, so that it can be killed in the middle.
     database
@@ -339,10 +339,10 @@ async fn a_walk_that_has_become_necessary_anew_begins_anew_and_nobody_says_all_i
         )
         .await;
     let tick = database.program().args(["rollup", "tick"]).run().expect(4);
-    assert!(tick.stdout.contains("has not come to its end; next: migrate up"), "{}", tick.stdout);
+    assert!(tick.stdout.contains("has not finished; next: migrate up"), "{}", tick.stdout);
     database.program().args(["verify", "rollup"]).run().expect(4);
     let standing = database.program().args(["rollup", "status"]).run().expect(0);
-    assert!(standing.stdout.contains("has not come to its end"), "{}", standing.stdout);
+    assert!(standing.stdout.contains("has not finished"), "{}", standing.stdout);
     // Meanwhile reports are lost once more.
     database.batch(&format!("DROP TRIGGER trg_report_usage_update ON task_usage; {UNREPORTED}")).await;
     database.program().args(["up"]).run().expect(0);

@@ -50,7 +50,7 @@ async fn an_ordinary_owner_sees_what_it_may_of_pg_cron_and_is_told_that_nobody_t
     for (database, here) in [("postgres", true), ("elsewhere", false)] {
         let url = as_role(&with_database(&home, database), "plain");
         let up = program(&url).args(["up"]).run().expect(0);
-        assert!(up.stderr.contains("nobody seems to call the hourly rollup"), "{database}: {}", up.stderr);
+        assert!(up.stderr.contains("nothing seems to call the hourly rollup"), "{database}: {}", up.stderr);
         for look in LOOKS {
             program(&url).args(look.iter().copied()).run().expect(0);
         }

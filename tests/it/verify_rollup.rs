@@ -245,7 +245,7 @@ async fn thousands_of_differences_are_found_and_rebuilt_in_batches() {
         .batch("UPDATE task_usage_hourly_rollup_state SET watermark_at = now(); DELETE FROM task_usage_hourly")
         .await;
     let wrong = database.program().args(["verify", "rollup"]).run().expect(4);
-    assert!(wrong.stdout.contains(" more; -v or --format json name them all\n"), "{}", wrong.stdout);
+    assert!(wrong.stdout.contains(" more; -v or --format json list them all\n"), "{}", wrong.stdout);
     assert!(wrong.stdout.lines().count() < 70);
     let fixed = database.program().args(["verify", "rollup", "--fix"]).run().expect(0);
     assert!(fixed.stdout.contains("equals the raw usage"), "{}", fixed.stdout);

@@ -18,7 +18,7 @@ async fn a_database_that_is_as_it_should_be_passes_all_three() {
     let untouched = TestDatabase::empty().await;
     let verified = untouched.program().args(["verify"]).run().expect(0);
     assert!(verified.stdout.contains("history: 0 versions"), "{}", verified.stdout);
-    assert!(verified.stdout.contains("rollup: there is none yet"), "{}", verified.stdout);
+    assert!(verified.stdout.contains("there is no hourly rollup yet"), "{}", verified.stdout);
 }
 
 #[tokio::test]

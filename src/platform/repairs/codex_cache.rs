@@ -1,7 +1,7 @@
 //! `codex-cache`: Codex usage from before the ingestion fix counts cached input twice.
 //!
-//! `input_tokens` of such a row includes `cache_read_tokens`. A corrected row has an `updated_at` behind the cutoff, so it
-//! can never be taken for one from before the fix again.
+//! `input_tokens` of such a row includes `cache_read_tokens`. A corrected row gets an `updated_at` after the cutoff, so it is never
+//! corrected twice.
 
 use async_trait::async_trait;
 use clap::Args;
@@ -14,7 +14,7 @@ use crate::db::Connection;
 use crate::derived::HOURLY;
 use crate::repair::{Column, Counts, Names, Owner, Repair, RepairError, Rows};
 
-/// The repair `codex-cache`. Its fields select the rows.
+/// The repair `codex-cache`, with the arguments that select its rows.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[allow(clippy::doc_markdown, reason = "shown as help, where backticks are noise")]
 pub struct CodexCache {
@@ -36,7 +36,7 @@ fn uuid(text: &str) -> Result<Uuid, String> {
 fn time_with_zone(text: &str) -> Result<OffsetDateTime, String> {
     let expected = "expected a date, a time and a zone, such as 2026-03-01T14:00:00Z or 2026-03-01T14:00:00+02:00";
     let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| expected.to_owned())?;
-    // One moment is one argument, whatever zone it is written in. The server knows microseconds.
+    // The same moment in two zones is one argument. The server has microseconds.
     let time = time.to_offset(time::UtcOffset::UTC);
     let time = time.replace_nanosecond(time.microsecond() * 1000).map_err(|_| expected.to_owned())?;
     if (1970..9999).contains(&time.year()) { Ok(time) } else { Err("expected a year from 1970 on".to_owned()) }
@@ -125,8 +125,8 @@ impl Repair for CodexCache {
             let now: String = row.get("now");
             return Err(RepairError::refused_with_hint(
                 format!(
-                    "the cutoff {} does not lie in the past: by the database's clock it is {now}, and rows written \
-                     correctly until then would be reduced",
+                    "the cutoff {} is not in the past: the database's clock is at {now}, and correct rows written before \
+                     the cutoff would be reduced",
                     self.moment()
                 ),
                 "give the time at which the fix was deployed",

@@ -1,4 +1,4 @@
-//! `hourly-rollup`: the walk of the hook before V103, on demand.
+//! `hourly-rollup`: rebuilds `task_usage_hourly` on demand, as the hook before V103 fills it.
 
 use async_trait::async_trait;
 use clap::Args;
@@ -8,15 +8,15 @@ use crate::db::Connection;
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome};
 use crate::usage::{self, Pipeline, RollupError, Survey, WalkOptions, WalkScope};
 
-/// The rebuild `hourly-rollup`. Its fields say what is rebuilt, and how.
+/// The rebuild `hourly-rollup`, with its arguments.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 pub struct HourlyRollup {
-    /// Only the current UTC month and this many before it. The watermark then passes what is left out, so it takes
-    /// --force-partial, too.
+    /// Only the current UTC month and this many before it. The watermark passes the older months, so this requires
+    /// --force-partial.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1200))]
     months_back: Option<u16>,
 
-    /// Agree that the rollup of older months stays as it is, and counts as done.
+    /// Agree that older months are not rebuilt, and count as done.
     #[arg(long, requires = "months_back")]
     force_partial: bool,
 }
@@ -25,18 +25,18 @@ impl HourlyRollup {
     /// The name by which operators call it.
     pub const NAME: &str = "hourly-rollup";
 
-    /// What it rebuilds.
+    /// What it does.
     pub const ABOUT: &str = "Compute task_usage_hourly again from the raw usage, month by month, as the upgrade does";
 
-    /// Months that an interrupted execution had rebuilt may have been damaged since. What is right is read and not written
-    /// again, so it starts from the first month.
+    /// Does not resume: months rebuilt by an interrupted execution may have been damaged since. Correct buckets are only read, so
+    /// starting over costs little.
     fn options(&self) -> WalkOptions {
         let scope = self.months_back.map_or(WalkScope::Everything, WalkScope::LastMonths);
         WalkOptions { scope, resume: false, ..WalkOptions::default() }
     }
 }
 
-/// Whether there is a rollup that can be rebuilt.
+/// Refuses a rollup that cannot be rebuilt.
 async fn can_be_rebuilt(connection: &Connection) -> Result<(), HookError> {
     match Pipeline::read(connection).await? {
         None => {
@@ -51,7 +51,7 @@ async fn can_be_rebuilt(connection: &Connection) -> Result<(), HookError> {
         Some(Pipeline { foreign, .. }) if !foreign.is_empty() => {
             return Err(HookError::refused_with_hint(
                 format!("the rollup in force is not this program's: {}", foreign.join(", ")),
-                "run migrate up, which puts its own into force and computes every bucket again",
+                "run migrate up, which replaces it and rebuilds every bucket",
             ));
         }
         Some(_) => {}
@@ -77,7 +77,7 @@ impl Hook for HourlyRollup {
     async fn plan(&self, cx: &HookContext) -> Result<Forecast, HookError> {
         if let Self { months_back: Some(months), force_partial: false } = self {
             return Err(HookError::refused_with_hint(
-                format!("--months-back {months} leaves older months as they are, and the watermark passes them"),
+                format!("--months-back {months} does not rebuild older months, and the watermark passes them"),
                 "leave it out, or add --force-partial to agree to that",
             ));
         }

@@ -13,7 +13,7 @@ pub struct Bucket {
     /// Its hour.
     #[serde(with = "time::serde::rfc3339")]
     pub bucket_hour: OffsetDateTime,
-    /// Whose usage it is.
+    /// The workspace of the usage.
     pub workspace_id: Uuid,
     /// The runtime of the tasks.
     pub runtime_id: Uuid,
@@ -21,14 +21,14 @@ pub struct Bucket {
     pub agent_id: Uuid,
     /// The project of their issues, if any.
     pub project_id: Option<Uuid>,
-    /// Who offers the model.
+    /// The provider of the model.
     pub provider: String,
     /// The model.
     pub model: String,
 }
 
 impl Bucket {
-    /// The columns of the key. Names come as bytes: a database without an encoding may hold any in them.
+    /// Reads the columns of the key. Names are read as bytes: without an encoding, a database may hold any bytes in them.
     pub(super) fn from_row(row: &Row) -> Result<Self, Error> {
         let name = |column| row.try_get(column).map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         Ok(Self {

@@ -1,5 +1,5 @@
--- Rebuilds the hours in [$1, $2) that have buckets and no usage, which deletes those buckets, also the ones that were kept
--- out. From each hour one step to the next one that has a bucket.
+-- Rebuilds the hours of [$1, $2) that have buckets, also kept out ones, but no usage. That deletes these buckets. From each
+-- hour one step to the next that has a bucket.
 WITH RECURSIVE stored AS (
     SELECT task_usage_hour_bucket(pg_catalog.min(h.bucket_hour)) AS hour
     FROM task_usage_hourly h

@@ -1,4 +1,4 @@
-//! What a comparison of the hourly rollup with the raw usage finds.
+//! Differences between the hourly rollup and the raw usage.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -9,19 +9,19 @@ use super::pipeline::Pipeline;
 use super::queries::{Cost, Tokens};
 use super::too_large::TooLarge;
 
-/// Behind by more than this many seconds, a rollup is not just waiting for its next tick. The guard of V103 says so too.
+/// Seconds. With a larger lag, waiting buckets count as stalled. The guard of V103 has the same limit.
 const TOLERATED_LAG: f64 = 3600.0;
 
-/// Seconds. A watermark that is this far behind is the one of the first day.
+/// Seconds. A larger lag means that the watermark still has its initial value, 1970.
 const NEVER_CALLED: f64 = 40.0 * 365.0 * 86_400.0;
 
-/// Seconds. Two looks at the clock may be so far apart.
+/// Seconds. Two readings of the clock may differ by this much.
 const AHEAD: f64 = 1.0;
 
 /// What happens during a comparison.
 #[derive(Clone, Debug)]
 pub enum CompareEvent {
-    /// Another day is about to be compared, or the last one has been.
+    /// The next day is about to be compared, or the last one has been.
     Progress {
         /// Days that are done.
         done: u64,
@@ -41,91 +41,91 @@ pub struct Scope {
     pub workspace: Option<Uuid>,
     /// From the hour that holds this time.
     pub from: Option<OffsetDateTime>,
-    /// Up to this time, and the end of the hour that holds it if one does.
+    /// Up to this time, or to the end of the hour that it lies in.
     pub to: Option<OffsetDateTime>,
 }
 
-/// What a bucket adds up to. Zeros where there is none.
+/// The sums of a bucket; zeros if there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sums {
     /// Its tokens.
     #[serde(flatten)]
     pub tokens: Tokens,
-    /// Its cost; none where there are no columns for that.
+    /// Its cost; none if there are no columns for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
-    /// Tasks they come from.
+    /// Number of tasks.
     pub tasks: i64,
-    /// Usage rows they come from.
+    /// Number of usage rows.
     pub events: i64,
 }
 
-/// In what way a bucket is wrong.
+/// How a bucket differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// There is usage, and no bucket.
+    /// There is usage, but no bucket.
     Missing,
-    /// There is a bucket, and no usage.
+    /// There is a bucket, but no usage.
     Extra,
-    /// They do not agree.
+    /// The sums differ.
     Different,
-    /// What the raw rows add up to does not fit into a bucket.
+    /// A sum of the raw rows exceeds a bigint.
     TooLarge,
 }
 
-/// When a bucket was seen to be wrong.
+/// When a difference was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pass {
-    /// By the comparison.
+    /// By the first comparison.
     Found,
-    /// Again after the repair.
+    /// By the comparison after the repair.
     Left,
 }
 
-/// A bucket that is not what the raw rows add up to.
+/// A bucket that differs from the raw rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// In what way.
+    /// How it differs.
     pub kind: Kind,
-    /// Whether the next tick will see to it.
+    /// Whether the next tick rebuilds it.
     pub waiting: bool,
-    /// Whether it was seen before or after the repair.
+    /// Whether it was found before or after the repair.
     pub pass: Pass,
     /// Which bucket.
     #[serde(flatten)]
     pub bucket: Bucket,
-    /// What the raw rows add up to; held to the ends of what a bucket can hold.
+    /// The sums of the raw rows, limited to the range of a bigint.
     pub raw: Sums,
-    /// What is stored.
+    /// The stored sums.
     pub stored: Sums,
-    /// The sums that a bucket cannot hold.
+    /// The sums that exceed a bigint, in full.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub too_large: Option<TooLarge>,
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Comparison {
-    /// Whose rollup is in force: another program's loses changes, whatever the buckets are now.
+    /// The rollup in force. Another program's loses changes, even if every bucket is right now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<Pipeline>,
     /// Days that hold usage or buckets.
     pub days: u64,
-    /// Buckets that the raw rows make.
+    /// Buckets that the raw rows add up to.
     pub buckets: u64,
-    /// Missing ones that are not waiting.
+    /// Missing buckets that are not waiting.
     pub missing: u64,
-    /// Extra ones that are not waiting.
+    /// Extra buckets that are not waiting.
     pub extra: u64,
-    /// Different ones that are not waiting.
+    /// Different buckets that are not waiting.
     pub different: u64,
-    /// Those that no bucket can hold.
+    /// Buckets with a sum that exceeds a bigint.
     pub too_large: u64,
-    /// Those that wait for the next tick.
+    /// Buckets that wait for the next tick.
     pub waiting: u64,
-    /// Those that were rebuilt.
+    /// Buckets that were rebuilt.
     pub fixed: u64,
     /// Seconds from the rollup's watermark to the database's clock.
     pub lag: f64,
@@ -134,7 +134,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Buckets that are wrong and not just waiting.
+    /// Buckets that are wrong, without those that wait.
     #[must_use]
     pub fn wrong(&self) -> u64 {
         self.missing + self.extra + self.different + self.too_large
@@ -146,19 +146,19 @@ impl Comparison {
         self.pipeline.as_ref().and_then(Pipeline::fault)
     }
 
-    /// What there is that this program does not know. Then the rollup in force may be newer than it, and is not judged.
+    /// What this program does not know about the rollup. The one in force may then be newer, and is not judged.
     #[must_use]
     pub fn unknown(&self) -> Option<&str> {
         self.pipeline.as_ref().and_then(|pipeline| pipeline.unknown.as_deref())
     }
 
-    /// Whether buckets wait although ticks have stopped, or there have never been any.
+    /// Whether ticks have stopped while buckets wait, or have never run.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.waiting > 0 && self.lag > TOLERATED_LAG || self.buckets > 0 && self.lag > NEVER_CALLED || self.is_ahead()
     }
 
-    /// Whether the watermark is ahead of the clock: what is written until then would never be rolled up.
+    /// Whether the watermark is ahead of the clock. Usage written before that time would never be rolled up.
     #[must_use]
     pub fn is_ahead(&self) -> bool {
         self.lag < -AHEAD

@@ -3,22 +3,22 @@
 use crate::db::{self, LockTimeout};
 use crate::engine::HookError;
 
-/// Why a tick, a walk or a comparison failed. What a walk or a rebuild had committed stays, and the next one goes on from there.
+/// Why a tick, a walk or a comparison failed. What a walk or a rebuild has committed stays, and the next one continues there.
 #[derive(Debug, thiserror::Error)]
 pub enum RollupError {
     /// The connection or a statement.
     #[error(transparent)]
     Database(#[from] db::Error),
-    /// Somebody else held the rollup's lock for too long.
+    /// Could not acquire the rollup's lock in time.
     #[error(transparent)]
     Lock(LockTimeout),
     /// There is no rollup.
     #[error("there is no hourly rollup in this database")]
     NoPipeline,
-    /// The state row is missing, which only a person can have deleted.
+    /// The state row is missing: someone has deleted it.
     #[error("task_usage_hourly_rollup_state has no row, so the watermark of the hourly rollup is unknown")]
     NoState,
-    /// A usage row whose time has no hour. There may be more of them.
+    /// The time of a usage row is in no calendar. There may be more such rows.
     #[error("usage row {id} has {column} = {value}, which is not between the years 1 and 9998")]
     UsageWithoutHour {
         /// The row's id.
@@ -28,19 +28,19 @@ pub enum RollupError {
         /// Its value.
         value: String,
     },
-    /// A bucket whose time has no hour. There may be more of them.
+    /// The time of a bucket is in no calendar. There may be more such buckets.
     #[error("task_usage_hourly has a bucket at {at}, which is not between the years 1 and 9998")]
     BucketWithoutHour {
         /// Its time.
         at: String,
     },
-    /// Buckets are to be rebuilt, and the rollup is newer than this program.
+    /// Buckets are to be rebuilt, but the rollup is newer than this program.
     #[error("{what}, which this build does not know: it would compute buckets without it")]
     Unknown {
         /// What there is.
         what: String,
     },
-    /// All usage that can be seen is rolled up, but the watermark may not pass an open transaction.
+    /// All visible usage is rolled up, but the watermark must not pass an open transaction.
     #[error("the watermark stays at {watermark}: a transaction that has been open since then{} is writing usage",
             pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
     HeldBack {
@@ -49,13 +49,13 @@ pub enum RollupError {
         /// The session of the oldest such transaction.
         pid: Option<i32>,
     },
-    /// At every look, a transaction was writing usage whose start this role may not see.
+    /// Transactions are writing usage, and this role may not see when they began.
     #[error("the watermark cannot move: transactions are writing usage, and this role may not see when they began")]
     Hidden,
 }
 
 impl RollupError {
-    /// What to do about it; nothing where the server or the lock's holder says that.
+    /// What to do; none where the server's message or the lock's holder says it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {

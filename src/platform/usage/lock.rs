@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use super::RollupError;
 use crate::db::{self, Connection, LockKey, LockTimeout, Patience, Transaction};
 
-/// Taken by every tick and every slice for its transaction; older programs take it as a session lock.
+/// Held by every tick and slice for its transaction. Older programs hold it for their session.
 pub(super) const ROLLUP_LOCK: LockKey = LockKey::one(4246, "the lock of the hourly rollup");
 
-/// Taken by every window for its transaction, inside the server. We take it before, because there nobody sees us wait.
+/// Held by every window for its transaction. Acquired before the window is called, because a wait inside it cannot be reported.
 const WINDOW_LOCK: LockKey = LockKey::two(4246, 1, "the end of another rollup window");
 
-/// How long to wait for a moment in which no transaction whose start is hidden is writing usage.
+/// How long to wait until no transaction whose start is hidden is writing usage.
 const HIDDEN_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Takes a lock until the transaction ends, if nobody else holds it.
+/// Acquires a lock until the transaction ends, if no other session holds it.
 pub(super) async fn try_lock(transaction: &Transaction<'_>, lock: &LockKey) -> Result<bool, db::Error> {
     let ask = format!("SELECT pg_catalog.pg_try_advisory_xact_lock({}) AS taken", lock.arguments());
     Ok(transaction.query_one(&ask, &[]).await?.get("taken"))
@@ -33,7 +33,7 @@ pub(crate) async fn lock(connection: &Connection, lock_wait: Duration) -> Result
             }
         }
         let Some(held) = held else {
-            // Other locks, on the state row for example, are waited for no longer either.
+            // The same limit for other locks, on the state row for example.
             transaction.limit_lock_wait(lock_wait).await?;
             return Ok(transaction);
         };
@@ -42,7 +42,7 @@ pub(crate) async fn lock(connection: &Connection, lock_wait: Duration) -> Result
     }
 }
 
-/// Begins a transaction that holds the rollup's locks, at a moment at which the horizon can be seen.
+/// Begins a transaction that holds the rollup's locks, once the horizon is visible.
 pub(super) async fn lock_at_horizon<'c>(
     connection: &'c Connection,
     role: Option<&str>,
@@ -59,7 +59,7 @@ pub(super) async fn lock_at_horizon<'c>(
     }
 }
 
-/// The horizon at the first moment at which it can be seen.
+/// The horizon, once it is visible.
 pub(super) async fn first_horizon(connection: &Connection, role: Option<&str>) -> Result<String, RollupError> {
     let since = Instant::now();
     loop {
@@ -73,7 +73,7 @@ pub(super) async fn first_horizon(connection: &Connection, role: Option<&str>) -
     }
 }
 
-/// The horizon now, as the server writes it; none if it is hidden, and then the server warns.
+/// The horizon now, as the server writes it; none if it is hidden, with a warning of the server.
 pub(super) async fn horizon(transaction: &Transaction<'_>, role: Option<&str>) -> Result<Option<String>, db::Error> {
     const HORIZON: &str =
         "SELECT CASE WHEN pg_catalog.isfinite(h) THEN h::text END AS horizon FROM task_usage_hourly_horizon() h";

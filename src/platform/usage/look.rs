@@ -1,7 +1,7 @@
-//! One look at one day of the hourly rollup.
+//! Comparing one day of the hourly rollup.
 //!
-//! It reads in a snapshot of its own, so that nobody waits long for a table that is being read, and through a cursor, so that
-//! it needs little memory however many differences there are.
+//! Each day is read in a snapshot of its own, so that no lock on a table waits long for the comparison, and through a cursor, so
+//! that memory stays small however many differences there are.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -17,18 +17,18 @@ use super::queries::{Cost, Tokens};
 use super::too_large::TooLarge;
 use crate::db::{self, Connection, Observer, in_calendar};
 
-/// How many differences are in memory at once.
+/// How many differences are fetched at once.
 const BATCH: usize = 1000;
 
-/// A part of time: from, and up to without.
+/// A span of time: its start, and its end, which is not included.
 pub(super) type Span = (OffsetDateTime, OffsetDateTime);
 
-/// Where the watermark is.
+/// The watermark.
 pub(super) struct State {
     watermark: String,
     /// Seconds from there to the clock.
     pub lag: f64,
-    /// The snapshot in which that is so.
+    /// The snapshot it was read in.
     snapshot: String,
 }
 
@@ -44,21 +44,21 @@ pub(super) fn start_of_hour(time: OffsetDateTime) -> OffsetDateTime {
     time - time::Duration::new(time.unix_timestamp().rem_euclid(3600), time.nanosecond().cast_signed())
 }
 
-/// What a look has seen.
+/// What was found on one day.
 pub(super) struct Seen {
     pub counts: Comparison,
     /// The hours of the buckets that are wrong.
     pub hours: BTreeSet<OffsetDateTime>,
-    /// The buckets themselves, if they are asked for, without those that are too large.
+    /// The wrong buckets, if asked for, without those that are too large.
     pub wrong: Vec<Bucket>,
 }
 
-/// Looks at one day after the other.
+/// Compares one day after the other.
 pub(super) struct Look<'a> {
     session: &'a Connection,
     workspace: Option<Uuid>,
     has_cost: bool,
-    /// Whether the wrong buckets themselves are asked for.
+    /// Whether [`Seen::wrong`] is asked for.
     keep_wrong: bool,
     waiting: WaitingHours,
     pub observer: &'a Observer<CompareEvent>,
@@ -130,9 +130,8 @@ impl<'a> Look<'a> {
     }
 }
 
-/// The hours whose rebuild waits in the queues. Finding them means looking up every report, so it is repeated only after the
-/// queues have changed. They have not if no transaction has ended since, or if their size and their oldest and newest entry
-/// are the same.
+/// The hours whose rebuild waits in the queues. Finding them reads every report, so it is repeated only after the queues have
+/// changed. They have not if no transaction has ended since, or if their sizes and their oldest and newest entries are the same.
 #[derive(Default)]
 struct WaitingHours {
     snapshot: Option<String>,
@@ -142,7 +141,7 @@ struct WaitingHours {
 }
 
 impl WaitingHours {
-    /// Reads what the open transaction sees, which has this snapshot.
+    /// Reads the queues in the open transaction, which has this snapshot.
     async fn bring_up_to_date(&mut self, connection: &Connection, snapshot: &str) -> Result<(), db::Error> {
         const QUEUE: &str =
             "SELECT ROW(pg_catalog.count(*), pg_catalog.min(enqueued_at), pg_catalog.max(enqueued_at))::text FROM";
@@ -176,7 +175,7 @@ impl WaitingHours {
     }
 }
 
-/// None for the row that counts the buckets.
+/// None for the row with the number of buckets.
 fn read_difference(row: &Row, pass: Pass, has_cost: bool) -> Result<Option<Difference>, db::Error> {
     let Some(kind) = row.get::<_, Option<&str>>("kind") else { return Ok(None) };
     let kind = match kind {
@@ -196,7 +195,7 @@ fn read_difference(row: &Row, pass: Pass, has_cost: bool) -> Result<Option<Diffe
     };
     Ok(Some(Difference {
         kind,
-        // No tick will see to what does not fit.
+        // No tick can write what does not fit.
         waiting: row.get::<_, bool>("is_new") && kind != Kind::TooLarge,
         pass,
         bucket: Bucket::from_row(row)?,

@@ -1,4 +1,4 @@
-//! The usage rollup, as programs see it.
+//! The hourly rollup of token usage.
 
 mod bucket;
 mod difference;
@@ -44,7 +44,7 @@ pub(crate) const WRITTEN: [&str; 4] = [
 /// The tables that it reads.
 pub(crate) const READ: [&str; 4] = ["task_usage", "agent_task_queue", "issue", "agent"];
 
-/// The functions that it calls. They call others, of whoever owns them.
+/// The functions that it calls. These call others, of any owner.
 pub(crate) const CALLED: [&str; 4] = [
     "rollup_task_usage_hourly()",
     "rollup_task_usage_hourly_window(timestamptz, timestamptz)",
@@ -52,8 +52,8 @@ pub(crate) const CALLED: [&str; 4] = [
     "task_usage_hourly_horizon()",
 ];
 
-/// The role that the rollup is worked on as, if it is another one than the session's. A superuser's session is refused where
-/// that would run code of somebody who is none.
+/// The role that writes the rollup, if it is not the session's own. Refuses a superuser's session that would run code of another
+/// role that is not a superuser.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ pub async fn acting_role(connection: &crate::db::Connection) -> Result<Option<St
     crate::db::acting_role(connection, "task_usage").await
 }
 
-/// To look is only to read, which runs no code of the owner's. Where it would, a superuser's session is refused.
+/// Refuses a superuser's session for which reading the rollup would run code of another role.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
--- The UTC months that hold usage, by the time a row last changed, or a bucket of {buckets}: from each month one step to
--- the next row behind it, so that a row from 1970 or 2100 costs three lookups and no empty months. The session's time
--- zone is UTC.
+-- The UTC months that hold usage, by the time of its last change, or a bucket of {buckets}: from each month one step to the
+-- next row after it, so that a row from 1970 or 2100 costs three lookups and no empty months. The session's time zone is
+-- UTC.
 WITH RECURSIVE month AS (
     SELECT pg_catalog.date_trunc('month', least(
         (SELECT pg_catalog.min({changed}) FROM task_usage u),

@@ -1,14 +1,14 @@
-//! Whose hourly rollup is in force.
+//! Which hourly rollup is in force: this program's, or another's.
 //!
-//! The platform's own migrator brings functions and triggers of the same names. So before computing or judging buckets,
-//! ask whose window is in force, and whether it knows more than this program does.
+//! The platform's own migrator creates functions and triggers of the same names. So before buckets are computed or compared,
+//! [`Pipeline::read`] tells which are in force, and whether there is something that this program does not know.
 
 use serde::Serialize;
 
 use crate::db::{Connection, Error};
 
-/// A query for what the tables of the rollup have that this program does not know: one row of text, or none. What is there
-/// then must not be replaced, and no bucket computed without it.
+/// A query for what this program does not know about the tables of the rollup: one row of text, or none. If there is a row, the
+/// functions must not be replaced, and no bucket computed by ours.
 pub const UNKNOWN: &str = include_str!("unknown.sql");
 
 /// The hook that computes every bucket again. Until it has run, they cannot be relied on.
@@ -20,9 +20,9 @@ pub(super) const OWN_QUEUE: &str = "task_usage_hourly_invalidation";
 /// The rollup in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pipeline {
-    /// What of it is another program's, or is missing; nothing where all of it is ours.
+    /// Its parts that are another program's or missing; empty if all of it is ours.
     pub foreign: Vec<String>,
-    /// What there is that this program does not know.
+    /// What this program does not know about it.
     pub unknown: Option<String>,
     /// Whether a rebuild of it is due or unfinished.
     pub owed: bool,
@@ -32,7 +32,7 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Looks at it; none if there is no rollup, or only its tables.
+    /// Reads it; none if there is no rollup, or only its tables.
     ///
     /// # Errors
     ///
@@ -52,8 +52,8 @@ impl Pipeline {
         Ok(Some(Self { foreign, unknown, owed: is_owed(connection).await?, has_cost: has_cost(connection).await? }))
     }
 
-    /// Whether it is the rollup of this program, fitted to all that there is. Then no change of usage is lost, and its
-    /// functions may be called.
+    /// Whether it is this program's, and knows all columns there are. Then no change of usage is lost, and its functions may be
+    /// called.
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.foreign.is_empty() && self.unknown.is_none()
@@ -67,7 +67,7 @@ impl Pipeline {
         }
         match (self.foreign.as_slice(), self.owed) {
             ([], false) => None,
-            ([], true) => Some("the rollup is being computed again, and that has not come to its end".to_owned()),
+            ([], true) => Some("the rollup is being rebuilt, and the rebuild has not finished".to_owned()),
             ([first], _) => Some(format!("the rollup in force is not this program's and loses changes: {first}")),
             ([first, more @ ..], _) => Some(format!(
                 "the rollup in force is not this program's and loses changes: {first}, and {} more",
@@ -76,7 +76,7 @@ impl Pipeline {
         }
     }
 
-    /// Whether `migrate up` would put ours in its place.
+    /// Whether `migrate up` would replace it.
     #[must_use]
     pub fn is_to_be_replaced(&self) -> bool {
         !self.foreign.is_empty() && self.unknown.is_none()
@@ -113,7 +113,7 @@ pub(super) async fn has_cost(connection: &Connection) -> Result<bool, Error> {
     Ok(connection.query_one(COLUMNS, &[]).await?.get("costed"))
 }
 
-/// A statement as it reads where there are columns for cost: with the lines behind `--cost`; and as it reads elsewhere.
+/// A statement with the lines behind `--cost` if there are columns for cost, else without them.
 pub(super) fn fitted(sql: &str, has_cost: bool) -> String {
     if has_cost { sql.replace("--cost", "") } else { sql.to_owned() }
 }

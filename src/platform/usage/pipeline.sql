@@ -1,5 +1,5 @@
--- What of the rollup in force is not ours, a row each. A window, a tick or a report is known by what it works with, so
--- that the forms of earlier builds count as ours as well.
+-- The parts of the rollup in force that are not ours, a row each. A function is recognised by the objects it uses, so that
+-- those of earlier builds count as ours as well.
 WITH functions (signature, works_with) AS (
     VALUES
         ('rollup_task_usage_hourly_window(timestamptz, timestamptz)', 'task_usage_hourly_(take_reports|invalidation)'),
@@ -39,7 +39,7 @@ WHERE NOT EXISTS (
     JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
     WHERE t.tgrelid = pg_catalog.to_regclass(r.table_name)::oid
       AND t.tgtype::int & r.bit > 0
-      -- Not BEFORE: the write may still come to nothing.
+      -- Not BEFORE: a later trigger may still suppress the write.
       AND t.tgtype::int & 2 = 0
       AND t.tgenabled IN ('O', 'A')
       AND p.prosrc ~ 'task_usage_hourly_invalidation'

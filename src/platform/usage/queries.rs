@@ -1,7 +1,7 @@
-//! Usage as the application writes and reads it.
+//! The queries by which the application writes and reads usage.
 //!
-//! A row belongs to the workspace of its task's agent, never to that of its issue, and counts only when its task has a
-//! runtime. Days are UTC days of the usage row's `created_at`, not of its task's.
+//! A row belongs to the workspace of its task's agent, not of its issue, and counts only if its task has a runtime. Days are UTC
+//! days of the usage row's `created_at`, not of its task's.
 
 use serde::Serialize;
 use time::{Date, OffsetDateTime};
@@ -15,13 +15,13 @@ use crate::db::{Connection, Error, in_calendar};
 /// Four counts of tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Tokens {
-    /// Sent to the model, not from its cache.
+    /// Tokens sent to the model, without those read from its cache.
     pub input: i64,
-    /// Written by the model.
+    /// Tokens written by the model.
     pub output: i64,
-    /// Read from the model's cache.
+    /// Tokens read from the model's cache.
     pub cache_read: i64,
-    /// Written to the model's cache.
+    /// Tokens written to the model's cache.
     pub cache_write: i64,
 }
 
@@ -38,27 +38,27 @@ impl Tokens {
     }
 }
 
-/// What usage has cost, as far as providers have said so. All zero, with every token uncosted, before version 213.
+/// The cost that providers have reported. Before version 213, the cost is zero and every token uncosted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Cost {
-    /// The sum over the rows that carry a cost, in 1e-10 US dollars.
+    /// The sum over the rows with a cost, in 1e-10 US dollars.
     pub usd_ticks: i64,
-    /// The tokens of the rows that carry none, which are to be priced in another way.
+    /// The tokens of the rows without a cost, to be priced otherwise.
     pub uncosted: Tokens,
 }
 
-/// What one task used of one model.
+/// The usage of one model by one task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskUsage {
     /// The task.
     pub task_id: Uuid,
-    /// Who offers the model, `codex` for example.
+    /// The provider of the model, `codex` for example.
     pub provider: String,
     /// The model.
     pub model: String,
-    /// How much.
+    /// Its tokens.
     pub tokens: Tokens,
-    /// What the provider says it has cost, in 1e-10 US dollars; none if it says nothing.
+    /// The cost that the provider reports, in 1e-10 US dollars; none if it reports none.
     pub cost_usd_ticks: Option<i64>,
 }
 
@@ -67,7 +67,7 @@ pub struct TaskUsage {
 pub struct UsageRow {
     /// Its id.
     pub id: Uuid,
-    /// What it says.
+    /// Its usage.
     pub usage: TaskUsage,
     /// When it was first written.
     pub created_at: OffsetDateTime,
@@ -75,36 +75,36 @@ pub struct UsageRow {
     pub updated_at: Option<OffsetDateTime>,
 }
 
-/// What a workspace used of a model on a day.
+/// The usage of one model by a workspace on one day.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DayUsage {
     /// The UTC day.
     pub day: Date,
     /// The model.
     pub model: String,
-    /// How much.
+    /// Its tokens.
     pub tokens: Tokens,
-    /// What that has cost.
+    /// Its cost.
     pub cost: Cost,
-    /// By how many tasks.
+    /// The number of tasks.
     pub tasks: i64,
 }
 
-/// What a workspace used of a model.
+/// The usage of one model by a workspace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelUsage {
     /// The model.
     pub model: String,
-    /// How much.
+    /// Its tokens.
     pub tokens: Tokens,
-    /// What that has cost.
+    /// Its cost.
     pub cost: Cost,
-    /// By how many tasks.
+    /// The number of tasks.
     pub tasks: i64,
 }
 
-/// Writes what a task has used of a model up to now. It replaces what was written before, and keeps `created_at`. In a
-/// database from before version 213, which cannot hold a cost, there must be none.
+/// Writes the usage of a model by a task up to now. Replaces the counts of an existing row, and keeps its `created_at`. Fails for
+/// usage with a cost before version 213, which has no column for it.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ pub async fn upsert(connection: &Connection, usage: &TaskUsage) -> Result<(), Er
     let TaskUsage { task_id, provider, model, tokens, cost_usd_ticks } = usage;
     let Tokens { input, output, cache_read, cache_write } = tokens;
     let mut params: Vec<&(dyn ToSql + Sync)> = vec![task_id, provider, model, input, output, cache_read, cache_write];
-    // One that cannot be kept must not be dropped in silence: the server then says that there is no such column.
+    // A cost without a column for it must not be lost silently: the server reports the missing column.
     let has_cost = cost_usd_ticks.is_some() || pipeline::has_cost(connection).await?;
     if has_cost {
         params.push(cost_usd_ticks);
@@ -172,7 +172,7 @@ fn in_no_calendar(what: &str) -> Error {
     Error::Conversion { reason: format!("created_at of {what} is infinite, before the year 1, or after 9999") }
 }
 
-/// The rows of `task_usage`. Where that has no column for the cost, its name means that of `absent`: none.
+/// The rows of `task_usage`. If it has no column for the cost, the name refers to the column of `absent`, which is NULL.
 const USAGE: &str = "(
     SELECT r.*
     FROM (SELECT NULL::bigint AS cost_usd_ticks) AS absent
@@ -183,7 +183,7 @@ const USAGE: &str = "(
     ) r
 )";
 
-/// Sums over rows `u` of tasks `t`, as text: they may be beyond what a bigint holds.
+/// Sums over rows `u`, as text: they may exceed a bigint.
 const SUMS: &str = "
     coalesce(pg_catalog.sum(u.input_tokens), 0)::text AS input_tokens,
     coalesce(pg_catalog.sum(u.output_tokens), 0)::text AS output_tokens,
@@ -198,12 +198,12 @@ const SUMS: &str = "
         AS uncosted_cache_write_tokens,
     pg_catalog.count(DISTINCT u.task_id) AS tasks";
 
-/// One of [`SUMS`]; `what` was added up.
+/// Reads one of [`SUMS`] of `what`.
 fn sum(row: &Row, column: &str, what: &str) -> Result<i64, Error> {
     let text: &str = row.get(column);
     text.parse().map_err(|_| Error::Conversion {
         reason: format!(
-            "{what} adds up to {text} {column}, which is more than a bigint holds: some row of it must be wrong"
+            "{what} adds up to {text} {column}, which is more than a bigint holds; one of its rows must be wrong"
         ),
     })
 }
@@ -234,7 +234,7 @@ const OF_WORKSPACE: &str = "
       AND t.runtime_id IS NOT NULL
       AND u.created_at >= pg_catalog.date_trunc('day', $2::timestamptz, 'UTC')";
 
-/// A workspace's usage by day and model, from the start of the UTC day of `since`; the newest day first.
+/// A workspace's usage by day and model from the start of the UTC day of `since`, newest day first.
 ///
 /// # Errors
 ///
@@ -268,7 +268,7 @@ pub async fn by_day_and_model(
     rows.iter().map(read).collect()
 }
 
-/// A workspace's usage by model, from the start of the UTC day of `since`; the largest input and output first.
+/// A workspace's usage by model from the start of the UTC day of `since`, largest input and output first.
 ///
 /// # Errors
 ///
@@ -297,15 +297,15 @@ pub async fn by_model(
 /// An issue's usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IssueUsage {
-    /// How much.
+    /// Its tokens.
     pub tokens: Tokens,
-    /// What that has cost.
+    /// Its cost.
     pub cost: Cost,
-    /// By how many tasks.
+    /// The number of tasks.
     pub tasks: i64,
 }
 
-/// An issue's usage; zeros when there is none.
+/// Reads an issue's usage; zeros if there is none.
 ///
 /// # Errors
 ///

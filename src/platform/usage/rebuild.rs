@@ -1,4 +1,4 @@
-//! Correcting what a comparison has found.
+//! Correcting the differences that a comparison has found.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::lock::{horizon, lock};
 use super::look::Seen;
 use crate::db::{Connection, Transaction};
 
-/// Buckets at a time that is in no calendar belong to no usage, and a comparison by day does not reach them.
+/// No usage belongs to a bucket whose time is in no calendar, and no comparison by day reaches it.
 const IMPOSSIBLE: &str = "bucket_hour < '0001-01-01 UTC' OR bucket_hour >= '9999-01-01 UTC'";
 
 /// The time of such a bucket, if there is one.
@@ -19,7 +19,7 @@ pub(super) async fn impossible_bucket(session: &Connection) -> Result<Option<Str
     Ok(session.query_opt(&find, &[]).await?.map(|row| row.get("at")))
 }
 
-/// What it takes to correct buckets.
+/// How buckets are corrected.
 pub(super) struct Fix<'a> {
     pub session: &'a Connection,
     pub role: Option<&'a str>,
@@ -33,8 +33,8 @@ impl Fix<'_> {
         Ok(lock(self.session, self.lock_wait).await?)
     }
 
-    /// The moment before which nothing can be written any more that a comparison from now on would not see. None if a
-    /// transaction whose start is hidden is writing usage.
+    /// The horizon: a comparison that starts now sees all usage written before it. None if a transaction whose start is hidden
+    /// is writing usage.
     pub async fn horizon(&self) -> Result<Option<String>, RollupError> {
         let transaction = self.session.begin().await?;
         let horizon = horizon(&transaction, self.role).await?;
@@ -42,7 +42,7 @@ impl Fix<'_> {
         Ok(horizon)
     }
 
-    /// Rebuilds what is wrong. Functions of an older program take the buckets from their queue, which a window drains.
+    /// Rebuilds what is wrong. With functions of an older program: enqueues the buckets, and drains that queue.
     pub async fn rebuild(&self, seen: &Seen) -> Result<(), RollupError> {
         const REBUILD: &str = "SELECT task_usage_hourly_rebuild($1::timestamptz[])";
         const ENQUEUE: &str = include_str!("verify_enqueue.sql");
@@ -69,7 +69,7 @@ impl Fix<'_> {
         Ok(transaction.commit().await?)
     }
 
-    /// Sets a watermark that is ahead of the clock to `began`, and returns how far that is behind the clock.
+    /// Sets a watermark that is ahead of the clock to `began`. Returns its lag.
     pub async fn bring_back(&self, began: &str) -> Result<f64, RollupError> {
         const BRING_BACK: &str = "
             UPDATE task_usage_hourly_rollup_state
@@ -84,7 +84,7 @@ impl Fix<'_> {
         Ok(row.get("lag"))
     }
 
-    /// Removes buckets at impossible times, and returns how many.
+    /// Removes buckets whose time is in no calendar. Returns how many.
     pub async fn remove_impossible(&self) -> Result<u64, RollupError> {
         let transaction = self.lock().await?;
         let remove = format!("DELETE FROM task_usage_hourly WHERE {IMPOSSIBLE}");

@@ -1,4 +1,4 @@
-//! How the hourly rollup stands, and who calls its tick.
+//! The state of the hourly rollup, and what calls its tick.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -10,14 +10,14 @@ use super::tick::WATCH_APPLICATION;
 use super::too_large::{self, KeptOut};
 use crate::db::{Connection, Error, Holder};
 
-/// How the rollup stands.
+/// The state of the rollup.
 #[derive(Clone, Debug, Serialize)]
 pub struct Standing {
-    /// How far it has come, as the server writes it, in UTC.
+    /// The watermark, as the server writes it, in UTC.
     pub watermark: String,
     /// Seconds from there to the database's clock.
     pub lag: f64,
-    /// Reports of changes that wait in the queues.
+    /// Reports of changes in the queues.
     pub queued: i64,
     /// When the oldest of them was made.
     #[serde(with = "time::serde::rfc3339::option")]
@@ -32,29 +32,29 @@ pub struct Standing {
     pub last_run_rows: Option<i64>,
     /// Why it failed, if it did and its caller recorded that.
     pub last_error: Option<String>,
-    /// The oldest transaction that is writing usage, if that keeps the watermark back for longer than usual or, as a
-    /// prepared one and, to some roles, that of another role, does not show since when. Pid 0 for a prepared one.
+    /// The oldest transaction that is writing usage, if it has held the watermark back for more than five minutes, or its
+    /// start cannot be read: it is prepared (then the pid is 0), or another role's.
     pub held_back_by: Option<Holder>,
-    /// How many buckets are kept out because a sum of theirs is beyond what a bigint holds.
+    /// How many buckets are kept out because one of their sums exceeds a bigint.
     pub too_large: u64,
     /// The latest of them.
     pub kept_out: Vec<KeptOut>,
-    /// Whose rollup is in force.
+    /// The rollup in force.
     pub pipeline: Pipeline,
-    /// Who calls the tick.
+    /// What calls the tick.
     pub scheduling: Scheduling,
 }
 
-/// Who calls the tick, as far as can be seen from here.
+/// What calls the tick, as far as this role can see.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Scheduling {
     /// Jobs of `pg_cron`.
     pub jobs: Vec<CronJob>,
-    /// Whether `pg_cron` may have others, of roles whose jobs this one cannot see.
+    /// Whether `pg_cron` may have jobs of other roles, which this role cannot see.
     pub may_have_more_jobs: bool,
     /// Sessions of `migrate rollup watch`.
     pub watches: Vec<Holder>,
-    /// A tick ended less than 15 minutes ago, whoever called it.
+    /// A tick ended less than 15 minutes ago.
     pub ticked_lately: bool,
     /// Where `pg_cron` runs.
     pub cron: Cron,
@@ -96,11 +96,11 @@ pub enum Cron {
     Nowhere,
     /// The extension is in this database.
     Here,
-    /// Its jobs, also those for this database, are kept in another database, where we cannot look.
+    /// Its jobs are kept in another database, also those for this one. They are not read.
     In(String),
 }
 
-/// One way to have the tick called.
+/// One way to schedule the tick.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Way {
     /// Where: "in this database".
@@ -112,12 +112,11 @@ pub struct Way {
 impl Scheduling {
     /// Whether the tick seems to be called.
     #[must_use]
-    pub fn is_anybody_there(&self) -> bool {
+    pub fn is_called(&self) -> bool {
         self.ticked_lately || !self.watches.is_empty() || self.jobs.iter().any(|job| job.active)
     }
 
-    /// What to do so that somebody does: where it is to be done, and the statement or command. `database` is the name
-    /// of the database that is to be rolled up.
+    /// How to schedule it. `database` is the name of the database to roll up.
     #[must_use]
     pub fn ways(&self, database: &str) -> Vec<Way> {
         const JOB: &str = "'rollup_task_usage_hourly', '*/5 * * * *', 'SELECT rollup_task_usage_hourly()'";
@@ -136,14 +135,14 @@ impl Scheduling {
         cron.into_iter().chain([watch]).collect()
     }
 
-    /// Looks who is there; none if there is no rollup to call for.
+    /// Reads it; none if there is no rollup.
     ///
     /// # Errors
     ///
-    /// What the server says. What this role may not see counts as not there.
+    /// What the server says. What this role may not see counts as absent.
     pub async fn read(connection: &Connection) -> Result<Option<Self>, Error> {
-        // What the URL gives as a name, or a pooler adds, comes behind ours. Everybody may see a session's name, but only
-        // some its address and since when it is there.
+        // A name from the URL, or from a pooler, follows ours. Every role may see a session's name, but not every role its
+        // address and start.
         const WATCHES: &str = "
             SELECT pid, application_name AS application, pg_catalog.host(client_addr) AS client, backend_start AS since
             FROM pg_catalog.pg_stat_activity
@@ -173,7 +172,7 @@ impl Scheduling {
     }
 }
 
-/// Where `pg_cron` is, its jobs that call the tick, and whether there may be others that this role cannot see.
+/// Where `pg_cron` is, its jobs that call the tick, and whether there may be jobs that this role cannot see.
 async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>, bool), Error> {
     const CRON: &str = include_str!("cron.sql");
     const JOBS: &str = "
@@ -198,7 +197,7 @@ async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>, bool)
         return Ok((cron, Vec::new(), here));
     }
     let sql = JOBS.replace("{last_run}", if runs { LAST_RUN } else { "NULL::text" });
-    // pg_cron shows a role its own jobs by a policy. That some are not shown is said, and no error.
+    // By a policy of pg_cron, a role sees only its own jobs: row_security on makes that a filter, not an error.
     let transaction = connection.begin().await?;
     transaction.batch("SET LOCAL row_security TO on").await?;
     let rows = transaction.query(&sql, &[]).await?;
@@ -208,7 +207,7 @@ async fn cron_jobs(connection: &Connection) -> Result<(Cron, Vec<CronJob>, bool)
 }
 
 impl Standing {
-    /// Looks how the rollup stands.
+    /// Reads it.
     ///
     /// # Errors
     ///

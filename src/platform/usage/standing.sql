@@ -1,5 +1,5 @@
--- How the hourly rollup stands. {queue} is the queue that our triggers fill, or, where those of an older program are in
--- place, the one that theirs do. A time that is in no calendar is not shown.
+-- The state of the hourly rollup. {queue} is the queue that our triggers fill, or the older one where triggers of an older
+-- program are in force. A time outside the years 1 to 9998 is NULL.
 WITH queued AS (
     SELECT enqueued_at FROM task_usage_hourly_dirty
     UNION ALL

@@ -1,4 +1,4 @@
-//! Looking at what there is to roll up, before anything is done.
+//! What there is to roll up.
 
 use time::OffsetDateTime;
 
@@ -13,26 +13,26 @@ pub enum Survey {
     NoUsage,
     /// The tables or functions of the hourly rollup are not there (yet).
     NoPipeline(Extent),
-    /// The state row is missing, which nothing but a person can have done.
+    /// The state row is missing: someone has deleted it.
     NoState,
-    /// All is there.
+    /// Everything is there.
     Ready(Extent),
 }
 
-/// How usage and watermark stand.
+/// The span of usage, and the watermark.
 #[derive(Clone, Debug)]
 pub struct Extent {
     /// The earliest change of a usage row, as the server writes it; none if there is no usage.
     pub earliest: Option<String>,
-    /// The latest one, counted as now if it lies in the future.
+    /// The latest change, or now if that is in the future.
     pub latest: Option<String>,
-    /// How far the rollup has come.
+    /// The watermark.
     pub watermark: String,
-    /// Seconds from the watermark to the latest change; negative if it is past that. None without usage.
+    /// Seconds from the watermark to the latest change; negative if the watermark is later. None without usage.
     pub lag: Option<f64>,
 }
 
-/// Which columns there are decides how a row's last change is read.
+/// The columns that tell when a row last changed.
 #[derive(Clone, Copy)]
 struct Columns {
     updated_at: bool,
@@ -57,7 +57,7 @@ async fn columns(connection: &Connection) -> Result<Option<Columns>, Error> {
 }
 
 impl Survey {
-    /// Looks at the database. Reads a handful of index entries, whatever the size of the table.
+    /// Reads a few index entries, whatever the size of the table.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl Survey {
     }
 }
 
-/// Rows that no hour can hold would make every pass over them fail or leave them out; better to name them first.
+/// Every pass over a row in no calendar would fail, or leave it out. So such a row is refused first, by name.
 async fn refuse_impossible_times(connection: &Connection, columns: Columns) -> Result<(), RollupError> {
     const IMPOSSIBLE: &str = include_str!("impossible_time.sql");
     let checked: &[&str] = if columns.updated_at { &["created_at", "updated_at"] } else { &["created_at"] };

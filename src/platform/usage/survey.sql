@@ -1,5 +1,5 @@
--- What there is to roll up, answered from the ends of indexes. {legacy} is the condition of rows without updated_at;
--- {watermark} is the watermark, or its initial value where the state table does not exist yet.
+-- What there is to roll up, read from the ends of indexes. {legacy} is the condition for rows without updated_at;
+-- {watermark} is the watermark, or its initial value if the state table does not exist yet.
 WITH ends AS (
     SELECT
         least(
@@ -18,7 +18,7 @@ extent AS (
     FROM ends e
 ),
 state AS (
-    -- A watermark ahead of the clock says nothing of what is rolled up; nor does one that is no time at all.
+    -- A watermark that is ahead of the clock, or infinite, does not tell what has been rolled up.
     SELECT CASE WHEN w.at > pg_catalog.now() OR NOT pg_catalog.isfinite(w.at) THEN 'epoch' ELSE w.at END AS watermark_at
     FROM (SELECT {watermark}) AS w (at)
 )

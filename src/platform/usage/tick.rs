@@ -9,17 +9,17 @@ use super::lock::{ROLLUP_LOCK, try_lock};
 use super::pipeline::has_table;
 use crate::db::{self, Connection, Connector, Holder, Observer, as_seconds, holder};
 
-/// The application name of sessions that tick, by which they are recognised.
+/// The application name of `migrate rollup watch`, by which its sessions are found.
 pub(super) const WATCH_APPLICATION: &str = "migrate: rollup watch";
 
-/// How long the record of a failure waits for the state row, the lock on which may be what the tick failed on.
+/// How long recording a failure waits for the state row: the tick may have failed on a lock on that row.
 const RECORDING_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The shortest pause after a failure. It doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A tick goes a day at most; one that has left more than this to do is followed by the next one at once. Must be more
-/// than the distance that ticks keep from the clock.
+/// Seconds. A tick covers a day at most; if more than this is left, the next tick follows at once. Must be more than the
+/// distance that ticks keep from the clock.
 const CAUGHT_UP: f64 = 600.0;
 
 /// What a tick did.
@@ -30,7 +30,7 @@ pub enum Tick {
     Done {
         /// Buckets written and deleted.
         buckets: u64,
-        /// How far the rollup has come, as the server writes it, in UTC.
+        /// The watermark, as the server writes it, in UTC.
         watermark: String,
         /// Seconds from there to the database's clock.
         lag: f64,
@@ -40,9 +40,9 @@ pub enum Tick {
         #[serde(serialize_with = "as_seconds")]
         duration: Duration,
     },
-    /// Another tick, or a walk, is at work. Nothing was done.
+    /// Another tick, or a walk, is running. Nothing was done.
     Busy {
-        /// Who; none if that ended just now.
+        /// Its session; none if it has just ended.
         holder: Option<Holder>,
     },
 }
@@ -54,15 +54,15 @@ impl Tick {
         matches!(self, Self::Done { buckets: 1.., .. })
     }
 
-    /// Whether there is more to do than one tick may.
+    /// Whether more is left than one tick covers.
     #[must_use]
     pub fn is_behind(&self) -> bool {
         matches!(self, Self::Done { advanced: true, lag, .. } if *lag > CAUGHT_UP)
     }
 }
 
-/// Runs one tick. If the server refuses it, the error is recorded in the rollup's state, which the tick itself cannot
-/// do: PostgreSQL undoes what a failed function wrote.
+/// Runs one tick. If it fails on the server, records the error in the rollup's state. The tick cannot do that itself, because
+/// PostgreSQL rolls back what a failed function wrote.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub async fn tick(connection: &Connection, lock_wait: Duration) -> Result<Tick, 
     if let Err(RollupError::Database(db::Error::Server(report))) = &result
         && let Err(error) = record(connection, role, &report.to_string()).await
     {
-        tracing::warn!("the failure could not be recorded in task_usage_hourly_rollup_state: {error}");
+        tracing::warn!("could not record the failure in task_usage_hourly_rollup_state: {error}");
     }
     result
 }
@@ -93,7 +93,7 @@ async fn try_tick(connection: &Connection, role: Option<&str>, lock_wait: Durati
     }
     let started = Instant::now();
     let transaction = connection.begin().await?;
-    // Asked for here, so that "another tick is at work" and "there was nothing to do" can be told apart.
+    // Acquired here, because the function returns 0 both if another tick is running and if there is nothing to do.
     if !try_lock(&transaction, &ROLLUP_LOCK).await? {
         transaction.rollback().await;
         return Ok(Tick::Busy { holder: holder(connection, &ROLLUP_LOCK).await? });
@@ -137,15 +137,13 @@ pub enum WatchEvent {
     Failed {
         /// Why.
         error: RollupError,
-        /// When it is tried again.
+        /// The pause before the next try.
         again_in: Duration,
     },
 }
 
-/// Ticks every so often, until told to stop. Any failure is reported and retried, first after a second,
-/// then after longer and longer pauses up to `every`: the database may be restarting, or still be upgraded.
-///
-/// A rollup that is far behind is brought up to date without pauses.
+/// Ticks at intervals of `every` until stopped, without pauses while the rollup is far behind. Reports and retries every failure,
+/// first after a second, then after longer pauses, up to `every`: the database may be restarting, or being upgraded.
 pub async fn watch(connector: &Connector, every: Duration, lock_wait: Duration, observer: &Observer<WatchEvent>) {
     let stop = connector.cancellation();
     let mut session = None;
@@ -161,7 +159,7 @@ pub async fn watch(connector: &Connector, every: Duration, lock_wait: Duration, 
             }
             Err(RollupError::Database(db::Error::Interrupted)) => break,
             Err(error) => {
-                // After a failure, the session is not used again.
+                // A session that has failed is not used again.
                 session = None;
                 connector.choose_anew().await;
                 let pause = pause_after_failure.min(every);

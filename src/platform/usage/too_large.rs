@@ -1,5 +1,5 @@
-//! Buckets that do not fit: a sum of theirs is beyond what a bigint holds. They are kept out of `task_usage_hourly`, where a
-//! wrong number would be worse than none, until somebody has corrected their usage.
+//! Buckets with a sum that exceeds a bigint. They are kept out of `task_usage_hourly` until their usage is corrected: a wrong
+//! number would be worse than none.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +26,7 @@ impl TooLarge {
         serde_json::from_str(text).map(Self).map_err(reason)
     }
 
-    /// The command that shows the rows which make a bucket of this hour too large, the largest first.
+    /// The command that lists the largest rows of this hour.
     #[must_use]
     pub fn look(&self, hour: OffsetDateTime) -> String {
         let cost = if self.0.contains_key("cost_usd_ticks") { ", cost_usd_ticks" } else { "" };
@@ -58,7 +58,7 @@ pub struct KeptOut {
     pub bucket: Bucket,
     /// Why.
     pub sums: TooLarge,
-    /// When the rollup last came by it.
+    /// When the rollup last tried to write it.
     #[serde(with = "time::serde::rfc3339::option")]
     pub seen_at: Option<OffsetDateTime>,
 }

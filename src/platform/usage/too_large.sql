@@ -1,5 +1,5 @@
--- The latest buckets that are kept out, at most $1, each with the number of all. {hour} and {seen} are its times, NULL where
--- they are in no calendar.
+-- The latest $1 buckets that are kept out, each with the number of all. {hour} and {seen} are its times, NULL outside the
+-- years 1 to 9998.
 SELECT
     pg_catalog.count(*) OVER () AS all_kept_out,
     {hour} AS bucket_hour,

@@ -1,5 +1,5 @@
--- What the tables and functions of the hourly rollup have that this program does not know: one row, or none. A column of
--- task_usage counts if it can be added up; what else an application keeps there is its own.
+-- Columns and functions of the hourly rollup that this program does not know: one row, or none. Of task_usage, only numeric
+-- columns count; other columns are the application's.
 WITH known (table_name, columns) AS (
     VALUES
         ('task_usage', ARRAY[
@@ -25,7 +25,7 @@ unknown AS (
     SELECT pg_catalog.format('there is a function %s', p.oid::regprocedure)
     FROM pg_catalog.pg_proc p
     JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass('task_usage_hourly')::oid
-    -- What some other role puts beside it says nothing.
+    -- Functions of other roles do not count.
     WHERE p.pronamespace = c.relnamespace
       AND p.proowner = c.relowner
       AND p.proname IN ('rollup_task_usage_hourly', 'rollup_task_usage_hourly_window')

@@ -1,7 +1,7 @@
 //! Comparing the hourly rollup with the raw usage, bucket by bucket.
 //!
-//! A rollup is always some minutes behind. A bucket that differs is *waiting* when one of its rows is newer than the
-//! watermark, or its hour is in a queue: the next tick rebuilds it, unless ticks have stopped. Every other difference is a fault.
+//! A rollup is always some minutes behind. A bucket that differs is *waiting* if one of its rows is newer than the watermark, or
+//! its hour is in a queue: the next tick rebuilds it. Every other difference is a fault.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::{RollupError, Survey};
 
 use crate::db::{self, Connection, Connector, Observer};
 
-/// How often progress is told.
+/// How often progress is reported.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// Compares. Writes nothing.
@@ -31,7 +31,7 @@ pub async fn compare(
     Box::pin(compare_days(connector, scope, None, observer)).await
 }
 
-/// Compares, rebuilds the hours that are wrong, and compares those again. Counts as wrong what still is.
+/// Compares, rebuilds the hours that are wrong, and compares them again. Counts what is wrong after that.
 ///
 /// # Errors
 ///
@@ -78,7 +78,7 @@ async fn compare_days(
     };
     let days = days(&session, scope).await?;
     let mut look = Look::new(&session, scope.workspace, pipeline.has_cost, fix.is_some() && !own_functions, observer);
-    // Where there is no day to compare, the watermark counts all the same.
+    // Read even if there is no day to compare.
     let lag = State::read(&session).await?.lag;
     let mut found =
         Comparison { pipeline: Some(pipeline), days: days.len() as u64, fixed, lag, ..Comparison::default() };
@@ -88,7 +88,7 @@ async fn compare_days(
         && found.wrong() == found.too_large
         && found.is_ahead()
     {
-        // Every day has been compared since then, and every difference is reported.
+        // Every day has been compared since then, and every difference reported.
         found.lag = fix.bring_back(&began).await?;
         found.brought_back = true;
     }
@@ -96,7 +96,7 @@ async fn compare_days(
     Ok(found)
 }
 
-/// Compares day by day; where it may, rebuilds what is wrong and compares that day again.
+/// Compares day by day. With a fix, rebuilds what is wrong and compares that day again.
 async fn compare_each(
     look: &mut Look<'_>,
     days: &[Span],
@@ -114,7 +114,7 @@ async fn compare_each(
         if let Some(fix) = fix
             && wrong > 0
         {
-            // Its snapshot has ended, so that a lock on the tables is waited for without holding up anybody.
+            // The snapshot has ended, so waiting for a lock here does not block others.
             fix.rebuild(&seen).await?;
             seen = look.compare(*day, Pass::Left).await?;
             found.fixed += wrong.saturating_sub(seen.counts.wrong());
@@ -137,7 +137,7 @@ async fn check_what_is_there(session: &Connection) -> Result<Pipeline, RollupErr
 
 /// The days to compare.
 async fn days(session: &Connection, scope: Scope) -> Result<Vec<Span>, db::Error> {
-    // A part of an hour cannot be compared with its bucket.
+    // Only whole hours can be compared with buckets.
     let from = scope.from.map_or(Timestamp::NegInfinity, |from| Timestamp::Value(start_of_hour(from)));
     let to = scope.to.map_or(Timestamp::PosInfinity, |to| {
         let start = start_of_hour(to);

@@ -1,16 +1,15 @@
--- Buckets of [$1, $2) that are not what the raw rows add up to, as it was written down in the platform's specification
--- and on purpose without any function of the rollup. First a row with the number of buckets that the raw rows make.
+-- The buckets of [$1, $2) that differ from the sums of the raw rows, after one row with the number of buckets that the raw
+-- rows add up to. Follows the platform's specification, and on purpose calls no function of the rollup.
 --
--- $3 a workspace, or NULL for all · $4 the watermark. Rows changed after that wait for the next tick, also those that a
--- clock has dated which was ahead.
+-- $3: a workspace, or NULL for all. $4: the watermark; rows changed after it wait for the next tick, also rows dated in the
+-- future.
 --
--- Sums are numeric until they are known to fit into a bucket. What does not fit is held to the ends of bigint, and given in
--- full in too_large.
+-- Sums are numeric. A sum that exceeds a bigint is limited to its range, and given in full in too_large.
 --
--- The lines behind --cost are part of it where there are columns for cost. An uncosted count that is NULL stands for the
--- bucket's own tokens.
+-- The lines behind --cost belong to the statement if there are columns for cost. NULL as an uncosted count stands for all
+-- tokens of the bucket.
 --
--- Every table is reached by index from the step before, whatever the statistics say: OFFSET 0 sees to it.
+-- OFFSET 0 keeps the order of the joins, so that every table is read by index, whatever the statistics say.
 WITH summed AS (
     SELECT
         pg_catalog.date_trunc('hour', u.created_at, 'UTC') AS bucket_hour,
@@ -128,7 +127,7 @@ SELECT
     coalesce(r.runtime_id, s.runtime_id),
     coalesce(r.agent_id, s.agent_id),
     coalesce(r.project_id, s.project_id),
-    -- A database without an encoding may hold any byte in a name, and could not send it as text.
+    -- As bytes: in a database without an encoding, a name may hold bytes that cannot be sent as text.
     pg_catalog.convert_to(coalesce(r.provider, s.provider), e.encoding),
     pg_catalog.convert_to(coalesce(r.model, s.model), e.encoding),
     coalesce(r.input_tokens, 0), coalesce(r.output_tokens, 0), coalesce(r.cache_read_tokens, 0),

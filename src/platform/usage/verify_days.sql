@@ -1,5 +1,5 @@
--- The UTC days of [$1, $2) that hold usage or buckets, each found by one step in two indexes from the one before.
--- The session's time zone is UTC.
+-- The UTC days of [$1, $2) that hold usage or buckets: from each day one step to the next, in two indexes. The session's
+-- time zone is UTC.
 WITH RECURSIVE day AS (
     SELECT pg_catalog.date_trunc('day', least(
         (SELECT pg_catalog.min(u.created_at) FROM task_usage u WHERE u.created_at >= $1::timestamptz),

@@ -1,10 +1,9 @@
 //! Rolling up the whole history, month by month.
 //!
-//! Each month is a transaction of its own, under the lock of the hourly tick, and its progress commits with it. The
-//! watermark moves once, at the end. Usage that changes while the walk is on its way is caught by a last pass, which
-//! covers everything since the horizon at which the walk began; changes that such a pass by time does not see are
-//! reported by the triggers and drained by it. The watermark is then stamped with the horizon at which that last pass
-//! began: five minutes behind the clock, and behind every transaction that was still writing usage.
+//! Each month is a transaction of its own, under the lock of the hourly tick, and its progress commits with it. The watermark
+//! moves once, at the end. A last pass covers usage that changed during the walk: by time, everything since the horizon at
+//! which the walk began; by the reports of the triggers, every other change. It then sets the watermark to the horizon at which
+//! it began itself: five minutes behind the clock, and before every transaction that was still writing usage.
 
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use super::walk_options::{Resume, WalkOptions, WalkReport, WalkScope};
 use crate::db::{self, Connection, Transaction, grouped};
 use crate::engine::{Forecast, HookContext, Progress};
 
-/// How often progress is told while a month is being rolled up.
+/// How often progress is reported within a month.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// What a walk would do now.
@@ -66,7 +65,7 @@ pub async fn walk(connection: &Connection, options: WalkOptions, cx: &HookContex
         Survey::NoState => return Err(RollupError::NoState),
         Survey::Ready(extent) => extent,
     };
-    // Where no usage is left, buckets may be: of what was deleted while somebody else's rollup was in force.
+    // Without usage there may be buckets: of usage deleted while another program's rollup was in force.
     let has_months = match &extent.earliest {
         Some(_) => !needs_no_walk(&extent, options),
         None => options.scope != WalkScope::Missing && !months(connection, options).await?.is_empty(),
@@ -84,7 +83,7 @@ async fn catch_up(connection: &Connection, cx: &HookContext, extent: &Extent) ->
     let empty = extent.latest.is_none();
     let (transaction, horizon) = match lock_at_horizon(connection, cx.role(), cx.lock_wait()).await {
         Ok(locked) => locked,
-        // The guard is content with this lag, and whatever is left is the next tick's.
+        // The guard of V103 accepts this lag; the next tick rolls up the rest.
         Err(RollupError::Hidden) if !empty => {
             return Ok(WalkReport::CaughtUp { buckets: 0, empty, watermark: extent.watermark.clone() });
         }
@@ -100,12 +99,12 @@ fn is_tolerated(extent: &Extent, options: WalkOptions) -> bool {
     extent.lag.is_some_and(|lag| lag <= options.tolerated_lag.as_secs_f64())
 }
 
-/// Whether rolling up the window behind the watermark is all there is to do.
+/// Whether only the window behind the watermark has to be rolled up.
 fn needs_no_walk(extent: &Extent, options: WalkOptions) -> bool {
     options.scope == WalkScope::Missing && is_tolerated(extent, options)
 }
 
-/// The months that hold usage and are asked for.
+/// The months in scope that hold usage.
 async fn months(connection: &Connection, options: WalkOptions) -> Result<Vec<Month>, db::Error> {
     const FIRST: &str = "SELECT pg_catalog.date_trunc('month', pg_catalog.now(), 'UTC') - pg_catalog.make_interval(months => $1) AS first";
     let mut months = survey::months(connection, options.scope != WalkScope::Missing).await?;
@@ -144,15 +143,15 @@ async fn walk_months(
         }
     }
 
-    // One look at the whole table, which may use several processes, is cheaper than counting with each month. It is
-    // taken while nobody has to wait for us, and while a failure still finds the progress kept.
+    // Counting the whole table, by parallel workers, is cheaper than counting each month. Done here, without a lock, and while
+    // progress is still saved.
     let count = connection.query_one("SELECT pg_catalog.count(*) AS usage_rows FROM task_usage", &[]);
     let rows = with_heartbeat(count, || progress(cx, done, total, resume.buckets)).await?;
     let rows = rows.get::<_, i64>("usage_rows").unsigned_abs();
 
     let (transaction, horizon) = lock_at_horizon(connection, cx.role(), cx.lock_wait()).await?;
     let (buckets, watermark) = last_pass(&transaction, cx.role(), &resume.began_at, &horizon).await?;
-    // Progress is kept until the watermark is where the walk was to bring it.
+    // Progress is kept until the watermark has arrived.
     let arrived = match Survey::read(&transaction).await? {
         Survey::Ready(extent) => extent.lag.is_none() || is_tolerated(&extent, options),
         _ => true,
@@ -167,7 +166,7 @@ async fn walk_months(
     Ok(WalkReport::Walked { months: total, rows, buckets: resume.buckets + buckets, from, watermark })
 }
 
-/// Does the work, and calls `beat` every second until it is done.
+/// Does the work, and calls `beat` every second meanwhile.
 async fn with_heartbeat<T>(work: impl Future<Output = T>, beat: impl Fn()) -> T {
     tokio::pin!(work);
     loop {
@@ -188,7 +187,7 @@ async fn saved(connection: &Connection, options: WalkOptions, cx: &HookContext) 
     if options.resume { cx.load_state(connection).await } else { Ok(None) }
 }
 
-/// Continues where an earlier walk stopped, unless somebody has emptied the table since.
+/// Continues where an earlier walk stopped, unless the table has been emptied since.
 async fn begin_or_resume(
     connection: &Connection,
     options: WalkOptions,
@@ -206,8 +205,8 @@ async fn begin_or_resume(
     Ok(resume)
 }
 
-/// One month: the hours of all usage that last changed in it. Where everything is computed again, the buckets of that
-/// month's hours that hold no usage at all go too; no window would come by there.
+/// Rolls up one month: the hours of all usage that last changed in it. If everything is rebuilt, also deletes buckets of that
+/// month that have no usage, which no window would reach.
 async fn slice(connection: &Connection, scope: WalkScope, month: &Month) -> Result<u64, db::Error> {
     const WINDOW: &str = "SELECT rollup_task_usage_hourly_window($1::timestamptz, $2::timestamptz) AS buckets";
     const DESERTED: &str = include_str!("deserted.sql");
@@ -219,8 +218,8 @@ async fn slice(connection: &Connection, scope: WalkScope, month: &Month) -> Resu
     Ok(buckets.unsigned_abs())
 }
 
-/// Rolls up from `from` to `horizon`, which was read in this transaction, then moves the watermark there. Moves it back only
-/// where it is ahead of the clock.
+/// Rolls up from `from` to `horizon`, which was read in this transaction, then moves the watermark there; back only if it is
+/// ahead of the clock.
 async fn last_pass(
     transaction: &Transaction<'_>,
     role: Option<&str>,

@@ -12,12 +12,12 @@ use crate::engine::Outcome;
 /// What a walk rolls up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WalkScope {
-    /// Whatever the watermark has not passed: nothing but its window where the lag is tolerated, else every month.
+    /// What the watermark has not passed: its window if the lag is tolerated, else every month.
     #[default]
     Missing,
-    /// Every month, also where the watermark has passed it.
+    /// Every month, also those that the watermark has passed.
     Everything,
-    /// The current UTC month and this many before it. The watermark passes what is left out.
+    /// The current UTC month and this many before it. The watermark passes the others.
     LastMonths(u16),
 }
 
@@ -26,7 +26,7 @@ pub enum WalkScope {
 pub struct WalkOptions {
     /// What it rolls up.
     pub scope: WalkScope,
-    /// Up to this lag only the window behind the watermark is rolled up.
+    /// Up to this lag, only the window behind the watermark is rolled up.
     pub tolerated_lag: Duration,
     /// Whether to continue where an interrupted walk stopped.
     pub resume: bool,
@@ -42,7 +42,7 @@ impl Default for WalkOptions {
 /// Where an interrupted walk continues.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Resume {
-    /// The horizon at which the walk began, as the server writes it. The last pass starts from here.
+    /// The horizon at which the walk began, as the server writes it. The last pass starts here.
     pub began_at: String,
     /// Start of the last month that is done.
     #[serde(with = "time::serde::rfc3339::option")]
@@ -61,7 +61,7 @@ impl Resume {
 /// What a walk did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalkReport {
-    /// The tables are not there: nothing to do.
+    /// There is no rollup.
     NothingThere,
     /// Only the window behind the watermark was rolled up, and the watermark moved.
     CaughtUp {
@@ -76,7 +76,7 @@ pub enum WalkReport {
     Walked {
         /// Months that hold usage.
         months: u64,
-        /// Usage rows there are.
+        /// Usage rows.
         rows: u64,
         /// Buckets written and deleted.
         buckets: u64,
@@ -94,7 +94,7 @@ impl WalkReport {
         self.outcome(|months, rows, buckets| format!("rolled up {months}, {rows} rows into {buckets} buckets"))
     }
 
-    /// What a walk that computed every bucket again did, in words and numbers.
+    /// What a walk that rebuilt every bucket did, in words and numbers.
     #[must_use]
     pub fn rebuilt(self) -> Outcome {
         self.outcome(|months, _, buckets| format!("rebuilt {months}, corrected {buckets} buckets"))

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::human::{ago, said_of_unknown, wrong_hands};
+use super::human::{ago, fault, said_of_unknown};
 use crate::cli::Screen;
 use crate::cli::text::{DIM, NL, RED, RESET, Text, YELLOW, text};
 use crate::cli::words::{counted, utc};
@@ -16,7 +16,7 @@ use crate::usage::{Bucket, CompareEvent, Comparison, Cost, Difference, Kind, Pas
 /// How many buckets that differ are shown to people.
 const DIFFERENCES_SHOWN: usize = 20;
 
-/// Shows a comparison while it goes on.
+/// Shows a comparison while it runs.
 #[derive(Clone)]
 pub(super) struct View {
     screen: Arc<Screen>,
@@ -30,7 +30,7 @@ impl View {
         Self { screen: Arc::clone(screen), began: Instant::now(), told: Arc::default() }
     }
 
-    /// Hears of everything that the comparison comes upon.
+    /// Receives what the comparison finds.
     pub fn observer(&self) -> Observer<CompareEvent> {
         let view = self.clone();
         Observer::new(move |event| match event {
@@ -49,7 +49,7 @@ impl View {
         let told = *self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let more: usize = told.iter().map(|told| told.saturating_sub(DIFFERENCES_SHOWN)).sum();
         if more > 0 && !self.screen.is_verbose() {
-            self.screen.out(text!("and {} more; -v or --format json name them all", grouped(more as u64)));
+            self.screen.out(text!("and {} more; -v or --format json list them all", grouped(more as u64)));
         }
         compared(found, &self.screen);
     }
@@ -74,7 +74,7 @@ impl View {
         if self.screen.is_json() || difference.waiting && !self.screen.is_verbose() {
             return;
         }
-        // What is left after a repair is worth as many lines as what was found.
+        // As many lines for what is left after a repair as for what was found.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let told = &mut told[usize::from(difference.pass == Pass::Left)];
         *told += 1;
@@ -84,7 +84,7 @@ impl View {
     }
 }
 
-/// A bucket that is not what it should be: where, by how much, and whose it is.
+/// A bucket that differs from its usage: which, by how much, and whose it is.
 fn said_of_difference(difference: &Difference) -> Text {
     let Difference { kind, waiting, pass, bucket, raw, stored, too_large } = difference;
     let (kind, color) = match (kind, waiting) {
@@ -145,7 +145,7 @@ fn compared(found: &Comparison, screen: &Screen) {
     if let Some(what) = found.unknown() {
         screen.out(text!("{YELLOW}rollup:{RESET} {}", said_of_unknown(what)));
     }
-    wrong_hands(found.fault(), screen);
+    fault(found.fault(), screen);
     let compared = format!("{} of {}", counted(buckets, "bucket"), counted(days, "day"));
     if fixed > 0 {
         screen.out(text!("rebuilt {}", counted(fixed, "bucket")));
@@ -164,25 +164,25 @@ fn compared(found: &Comparison, screen: &Screen) {
                 _ if found.fault().is_some() || found.unknown().is_some() => "",
                 _ if too_large == found.wrong() => "; correct the usage of the buckets above",
                 0 => "; migrate verify rollup --fix rebuilds them",
-                _ => " even now; see migrate verify schema",
+                _ => " after the rebuild; see migrate verify schema",
             }
         ));
     } else if waiting == 0 {
         screen.out(text!("compared {compared}: the hourly rollup equals the raw usage"));
     } else {
-        screen.out(text!("compared {compared}: the hourly rollup equals the raw usage, but for what waits"));
+        screen.out(text!("compared {compared}: the hourly rollup equals the raw usage, except for what is waiting"));
     }
     if waiting > 0 {
         let wait = if waiting == 1 { "waits" } else { "wait" };
         let waiting = counted(waiting, "bucket");
         if found.is_ahead() {
             screen.out(text!(
-                "{RED}the watermark is ahead of the clock{RESET}, so nothing that waits is rolled up; next: migrate rollup tick"
+                "{RED}the watermark is ahead of the clock{RESET}, so no waiting bucket is rolled up; next: migrate rollup tick"
             ));
         } else if found.is_stalled() {
             let ago = ago(lag);
             screen.out(text!(
-                "{RED}{waiting} {wait}, and the watermark is {ago} behind{RESET}; see migrate rollup status, and have it called: \
+                "{RED}{waiting} {wait}, and the watermark is {ago} behind{RESET}; see migrate rollup status; to roll them up: \
                  migrate rollup watch"
             ));
         } else {
@@ -193,8 +193,6 @@ fn compared(found: &Comparison, screen: &Screen) {
             "{RED}the watermark is ahead of the clock{RESET}, so new usage is not rolled up; next: migrate rollup tick"
         ));
     } else if found.is_stalled() {
-        screen.out(text!(
-            "{RED}the watermark is at 1970: nobody has ever called the rollup{RESET}; migrate rollup watch does"
-        ));
+        screen.out(text!("{RED}the watermark is at 1970: the rollup has never run{RESET}; next: migrate rollup watch"));
     }
 }

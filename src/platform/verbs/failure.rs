@@ -1,4 +1,4 @@
-//! From an error of the rollup to what a person reads and a script sees.
+//! From an error of the rollup to a message, a hint and an exit code.
 
 use tokio_postgres::error::SqlState;
 

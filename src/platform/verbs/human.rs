@@ -13,7 +13,7 @@ pub(super) fn said_of(tick: &Tick) -> String {
     match tick {
         Tick::Busy { holder } => {
             let holder = holder.as_ref().map(|holder| format!(": {holder}")).unwrap_or_default();
-            format!("another rollup is at work, nothing done{holder}")
+            format!("another rollup is running, nothing done{holder}")
         }
         Tick::Done { buckets, watermark, lag, advanced, duration } => {
             let did = match buckets {
@@ -83,10 +83,10 @@ pub(super) fn standing(standing: &Standing, ways: &[Way], screen: &Screen) {
     let mut by: Vec<Text> = scheduling.jobs.iter().map(|job| said_of_job(job).into()).collect();
     by.extend(scheduling.watches.iter().map(|watch| text!("migrate rollup watch, {watch}")));
     if by.is_empty() && scheduling.ticked_lately {
-        by.push("somebody who ticked less than 15 minutes ago".into());
+        by.push("a caller not visible to this role: the last tick ended less than 15 minutes ago".into());
     }
     if by.is_empty() {
-        by.push(text!("{YELLOW}nobody{RESET}, as far as can be seen"));
+        by.push(text!("{YELLOW}nobody{RESET}, as far as this role can see"));
     }
     for (at, text) in by.into_iter().enumerate() {
         line(if at == 0 { "scheduled by" } else { "" }, text);
@@ -95,9 +95,9 @@ pub(super) fn standing(standing: &Standing, ways: &[Way], screen: &Screen) {
         line("", "pg_cron may have jobs of other roles, which this role cannot see".into());
     }
     if let Cron::In(home) = &scheduling.cron {
-        line("", text!("pg_cron keeps its jobs in database {home}, where this program has not looked"));
+        line("", text!("pg_cron keeps its jobs in database {home}, which this program does not read"));
     }
-    if !scheduling.is_anybody_there() {
+    if !scheduling.is_called() {
         for way in ways {
             line("", text!("{}: {}", way.place, way.command));
         }
@@ -117,19 +117,17 @@ fn said_of_job(job: &CronJob) -> String {
     format!("pg_cron job {}{name} ({}){active}{last}", job.id, job.schedule)
 }
 
-pub(super) fn nobody_schedules(ways: &[Way], screen: &Screen) {
-    screen.aside_in(
-        YELLOW,
-        "nobody seems to call the hourly rollup, so new usage will not show up in it; to have it called",
-    );
+pub(super) fn not_scheduled(ways: &[Way], screen: &Screen) {
+    screen
+        .aside_in(YELLOW, "nothing seems to call the hourly rollup, so it will not include new usage; to schedule it");
     for (at, way) in ways.iter().enumerate() {
         let or = if at == 0 { "" } else { "or, " };
         screen.aside_in(PLAIN, text!("  {or}{}: {}", way.place, way.command));
     }
 }
 
-/// Why `migrate up` has to be run.
-pub(super) fn wrong_hands(fault: Option<String>, screen: &Screen) {
+/// Why `migrate up` has to be run, if it has.
+pub(super) fn fault(fault: Option<String>, screen: &Screen) {
     if let Some(fault) = fault {
         screen.out(text!("{RED}{fault}{RESET}; next: migrate up"));
     }
@@ -137,7 +135,7 @@ pub(super) fn wrong_hands(fault: Option<String>, screen: &Screen) {
 
 pub(super) fn said_of_unknown(what: &str) -> String {
     format!(
-        "{what}, which this build does not know: what is there is not compared with it; upgrade to a newer build of migrate"
+        "{what}, which this build does not know, so it does not judge the rollup in force; upgrade to a newer build of migrate"
     )
 }
 
@@ -152,10 +150,10 @@ fn to_the_second(time: &str) -> String {
 /// A time span for people, from seconds.
 pub(super) fn ago(seconds: f64) -> String {
     if seconds >= 1e12 {
-        return "an eternity".to_owned();
+        return "an infinite time".to_owned();
     }
     let seconds = Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default().as_secs();
-    // Nobody counts the seconds of a year.
+    // Over an hour, seconds do not matter.
     let rounded = if seconds < 3600 { seconds } else { seconds - seconds % 60 };
     humantime::format_duration(Duration::from_secs(rounded)).to_string()
 }

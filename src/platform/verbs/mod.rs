@@ -1,4 +1,4 @@
-//! The commands that the platform brings along: `rollup …` and `verify rollup`.
+//! The platform's own commands: `rollup …` and `verify rollup`.
 
 mod compared;
 mod failure;

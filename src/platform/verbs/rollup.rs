@@ -23,16 +23,16 @@ pub(crate) struct Rollup;
 enum What {
     /// Run one tick: roll up what changed, up to five minutes before now and for at most a day.
     Tick,
-    /// Tick again and again until told to stop, for servers without pg_cron. Ctrl-C or SIGTERM end it with exit code 0.
+    /// Run a tick at intervals until stopped, for servers without pg_cron. Ctrl-C or SIGTERM end it with exit code 0.
     #[allow(clippy::doc_markdown, reason = "shown as help")]
     Watch(Watch),
-    /// Show how far the rollup has come, what waits, how the last tick went, and who calls the tick.
+    /// Show the watermark, the queue, the last tick and its error, and what calls the tick.
     Status,
 }
 
 #[derive(Debug, Args)]
 struct Watch {
-    /// How often: 30s, 5m. What failed is tried again sooner.
+    /// How often: 30s, 5m. A failed tick is retried sooner.
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = at_least_a_second)]
     every: Duration,
 }
@@ -49,7 +49,7 @@ fn at_least_a_second(text: &str) -> Result<Duration, String> {
 #[async_trait]
 impl Verb for Rollup {
     fn command(&self) -> Command {
-        let about = "Keep the hourly rollup of token usage going, and see how it stands";
+        let about = "Run the hourly rollup of token usage, and show its state";
         let rollup = What::augment_subcommands(Command::new("rollup")).about(about).long_about(None::<&str>);
         rollup.subcommand_required(true).arg_required_else_help(true)
     }
@@ -74,9 +74,9 @@ async fn tick(cx: &Context<'_>) -> Result<u8, Failure> {
     connection.close().await;
     cx.screen.json("tick", &tick);
     cx.screen.out(human::said_of(&tick));
-    // The tick did what it could; that it loses changes must not pass for a success.
+    // The tick succeeded, but a rollup that loses changes is no success.
     if let Some(pipeline) = pipeline.filter(|pipeline| pipeline.fault().is_some()) {
-        wrong_hands(&pipeline, &cx.screen);
+        faulty(&pipeline, &cx.screen);
         return Ok(exit::DRIFT);
     }
     Ok(exit::OK)
@@ -92,7 +92,7 @@ async fn watch(every: Duration, cx: &Context<'_>) -> Result<u8, Failure> {
         screen.json("watching", &json!({ "database": database.to_string(), "every": every.as_secs_f64() }));
         screen.aside(text!("ticking every {} on {database}", humantime::format_duration(every)));
     }
-    warn_of_wrong_hands(connector, screen).await;
+    warn_of_fault(connector, screen).await;
     let told = Arc::clone(screen);
     let observer = Observer::new(move |event| match event {
         WatchEvent::Ticked(tick) => watched(&tick, &told),
@@ -101,12 +101,12 @@ async fn watch(every: Duration, cx: &Context<'_>) -> Result<u8, Failure> {
     usage::watch(connector, every, cx.lock_wait, &observer).await;
     if !screen.is_quiet() {
         screen.json("watch_ended", &json!({}));
-        screen.aside("told to stop");
+        screen.aside("stopped");
     }
     Ok(exit::OK)
 }
 
-/// A tick of a watch that found nothing to do is only worth a line to those who want to hear more.
+/// A tick of a watch. One that found nothing to do is shown with --verbose only.
 fn watched(tick: &Tick, screen: &Screen) {
     if !screen.is_quiet() && (tick.did_something() || screen.is_verbose()) {
         screen.json("tick", tick);
@@ -122,7 +122,7 @@ fn watch_failed(failure: &Failure, again_in: Duration, screen: &Screen) {
     }
     screen.complaint(failure);
     let (now, again_in) = (utc(OffsetDateTime::now_utc()), humantime::format_duration(again_in));
-    screen.aside(text!("{now}  it is tried again in {again_in}"));
+    screen.aside(text!("{now}  retrying in {again_in}"));
 }
 
 async fn status(cx: &Context<'_>) -> Result<u8, Failure> {
@@ -134,13 +134,13 @@ async fn status(cx: &Context<'_>) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// The rollup in force is another program's.
-fn wrong_hands(pipeline: &Pipeline, screen: &Screen) {
+/// The rollup in force cannot be relied on.
+fn faulty(pipeline: &Pipeline, screen: &Screen) {
     screen.json("rollup_in_force", pipeline);
-    human::wrong_hands(pipeline.fault(), screen);
+    human::fault(pipeline.fault(), screen);
 }
 
-/// Says so when nobody seems to keep the rollup going, or its tables would stay as they are without any error.
+/// Warns if nothing seems to call the rollup: its tables would then stay as they are, without any error.
 pub(crate) async fn tell_who_schedules(cx: &Context<'_>) {
     let look = async {
         let connection = cx.connector.clone().read_only().connect("migrate: up").await?;
@@ -149,17 +149,17 @@ pub(crate) async fn tell_who_schedules(cx: &Context<'_>) {
         scheduling
     };
     match look.await {
-        Ok(Some(scheduling)) if !scheduling.is_anybody_there() && !cx.screen.is_quiet() => {
+        Ok(Some(scheduling)) if !scheduling.is_called() && !cx.screen.is_quiet() => {
             let ways = scheduling.ways(cx.connector.database().name());
             cx.screen.json("nobody_schedules_rollup", &json!({ "ways": ways }));
-            human::nobody_schedules(&ways, &cx.screen);
+            human::not_scheduled(&ways, &cx.screen);
         }
         Ok(_) => {}
-        Err(error) => tracing::warn!("cannot tell who calls the hourly rollup: {error}; see migrate rollup status"),
+        Err(error) => tracing::warn!("could not read what calls the hourly rollup: {error}; see migrate rollup status"),
     }
 }
 
-/// Whether ticks of this role would be refused for good. Whatever else is in the way may pass.
+/// Whether every tick of this role would be refused. Other errors may be temporary.
 async fn may_tick(connector: &Connector) -> Result<(), db::Error> {
     let connection = connector.clone().read_only().connect("migrate: rollup watch").await?;
     let acting = usage::acting_role(&connection).await;
@@ -167,8 +167,8 @@ async fn may_tick(connector: &Connector) -> Result<(), db::Error> {
     acting.map(drop)
 }
 
-/// Says so, once, when what is called loses changes. That it cannot be found out is the first tick's to say.
-async fn warn_of_wrong_hands(connector: &Connector, screen: &Screen) {
+/// Warns once if the rollup in force loses changes. If that cannot be read, the first tick reports why.
+async fn warn_of_fault(connector: &Connector, screen: &Screen) {
     let look = async {
         let connection = connector.clone().read_only().connect("migrate: rollup watch").await?;
         let pipeline = Pipeline::read(&connection).await;
@@ -176,8 +176,8 @@ async fn warn_of_wrong_hands(connector: &Connector, screen: &Screen) {
         pipeline
     };
     match look.await {
-        Ok(Some(pipeline)) if pipeline.fault().is_some() => wrong_hands(&pipeline, screen),
+        Ok(Some(pipeline)) if pipeline.fault().is_some() => faulty(&pipeline, screen),
         Ok(_) => {}
-        Err(error) => tracing::debug!("whose rollup is in force could not be found out: {error}"),
+        Err(error) => tracing::debug!("could not read which rollup is in force: {error}"),
     }
 }

@@ -73,14 +73,14 @@ impl Check for VerifyRollup {
     }
 }
 
-/// As one of all checks: a database without a rollup is right as it is.
+/// As one of all checks, where a database without a rollup passes.
 async fn whole(cx: &Context<'_>) -> Result<u8, Failure> {
     let view = View::new(&cx.screen);
     match usage::compare(cx.connector, Scope::default(), &view.observer()).await {
         Ok(found) => Ok(compared(&found, &view)),
         Err(RollupError::NoPipeline) => {
             cx.screen.json("no_rollup", &json!({}));
-            cx.screen.out("rollup: there is none yet");
+            cx.screen.out("there is no hourly rollup yet");
             Ok(exit::OK)
         }
         Err(error) => Err(error.into()),
