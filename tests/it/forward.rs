@@ -152,7 +152,7 @@ async fn a_takeover_says_why_and_is_resumed_where_it_was_killed() {
     assert!(status.stdout.contains("not finished"), "{}", status.stdout);
     database.program().args(["status", "--check"]).run().expect(3);
     let up = database.program().args(["up", "-v"]).run().expect(0);
-    assert!(up.stderr.contains("hourly-rebuild goes on after"), "{}", up.stderr);
+    assert!(up.stderr.contains("hourly-rebuild continues after"), "{}", up.stderr);
     ours_again(&database, "killed").await;
 
     // The next image brings its own form of something: the reason names it, and nothing is computed again in vain.
