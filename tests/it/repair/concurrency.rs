@@ -64,7 +64,7 @@ async fn a_row_that_is_locked_for_ever_is_reported() {
 
     holder.batch_execute("COMMIT").await.unwrap();
     let repaired = repair().run().expect(0);
-    assert!(repaired.stderr.contains("goes on after"), "{}", repaired.stderr);
+    assert!(repaired.stderr.contains("continues after"), "{}", repaired.stderr);
     assert_eq!(database.run_states().await, ["done"]);
     database.assert_corrected_once().await;
     database.assert_journal_complete().await;
@@ -201,7 +201,7 @@ async fn signals_end_it_cleanly_and_the_same_command_goes_on() {
         let found = database.program().args(["repair", "codex-cache", "--cutoff", &cutoff]).run().expect(0);
         assert!(found.stdout.contains("run 1 with these arguments is unfinished ("), "{}", found.stdout);
         let resumed = repair().run().expect(0);
-        assert!(resumed.stderr.contains("run 1, codex-cache, goes on after "), "{}", resumed.stderr);
+        assert!(resumed.stderr.contains("run 1, codex-cache, continues after "), "{}", resumed.stderr);
         assert_eq!(database.run_states().await, ["done"]);
         database.assert_corrected_once().await;
         database.assert_journal_complete().await;

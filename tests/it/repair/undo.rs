@@ -103,7 +103,7 @@ async fn an_interrupted_undo_goes_on() {
     let undo = || database.program().args(["repair", "undo", "1", "--execute", "--batch-size", "20"]);
     undo().args(["--sleep-between-batches", "400ms", "--max-runtime", "1s"]).run().expect(8);
     let resumed = undo().run().expect(0);
-    assert!(resumed.stderr.contains("run 2, undo, goes on after "), "{}", resumed.stderr);
+    assert!(resumed.stderr.contains("run 2, undo, continues after "), "{}", resumed.stderr);
     assert_eq!(database.fingerprint().await, before);
     database.assert_parity().await;
     assert_eq!(database.run_states().await, ["undone", "done"]);
@@ -117,7 +117,7 @@ async fn an_interrupted_undo_of_an_undo_goes_on() {
     let undo = || database.program().args(["repair", "undo", "2", "--execute", "--batch-size", "20"]);
     undo().args(["--sleep-between-batches", "400ms", "--max-runtime", "1s"]).run().expect(8);
     let resumed = undo().run().expect(0);
-    assert!(resumed.stderr.contains("run 3, undo, goes on after "), "{}", resumed.stderr);
+    assert!(resumed.stderr.contains("run 3, undo, continues after "), "{}", resumed.stderr);
     database.assert_corrected_once().await;
     database.assert_parity().await;
 }
