@@ -1,36 +1,36 @@
-//! With whose rights code of other roles may run in a session of ours.
+//! Which code of other roles may run in our sessions.
 //!
-//! Triggers, functions, defaults and index expressions are code of the table's owner. Where a session acts as that role
-//! (`SET ROLE`), such code can go back to the session's own with `RESET ROLE`. So a role that works on other people's tables
-//! should have no more rights than their owner; and for the one right that leads to every other, that is not left to hope: a
-//! superuser's session runs no code of a role that is none.
+//! Triggers, functions, defaults and index expressions are code of the table's owner. If a session acts as that role
+//! (`SET ROLE`), such code can return to the session's own role with `RESET ROLE`. So a role that works on tables of another
+//! role should have no more rights than that role. For superusers this is enforced: a superuser's session runs no code of a
+//! role that is not a superuser.
 
 use super::error::SuperuserRefused;
 use super::server::OWN_TABLE;
 use super::{Connection, Error, ident};
 
-/// What is going to be done with tables.
+/// How the tables will be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// They are only read. No trigger runs.
+    /// Only read. No trigger runs.
     Look,
-    /// They are written.
+    /// Written.
     Write,
 }
 
-/// Refuses what would run somebody else's code with a superuser's rights: to write `tables`, or read them, and to call
-/// `functions`. What does not exist is no obstacle.
+/// Refuses if reading or writing `tables`, or calling `functions`, would run code of another role with a superuser's rights.
+/// Objects that do not exist are ignored.
 ///
 /// # Errors
 ///
-/// [`Error::SuperuserRefused`]; what the server says.
+/// [`Error::SuperuserRefused`]; the server's error.
 pub async fn refuse_superuser(
     connection: &Connection,
     tables: &[&str],
     functions: &[&str],
     purpose: Purpose,
 ) -> Result<(), Error> {
-    // A role that a session has taken on can be put off again.
+    // The session role counts, too: RESET ROLE returns to it.
     const SUPERUSER: &str = "
         SELECT r.rolname::text AS name FROM pg_catalog.pg_roles r
         WHERE r.rolname IN (session_user, current_user) AND r.rolsuper
@@ -50,12 +50,12 @@ pub async fn refuse_superuser(
     }
 }
 
-/// The role that works on `table` in this session, if it is another one than the session's: its owner, if the session
-/// may become that role. Its triggers then run with its own rights.
+/// The owner of `table`, if it is another role and the session may become it. As that role, the table's triggers run with
+/// the rights of their owner.
 ///
 /// # Errors
 ///
-/// What the server says.
+/// The server's error.
 pub async fn acting_role(connection: &Connection, table: &str) -> Result<Option<String>, Error> {
     const OWNER: &str = "
         SELECT r.rolname::text AS owner
@@ -69,12 +69,12 @@ pub async fn acting_role(connection: &Connection, table: &str) -> Result<Option<
     Ok(connection.query_opt(OWNER, &[&table]).await?.map(|row| row.get("owner")))
 }
 
-/// Refuses to write into the schema `migrate` where its tables carry code of others, which would run with the rights of the
-/// role that writes there.
+/// Refuses to write into the schema `migrate` if its tables carry code of others, which would run with the rights of the role
+/// that writes there.
 ///
 /// # Errors
 ///
-/// [`Error::AlteredHistory`]; what the server says.
+/// [`Error::AlteredHistory`]; the server's error.
 pub async fn check_history(connection: &Connection) -> Result<(), Error> {
     let sql = include_str!("authority_history.sql").replace("{own_table}", OWN_TABLE);
     match connection.query_opt(&sql, &[]).await? {
@@ -83,15 +83,15 @@ pub async fn check_history(connection: &Connection) -> Result<(), Error> {
     }
 }
 
-/// Lets `role`, who owns the tables that are worked on, keep the history in those tables of the schema `migrate` that are this
-/// session's to share: it may be the next one to run. It gets nothing beyond that, no trigger of its own for example, which would
-/// run with the rights of whoever writes there next; earlier builds gave it everything. In the schema it may create, because what
-/// a newer build or the first repair adds is created by the first role that runs it. Code that it could leave there, [`check_history`]
-/// finds.
+/// Grants `role`, the owner of the migrated tables, the right to write the history in those tables of the schema `migrate`
+/// that this session may grant on: the next run may be by that role. It gets no more, because its own trigger, for example,
+/// would run with the rights of the next role that writes there; earlier builds granted everything. It may create objects in
+/// the schema: the first role that runs a newer build, or the first repair, creates tables there. [`check_history`] finds code
+/// that the role leaves there.
 ///
 /// # Errors
 ///
-/// What the server says.
+/// The server's error.
 pub async fn share_history(connection: &Connection, role: &str) -> Result<(), Error> {
     let ours = format!(
         "SELECT c.relname::text AS name, pg_catalog.pg_has_role(n.nspowner, 'USAGE') AS own_schema

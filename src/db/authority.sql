@@ -1,7 +1,7 @@
--- Code of a role that is no superuser, which a superuser's session would run: the object, its owner, whether that one may log
--- in, and what of it would run. No row if there is none.
+-- Code of a role that is not a superuser, which a superuser's session would run: the object, its owner, whether the owner may
+-- log in, and which code would run. No row if there is none.
 -- $1: tables. $2: functions that are going to be called. $3: whether the tables are going to be written, or only read.
--- Whoever looks reads the schema migrate as well; to write there is another matter, which authority_history.sql is about.
+-- A session that reads the tables also reads the schema migrate. authority_history.sql checks writing there.
 WITH RECURSIVE named AS (
     SELECT n.at, c.oid, true AS written
     FROM pg_catalog.unnest($1::text[]) WITH ORDINALITY AS n (name, at)
@@ -45,8 +45,8 @@ found AS (
     FROM tables t
     WHERE t.relkind NOT IN ('r', 'p')
     UNION ALL
-    -- Who plans a query evaluates what he can of the predicates of indexes and constraints, and the expressions of statistics
-    -- and partition keys.
+    -- Planning a query can evaluate the predicates of indexes and constraints, and the expressions of statistics and
+    -- partition keys.
     SELECT 4000 + t.at, pg_catalog.format('table %s', t.oid::regclass), t.relowner,
            pg_catalog.format('%s calls %s', pg_catalog.pg_describe_object(d.classid, d.objid, 0),
                              pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0))
@@ -61,17 +61,16 @@ found AS (
         UNION ALL
         SELECT k.partrelid, 'pg_catalog.pg_class'::regclass::oid, k.partrelid FROM pg_catalog.pg_partitioned_table k
     ) o ON o.relation = t.oid
-    -- What comes with PostgreSQL is pinned, and does not appear here.
+    -- PostgreSQL's own functions are pinned, and have no rows here.
     JOIN pg_catalog.pg_depend d ON d.classid = o.class AND d.objid = o.object
         AND d.refclassid IN ('pg_catalog.pg_proc'::regclass::oid, 'pg_catalog.pg_operator'::regclass::oid)
-    -- What an extension brings is the work of whoever may install extensions.
+    -- Functions of an extension are trusted: a role that may install extensions brought them.
     WHERE NOT EXISTS (
         SELECT FROM pg_catalog.pg_depend e
         WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e'
     )
     UNION ALL
-    -- A type of somebody's making brings operators and casts of its own. Of other people's tables, these are the columns that are
-    -- read.
+    -- A user-defined type brings its own operators and casts. In tables of other programs, only these columns are read.
     SELECT 5000 + t.at, pg_catalog.format('table %s', t.oid::regclass), t.relowner,
            pg_catalog.format('its column %I is of type %s, whose operators are not PostgreSQL''s own', a.attname,
                              pg_catalog.format_type(a.atttypid, a.atttypmod))

@@ -1,5 +1,5 @@
--- Code of others on the tables of the schema migrate: this program makes no triggers, rules and policies there, and its
--- defaults and indexes call nothing but PostgreSQL's own functions. One row, with the statement that removes it, or none.
+-- Code of others on the tables of the schema migrate: this program creates no triggers, rules or policies there, and its
+-- defaults and indexes call only PostgreSQL's own functions. One row, with the statement that removes it, or none.
 WITH history AS (
     SELECT c.oid, c.relname, c.relkind
     FROM pg_catalog.pg_class c
@@ -29,7 +29,7 @@ found AS (
     FROM history h
     WHERE h.relkind NOT IN ('r', 'p')
     UNION ALL
-    -- Functions that come with PostgreSQL are pinned, and do not appear here.
+    -- PostgreSQL's own functions are pinned, and have no rows here.
     SELECT pg_catalog.format('%s, which calls %s,', pg_catalog.pg_describe_object(d.classid, d.objid, 0),
                              pg_catalog.pg_describe_object(d.refclassid, d.refobjid, 0)), NULL
     FROM history h

@@ -1,5 +1,5 @@
--- Whom session $1 waits for, the oldest transaction of several, and what kind of lock it wants. What is prepared for a
--- commit in two phases holds its locks without a session.
+-- The session that blocks session $1 (of several, the one with the oldest transaction), and the kind of lock. A prepared
+-- transaction holds its locks without a session.
 SELECT b.pid,
        CASE WHEN b.pid = 0 THEN 'a prepared transaction, see pg_prepared_xacts' ELSE a.application_name END AS application,
        pg_catalog.host(a.client_addr) AS client,

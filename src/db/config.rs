@@ -1,4 +1,4 @@
-//! Where the database is.
+//! The database to connect to.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use super::conninfo::{self, Form};
 use super::options::Options;
 use super::tls::TlsOptions;
 
-/// What the server keeps of the name of a session.
+/// How many bytes of a session's name the server keeps.
 const NAME_BYTES: usize = 63;
 
 /// A database to connect to. Shows itself as `user@host:port/name`, never with its password.
@@ -22,7 +22,7 @@ pub struct Database {
 
 impl Database {
     /// Reads a connection URL (`postgres://user:password@host:port/name`) or a keyword string (`host=… dbname=…`).
-    /// Options mean what they mean to libpq; `docs/connection.md` has the differences.
+    /// Options have libpq's meaning; `docs/connection.md` lists the differences.
     ///
     /// # Errors
     ///
@@ -42,14 +42,14 @@ impl Database {
         } else {
             None
         };
-        // What is shown of a database must not be a piece of a password, or of another URL, that has got there.
+        // Messages show the name, so it must not contain a part of a password or of another URL.
         if config.get_dbname().is_some_and(|name| name.contains('@') || name.contains("://")) {
             return Err(form.refuse(
-                "its database name holds an @ or ://, as if a piece of a password or another URL had got there",
+                "its database name contains an @ or ://, so it may contain a part of a password or of another URL",
             ));
         }
         if config.get_user().is_some_and(|name| name.contains(':')) {
-            return Err(form.refuse("its user holds a :, as if the password had got there"));
+            return Err(form.refuse("its user contains a :, so it may contain the password"));
         }
         if let Some(missing) = missing {
             return Err(form.refuse(&format!("it lacks {missing}")));
@@ -82,8 +82,8 @@ impl Database {
         }
     }
 
-    /// The driver's configuration for a session that other people see under the name `application`. A name that the
-    /// URL gives comes behind it: `migrate: up (name)`. By the front, sessions are found again.
+    /// The driver's configuration for a session with the `application_name` `application`. A name in the URL follows in
+    /// parentheses: `migrate: up (name)`, so that the prefix identifies our sessions.
     pub(super) fn config(&self, application: &str) -> tokio_postgres::Config {
         let mut config = self.config.clone();
         let name = match config.get_application_name() {

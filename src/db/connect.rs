@@ -1,4 +1,4 @@
-//! Opening sessions: on purpose, on one server, for a limited time, with their notices passed on.
+//! Opening sessions: all on one server, within a time limit, with their notices passed on.
 
 use std::future::poll_fn;
 use std::io::ErrorKind;
@@ -21,10 +21,10 @@ use super::{Connection, Database, Error, Observer, Waiting};
 /// A notice reports a connection that takes longer than this.
 const SOON: Duration = Duration::from_secs(2);
 
-/// How long a server that says it is starting up is given, before that becomes an error.
+/// How long to wait for a server that is starting up.
 const STARTUP_PATIENCE: Duration = Duration::from_secs(30);
 
-/// A message that the server sent beside its answers: NOTICE, WARNING and the like.
+/// A message that the server sent in addition to its answers, such as NOTICE or WARNING.
 #[derive(Clone, Debug, Serialize)]
 pub struct Notice {
     /// `NOTICE`, `WARNING`, `INFO` …
@@ -48,7 +48,7 @@ pub struct Connector {
     access: Access,
     pin: Pin,
     waits: Waits,
-    /// Whether its sessions are looked at when their statements take long.
+    /// Whether its sessions are watched when their statements take long.
     watched: bool,
 }
 
@@ -67,16 +67,15 @@ impl Connector {
         }
     }
 
-    /// Tells `observer` when a statement has waited for another session's lock for a second, and every ten seconds from then
-    /// on; for sessions opened from here on.
+    /// Tells `observer` when a statement has waited for another session's lock for a second, then every ten seconds. Applies
+    /// to sessions opened afterwards.
     #[must_use]
     pub fn on_wait(mut self, observer: Observer<Waiting>) -> Self {
         self.waits = self.waits.observed_by(observer);
         self
     }
 
-    /// Ends statements that have waited for this long, ten minutes unless it is said, with SQLSTATE 55P03. Holds for all
-    /// clones.
+    /// Ends statements that have waited for this long (default: ten minutes) with SQLSTATE 55P03. Applies to all clones.
     pub fn wait_at_most(&self, limit: Duration) {
         self.waits.set_limit(limit);
     }
@@ -85,29 +84,29 @@ impl Connector {
         &self.waits
     }
 
-    /// Opens sessions that nobody looks at; they do not wait.
+    /// Opens sessions that are not watched: they never wait for locks.
     #[must_use]
     pub(super) fn unwatched(mut self) -> Self {
         self.watched = false;
         self
     }
 
-    /// Passes every server notice of the sessions opened from here on to `observer`.
+    /// Passes every server notice of sessions opened afterwards to `observer`.
     #[must_use]
     pub fn on_notice(mut self, observer: Observer<Notice>) -> Self {
         self.notices = observer;
         self
     }
 
-    /// Opens sessions that are in a read-only transaction all the time: the server refuses every write, and nothing is
-    /// left behind in a session that belongs to a pooler.
+    /// Opens sessions that are always in a read-only transaction: the server refuses every write, and a session that belongs
+    /// to a pooler keeps no settings of ours.
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.access = Access::ReadOnly;
         self
     }
 
-    /// Opens sessions that are left as they are until [`Connection::settle`].
+    /// Opens sessions without settings, until [`Connection::settle`].
     #[must_use]
     pub(super) fn bare(mut self) -> Self {
         self.access = Access::Bare;
@@ -120,13 +119,13 @@ impl Connector {
         &self.database
     }
 
-    /// The signal that interrupts statements of these sessions.
+    /// The token that interrupts statements of these sessions.
     #[must_use]
     pub fn cancellation(&self) -> &CancellationToken {
         &self.cancel
     }
 
-    /// Forgets which server has answered, if no session on it is open: for what goes on after a failure, or begins anew.
+    /// Forgets which server has answered, if no session on it is open. For work that starts again after a failure.
     pub async fn choose_anew(&self) {
         let mut pin = self.pin.lock().await;
         if pin.as_mut().is_some_and(|server| !server.is_in_use()) {
@@ -134,17 +133,15 @@ impl Connector {
         }
     }
 
-    /// Opens a session that other people see under the name `application`, and behind it the one that the URL sets. As long
-    /// as a session of this connector, or of a clone, is open, the next one goes to the same server; none is ever opened on
-    /// another.
-    /// After that, the same address is tried first.
+    /// Opens a session with the `application_name` `application`, followed by that of the URL. While a session of this
+    /// connector or of a clone is open, new sessions are opened on the same server only. After that, the same address is
+    /// tried first.
     ///
-    /// Each address is tried for the URL's `connect_timeout`, else 10 seconds, until it has answered. A server that is
-    /// starting up is waited for, for at most 30 seconds.
+    /// Each address has the URL's `connect_timeout`, or 10 seconds, to answer. A server that is starting up has 30 seconds.
     ///
     /// # Errors
     ///
-    /// [`Error::Connect`] if no session can be opened, [`Error::SplitServers`] if it is on another server than those before,
+    /// [`Error::Connect`] if no session can be opened, [`Error::SplitServers`] if it is on another server than earlier ones,
     /// [`Error::Interrupted`] when the run is told to stop.
     pub async fn connect(&self, application: &str) -> Result<Connection, Error> {
         let config = self.database.config(application);
@@ -180,7 +177,7 @@ impl Connector {
         }
     }
 
-    /// Opens a session where there is one already, else where the first address answers.
+    /// Opens a session on the server in use, or else on the first address that answers.
     async fn open(&self, config: &Config) -> Result<Connection, Error> {
         let mut pin = self.pin.lock().await;
         if let Some(server) = pin.as_mut() {
@@ -199,7 +196,7 @@ impl Connector {
                     return Ok(connection);
                 }
                 Err(error) if server.is_in_use() => return Err(error),
-                Err(error) => tracing::debug!("{address} has answered before, and does not now: {error}"),
+                Err(error) => tracing::debug!("{address} answered before, but not now: {error}"),
             }
         }
         let mut errors = Vec::new();
@@ -225,7 +222,7 @@ impl Connector {
         Err(self.none_answered(errors))
     }
 
-    /// One address, and everything that has to be said until a statement can be sent.
+    /// Opens a session on one address, up to the point where it can run a statement.
     async fn open_at(&self, address: &Address, config: &Config) -> Result<(Connection, Identity), Error> {
         let limit = reach::limit(config);
         let opening = async {
@@ -250,7 +247,7 @@ impl Connector {
             connection.watcher = self.watched.then(|| Arc::new(self.clone()) as Arc<dyn Watcher>);
             Ok((connection, identity))
         };
-        // The driver has the same limit for an answer of the network alone, and says so itself.
+        // The driver applies the same limit to the network connection alone, and reports that itself.
         let opened = tokio::time::timeout(limit + Duration::from_millis(100), opening).await;
         opened.unwrap_or_else(|_| {
             let limit = humantime::format_duration(limit);
@@ -259,7 +256,7 @@ impl Connector {
         })
     }
 
-    /// The error when no address answered: that of a server that is starting up, or of the only address, or of each.
+    /// The error if no address answered: that of a server that is starting up, of the only address, or of all addresses.
     fn none_answered(&self, mut errors: Vec<(Address, Error)>) -> Error {
         let starting = errors.iter().position(|(_, error)| match error {
             Error::Connect { cause, .. } => cause.is(&SqlState::CANNOT_CONNECT_NOW),
@@ -293,7 +290,7 @@ impl Connector {
         }
     }
 
-    /// The sessions of a run are not where they should be.
+    /// The error if the sessions of a run are on two servers.
     pub(super) fn split(&self, one: &Identity, other: &Identity) -> Error {
         Error::SplitServers { database: self.database.to_string(), servers: format!("{one}, and {other}") }
     }
@@ -301,11 +298,11 @@ impl Connector {
     fn connect_error(&self, error: &tokio_postgres::Error) -> Error {
         let reason = match (error.as_db_error(), std::error::Error::source(error)) {
             (Some(report), _) => report.message().to_owned(),
-            // Signed by itself, or by an authority that is not among the trusted ones.
+            // Self-signed, or signed by an authority that is not trusted.
             (None, Some(source))
                 if ["CaUsedAsEndEntity", "UnknownIssuer"].iter().any(|why| source.to_string().contains(why)) =>
             {
-                "the server's certificate is not one that is trusted here".to_owned()
+                "the server's certificate is not trusted".to_owned()
             }
             (None, Some(source)) => source.to_string(),
             (None, None) => error.to_string(),
@@ -334,7 +331,7 @@ async fn drive<S, T>(
             Some(Ok(_)) => {}
             Some(Err(error)) => {
                 tracing::debug!("session ended: {error}");
-                // Before the session is dropped: a waiting statement then learns only that no answer will come.
+                // Set before the session is dropped: a waiting statement then learns only that no answer will come.
                 if let Some(why) = reason_of_end(&error) {
                     let _ = ended.set(why);
                 }
@@ -349,7 +346,7 @@ async fn drive<S, T>(
 fn reason_of_end(error: &tokio_postgres::Error) -> Option<String> {
     let error = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
     Some(match error.kind() {
-        ErrorKind::TimedOut => format!("its machine has not answered for half a minute ({error})"),
+        ErrorKind::TimedOut => format!("its host has not answered for half a minute ({error})"),
         _ => error.to_string(),
     })
 }

@@ -1,17 +1,17 @@
-//! Reading a connection URL or a keyword string, by libpq's rules, without ever repeating a piece of it.
+//! Reading a connection URL or a keyword string, by libpq's rules. Errors never quote a part of it.
 //!
-//! libpq takes what stands before the first `@` for user and password, unless a `/` comes before it. So a password with
-//! an unescaped `@` or `/` makes its rest a host, a port or a database, which messages show. Such a URL still holds the
-//! `@` that was meant, in a place where none belongs, and is refused for that.
+//! libpq takes the text before the first `@` as user and password, unless a `/` precedes it. So if a password has an
+//! unescaped `@` or `/`, its rest becomes a host, a port or a database name, which messages show. Such a URL has another
+//! `@` where none can be, and is refused for that.
 
 use percent_encoding::percent_decode;
 
 use super::Error;
 
-/// An option and its value, in the order in which they were written. The last one of a name counts.
+/// Options and values, in their order in the text. The last one of a name counts.
 pub(super) type Settings = Vec<(String, Vec<u8>)>;
 
-/// How the text is written.
+/// The form of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// `postgres://…`
@@ -22,14 +22,14 @@ pub(super) enum Form {
 
 impl Form {
     pub fn of(text: &str) -> Self {
-        // The advice for something that was meant to be a URL is how to write one.
+        // Decides which form the advice shows: for a malformed URL, that of a URL.
         let start = text.split(|c| c == '=' || is_blank(c)).next().unwrap_or_default();
         let begins = |word: &str| start.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
         let is_url = start == text || start.contains("://") || begins("postgres:") || begins("postgresql:");
         if is_url { Self::Url } else { Self::Keywords }
     }
 
-    /// How it should be written.
+    /// How to write it.
     fn advice(self) -> String {
         match self {
             Self::Url => "it should read postgres://user:password@host:port/database; in user, password and database \
@@ -41,21 +41,21 @@ impl Form {
         }
     }
 
-    /// An error of the text as a whole.
+    /// An error about the text as a whole.
     pub fn refuse(self, reason: &str) -> Error {
         Error::BadUrl { reason: reason.to_owned(), advice: self.advice() }
     }
 }
 
-/// Takes the text apart.
+/// Parses the text.
 ///
 /// # Errors
 ///
-/// [`Error::BadUrl`], which says what is wrong and quotes nothing.
+/// [`Error::BadUrl`], which tells what is wrong and quotes nothing.
 pub(super) fn read(text: &str) -> Result<Settings, Error> {
     let form = Form::of(text);
     if text.contains('\0') {
-        return Err(form.refuse("it holds a zero byte"));
+        return Err(form.refuse("it contains a zero byte"));
     }
     match (["postgres://", "postgresql://"].iter().find_map(|scheme| text.strip_prefix(scheme)), form) {
         (Some(rest), _) => url(rest).map_err(|reason| Form::Url.refuse(reason)),
@@ -75,11 +75,11 @@ fn url(rest: &str) -> Result<Settings, &'static str> {
     }
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
     if path.contains('@') {
-        return Err("an @ stands where no @ can be, so a character before it is not percent-encoded");
+        return Err("it has an @ where no @ can be, so a character before it is not percent-encoded");
     }
     let (authority, database) = path.split_once('/').unwrap_or((path, ""));
     if database.contains(['&', '=', '#']) {
-        return Err("its database name holds a character that must be percent-encoded, or its options lack their ?");
+        return Err("its database name contains a character that must be percent-encoded, or its options lack their ?");
     }
     let (mut hosts, mut ports) = (Vec::new(), Vec::new());
     for address in authority.split(',') {
@@ -94,11 +94,11 @@ fn url(rest: &str) -> Result<Settings, &'static str> {
     settings.push(("dbname".to_owned(), decoded(database)?));
     for setting in query.unwrap_or_default().split_terminator('&') {
         let Some((name, value)) = setting.split_once('=') else {
-            return Err("what stands behind its ? is not made of name=value");
+            return Err("the text after its ? is not a list of name=value");
         };
         let name = String::from_utf8(decoded(name)?).map_err(|_| "the name of an option is not UTF-8")?;
         let value = decoded(value)?;
-        // As drivers for Java write it, and libpq understands it.
+        // The spelling of Java drivers, which libpq accepts.
         if name == "ssl" && value == b"true" {
             settings.push(("sslmode".to_owned(), b"require".to_vec()));
         } else {
@@ -117,21 +117,21 @@ fn host_and_port(address: &str) -> Result<(&str, &str), &'static str> {
         Some((host, "")) => Ok((host, "")),
         Some((host, port)) => match port.strip_prefix(':') {
             Some(port) => Ok((host, port)),
-            None => Err("something other than :port follows the ] of its host"),
+            None => Err("other text than :port follows the ] of its host"),
         },
         None => Err("the [ of its host has no ]"),
     }
 }
 
-/// Percent-decodes. A % that begins no code is an error, as it is to libpq: the password would silently be another one
-/// as soon as two digits happened to follow.
+/// Percent-decodes. A % without two hexadecimal digits is an error, as in libpq: it shows that the % of a password was not
+/// encoded.
 fn decoded(text: &str) -> Result<Vec<u8>, &'static str> {
     let is_code = |code: &str| code.bytes().take_while(u8::is_ascii_hexdigit).take(2).count() == 2;
     if !text.split('%').skip(1).all(is_code) {
-        return Err("it holds a % that is not followed by two hexadecimal digits");
+        return Err("it contains a % that is not followed by two hexadecimal digits");
     }
     let bytes: Vec<u8> = percent_decode(text.as_bytes()).collect();
-    if bytes.contains(&0) { Err("it holds a zero byte") } else { Ok(bytes) }
+    if bytes.contains(&0) { Err("it contains a zero byte") } else { Ok(bytes) }
 }
 
 fn is_blank(c: char) -> bool {
@@ -145,7 +145,7 @@ fn keywords(text: &str) -> Result<Settings, &'static str> {
         let end = rest.find(|c| c == '=' || is_blank(c)).unwrap_or(rest.len());
         let name = &rest[..end];
         let Some(after) = rest[end..].trim_start_matches(is_blank).strip_prefix('=') else {
-            return Err("it is not made of name=value; a value with blanks stands in quotes: '...'");
+            return Err("it is not a list of name=value; a value with blanks needs quotes: '...'");
         };
         let value = after.trim_start_matches(is_blank);
         let (value, left) = match value.strip_prefix('\'') {
@@ -172,8 +172,8 @@ fn quoted_value(text: &str) -> Result<(String, &str), &'static str> {
     Err("a quoted value has no closing '")
 }
 
-/// Up to the next blank. Where a blank or a value is missing, the next option is taken for the value, or for its end, and
-/// a password becomes a user: `user= password=...`, `user=apppassword=...`. Only some values are known to hold a `=`.
+/// Up to the next blank. If a blank or a value is missing, the next option becomes the value or a part of it, and a password
+/// becomes a user: `user= password=...`, `user=apppassword=...`. So only values that may contain a `=` are accepted with one.
 fn plain_value(text: &str, equals: bool) -> Result<(String, &str), &'static str> {
     let mut value = String::new();
     let mut characters = text.chars();
@@ -181,7 +181,7 @@ fn plain_value(text: &str, equals: bool) -> Result<(String, &str), &'static str>
     while let Some(character) = characters.next().filter(|character| !is_blank(*character)) {
         match character {
             '\\' => value.extend(characters.next()),
-            '=' if !equals => return Err("a value that stands in no quotes holds a =; an empty value is written ''"),
+            '=' if !equals => return Err("a value without quotes contains a =; an empty value is written ''"),
             other => value.push(other),
         }
         left = characters.as_str();
@@ -193,7 +193,7 @@ fn plain_value(text: &str, equals: bool) -> Result<(String, &str), &'static str>
 mod tests {
     use super::*;
 
-    /// What libpq's `PQconninfoParse` makes of the same text; what is empty counts for nothing.
+    /// The result of libpq's `PQconninfoParse` for the same text, without empty options.
     #[test]
     fn a_right_text_means_what_it_means_to_libpq() {
         for (text, meaning) in [

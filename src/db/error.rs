@@ -1,4 +1,4 @@
-//! What can go wrong between this program and a server.
+//! The errors of connections and statements.
 
 use std::fmt;
 
@@ -11,14 +11,14 @@ pub enum Error {
     /// The connection URL cannot be used. The URL itself is not quoted: it may hold a password.
     #[error("the database URL cannot be used: {reason}")]
     BadUrl {
-        /// What is wrong with it.
+        /// What is wrong.
         reason: String,
         /// How it should be written instead.
         advice: String,
     },
 
     /// The certificates to trust, which the connection URL asks for, cannot be read.
-    #[error("cannot trust the certificate authorities of {source_name}: {reason}")]
+    #[error("cannot read the certificate authorities of {source_name}: {reason}")]
     Authorities {
         /// The file, or the system.
         source_name: String,
@@ -35,7 +35,7 @@ pub enum Error {
         database: String,
         /// The reason given by the server or the operating system.
         reason: String,
-        /// What kind of reason that is.
+        /// The kind of reason.
         cause: ConnectCause,
     },
 
@@ -51,14 +51,14 @@ pub enum Error {
     SplitServers {
         /// `user@host:port/name`.
         database: String,
-        /// The server that the first session has reached, and the one that a later session has.
+        /// The servers of the first session and of a later one.
         servers: String,
     },
 
     /// The session ended while it was in use.
     #[error("the connection to the server was lost: {reason}")]
     Lost {
-        /// What the driver says.
+        /// The driver's message.
         reason: String,
     },
 
@@ -69,23 +69,23 @@ pub enum Error {
     /// A value could not be read or written as the type asked for.
     #[error("the driver could not convert a value: {reason}")]
     Conversion {
-        /// What the driver says.
+        /// The driver's message.
         reason: String,
     },
 
-    /// Code of a role that is no superuser would run with a superuser's rights.
+    /// Code of a role that is not a superuser would run with a superuser's rights.
     #[error("{0}")]
     SuperuserRefused(Box<SuperuserRefused>),
 
-    /// The tables of this program's own schema carry code that it did not create.
+    /// The tables of this program's schema carry code that it did not create.
     #[error(
         "found {object} in the schema migrate; migrate did not create it, and it would run with the rights of any role \
          that writes there"
     )]
     AlteredHistory {
-        /// What it is, and on which table.
+        /// The code, and its table.
         object: String,
-        /// The statement that removes it, where there is one.
+        /// The statement that removes it, if there is one.
         remedy: Option<String>,
     },
 
@@ -94,14 +94,14 @@ pub enum Error {
     Interrupted,
 }
 
-/// Why no session could be opened. Of several addresses that failed, the cause that comes first here counts.
+/// Why no session could be opened. If several addresses failed, the first of these causes counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConnectCause {
     /// The server refused, with this SQLSTATE.
     Refused(String),
     /// Encryption failed, or the certificate is not trusted.
     Tls,
-    /// The server closed the connection instead of answering the TLS handshake, as servers that do not know
+    /// The server closed the connection instead of answering the TLS handshake, as servers without support for
     /// `sslnegotiation=direct` do.
     TlsHandshakeClosed,
     /// The server accepted the connection but did not answer.
@@ -110,9 +110,9 @@ pub enum ConnectCause {
     ReadOnly,
     /// The server allows writes, which `target_session_attrs` rules out.
     NotReadOnly,
-    /// The server asks for a password, and there is none.
+    /// The server asks for a password, and the URL has none.
     PasswordMissing,
-    /// The network did not lead to a server.
+    /// The server could not be reached over the network.
     Unreachable,
 }
 
@@ -123,7 +123,7 @@ impl ConnectCause {
         matches!(self, Self::Refused(refused) if refused == state.code())
     }
 
-    /// What the driver's error, whose kind is private, amounts to.
+    /// The cause of a driver's error. Its kind is private, so this reads its text.
     pub(super) fn of(error: &tokio_postgres::Error) -> Self {
         if let Some(state) = error.code() {
             return Self::Refused(state.code().to_owned());
@@ -146,18 +146,18 @@ impl ConnectCause {
     }
 }
 
-/// Code of a role that is no superuser, which a superuser's session would run.
+/// Code of a role that is not a superuser, which a superuser's session would run.
 #[derive(Debug)]
 pub struct SuperuserRefused {
     /// The superuser.
     pub role: String,
-    /// What is to be written, read or called.
+    /// The object to be written, read or called.
     pub object: String,
-    /// Whose it is.
+    /// Its owner.
     pub owner: String,
-    /// Whether that role can connect.
+    /// Whether the owner may log in.
     pub may_log_in: bool,
-    /// What of it would run, where it is something special.
+    /// The code that would run, if it is not a trigger or function.
     pub what: Option<String>,
 }
 
@@ -192,7 +192,7 @@ impl Error {
 impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Self {
         if let Some(report) = error.as_db_error() {
-            // The server ended the session: an administrator, a shutdown, a crash of another session.
+            // The server ended the session: by an administrator, a shutdown, or the crash of another session.
             let code = report.code().code();
             if code.starts_with("08") || ["57P01", "57P02", "57P03"].contains(&code) {
                 return Self::Lost { reason: report.message().to_owned() };
@@ -213,7 +213,7 @@ impl From<tokio_postgres::Error> for Error {
     }
 }
 
-/// A PostgreSQL error with everything the server said about it.
+/// A PostgreSQL error with all its fields.
 #[derive(Clone, Debug, Serialize)]
 pub struct ServerReport {
     /// Five characters, PostgreSQL's Appendix A.
@@ -229,10 +229,10 @@ pub struct ServerReport {
     /// The call stack inside the server.
     #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
-    /// Where in the statement, counted in characters from 1.
+    /// The position in the statement, in characters from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<u32>,
-    /// The server's function that raised it. Unlike the message, it is the same in every language.
+    /// The server's C function that raised it. Unlike the message, it does not depend on the language.
     #[serde(skip)]
     pub routine: Option<String>,
 }

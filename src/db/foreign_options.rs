@@ -1,4 +1,4 @@
-//! Options of connection URLs that mean something to others, and what to write instead.
+//! Connection URL options of other programs, and what to write instead.
 
 use super::Error;
 use super::conninfo::Form;
@@ -6,13 +6,13 @@ use super::conninfo::Form;
 /// What to do about an option of another program.
 #[derive(Clone, Copy)]
 enum Instead {
-    /// It belongs to the pool, or the habits, of a driver; nothing is lost without.
+    /// It configures a driver or its pool; it has no effect here.
     Remove,
-    /// It is called otherwise here.
+    /// It has another name here.
     Write(&'static str),
     /// It is a setting of the server, with an example of a value.
     Set(&'static str, &'static str),
-    /// The driver cannot do that.
+    /// It is not supported.
     Never(&'static str),
 }
 
@@ -21,18 +21,18 @@ use Instead::{Never, Remove, Set, Write};
 const CLIENT_CERTIFICATE: Instead = Never("use a password: client certificates are not supported");
 const NO_SUCH_CHECK: Instead = Never("leave it out: there is no such check");
 const KERBEROS: Instead = Never("use a password: Kerberos and GSSAPI are not supported");
-const NEWEST: Instead = Never("leave it out: the protocol's version 3.0 is spoken");
-const TLS: Instead = Never("leave it out: TLS 1.2 and 1.3 are spoken");
-const SERVICE: Instead = Never("write host, user, password and database out: no such file is read");
+const NEWEST: Instead = Never("leave it out: the connection uses protocol version 3.0");
+const TLS: Instead = Never("leave it out: the connection uses TLS 1.2 or 1.3");
+const SERVICE: Instead = Never("write host, user, password and database: service files are not read");
 
-/// Option names in small letters, with `_` for `-`.
+/// Option names in lower case, with `_` for `-`.
 #[rustfmt::skip]
 const FOREIGN: &[(&str, Instead)] = &[
     // libpq
     ("authtype", Remove), ("gssdelegation", KERBEROS), ("gsslib", KERBEROS), ("krbsrvname", KERBEROS),
     ("max_protocol_version", NEWEST), ("min_protocol_version", NEWEST), ("oauth_client_id", Never("use a password")),
     ("oauth_issuer", Never("use a password")),
-    ("passfile", Never("write the password into the URL: no such file is read")),
+    ("passfile", Never("write the password into the URL: password files are not read")),
     ("replication", Never("leave it out: migrations need an ordinary session")),
     ("require_auth", Never("use channel_binding=require and sslmode=verify-full")), ("requirepeer", NO_SUCH_CHECK),
     ("requiressl", Write("sslmode=require")), ("scram_client_key", Never("use a password")),
@@ -95,24 +95,24 @@ const FOREIGN: &[(&str, Instead)] = &[
     ("x_statement_timeout", Set("statement_timeout", "60s")),
 ];
 
-/// The error for an option that means nothing here. The name that is shown is the one of this list.
+/// The error for an option that is not supported. It shows only names of this list.
 pub(super) fn refuse(name: &str, form: Form) -> Error {
     let name = name.to_ascii_lowercase().replace('-', "_");
     let Some((name, instead)) = FOREIGN.iter().find(|(foreign, _)| *foreign == name) else {
         return Error::BadUrl {
-            reason: "it has an option whose name is not shown, because it may be a piece of the password".to_owned(),
+            reason: "it has an option whose name is not shown, because it may be a part of the password".to_owned(),
             advice: match form {
                 Form::Url => "in the password write & as %26, @ as %40, / as %2F, ? as %3F, # as %23, % as %25; \
-                              an option that is not one of libpq's must go"
+                              remove options that are not libpq's"
                     .to_owned(),
                 Form::Keywords => "put the password into quotes, '...', and write ' as \\' and \\ as \\\\ there; \
-                                   an option that is not one of libpq's must go"
+                                   remove options that are not libpq's"
                     .to_owned(),
             },
         };
     };
     let advice = match instead {
-        Remove => "remove it; nothing here depends on it".to_owned(),
+        Remove => "remove it; it has no effect here".to_owned(),
         Write(text) => format!("write {text} instead"),
         Set(setting, value) if form == Form::Url => format!("write options=-c{setting}%3D{value} instead"),
         Set(setting, value) => format!("write options='-c {setting}={value}' instead"),

@@ -1,4 +1,4 @@
-//! Who holds a lock, and the event of a wait for it.
+//! The holder of a lock, and the event of a wait for it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,16 +9,16 @@ use time::macros::format_description;
 use time::{OffsetDateTime, UtcOffset};
 use tokio_postgres::Row;
 
-/// Who holds a lock.
+/// The session that holds a lock.
 #[derive(Clone, Debug, Serialize)]
 pub struct Holder {
     /// Process id on the server.
     pub pid: i32,
-    /// The name it gave itself, if it did.
+    /// Its `application_name`, if it has one.
     pub application: Option<String>,
-    /// Where it connects from; none for a local socket.
+    /// Its client address; none for a local socket.
     pub client: Option<String>,
-    /// Start of its transaction, or of its session; hidden from roles without `pg_read_all_stats`.
+    /// Start of its transaction, or of its session; not visible to roles without `pg_read_all_stats`.
     #[serde(with = "time::serde::rfc3339::option")]
     pub since: Option<OffsetDateTime>,
 }
@@ -53,14 +53,14 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Somebody else has the lock, and we go on asking for it.
+/// Another session holds the lock, and this one keeps trying.
 #[derive(Clone, Debug, Serialize)]
 pub struct Waiting {
-    /// What the lock stands for.
+    /// What is waited for.
     pub what: Cow<'static, str>,
-    /// Who has it; none if that ended just now.
+    /// Who holds it; none if that session has just ended.
     pub holder: Option<Holder>,
-    /// How long we have been waiting.
+    /// How long the wait has lasted.
     #[serde(serialize_with = "super::as_seconds")]
     pub waited: Duration,
 }

@@ -1,4 +1,4 @@
-//! Access to one PostgreSQL database: where it is, sessions that can be interrupted, locks that are polled.
+//! Access to one PostgreSQL database: its URL, sessions that can be interrupted, locks that are polled.
 
 mod authority;
 mod config;
@@ -35,7 +35,7 @@ pub use server::{ServerFacts, ident};
 pub use session::Connection;
 pub use transaction::Transaction;
 
-/// What a server says where a statement would make something whose name is taken.
+/// The SQLSTATEs of a statement that would create an object whose name exists already.
 pub const ALREADY_THERE: [SqlState; 5] = [
     SqlState::DUPLICATE_TABLE,
     SqlState::DUPLICATE_OBJECT,
@@ -44,8 +44,8 @@ pub const ALREADY_THERE: [SqlState; 5] = [
     SqlState::DUPLICATE_SCHEMA,
 ];
 
-/// SQL for a time that this program reads: NULL where it is in no calendar. A database can hold `infinity` and years before
-/// 1 and after 9999, which the types of the driver cannot.
+/// SQL for a time that this program reads: NULL if the driver's types cannot hold it, such as `infinity` and years before 1
+/// or after 9999.
 #[must_use]
 pub fn in_calendar(time: &str) -> String {
     format!("CASE WHEN {time} >= '0001-01-01 UTC' AND {time} < '9999-01-01 UTC' THEN {time} END")
@@ -55,7 +55,7 @@ pub fn in_calendar(time: &str) -> String {
 ///
 /// # Errors
 ///
-/// What the serializer says.
+/// The serializer's error.
 pub fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
 }
@@ -64,7 +64,7 @@ pub fn as_seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> R
 ///
 /// # Errors
 ///
-/// What the serializer says.
+/// The serializer's error.
 #[allow(clippy::ref_option, reason = "the signature that serde asks for")]
 pub fn as_optional_seconds<S: serde::Serializer>(
     duration: &Option<Duration>,
@@ -76,8 +76,8 @@ pub fn as_optional_seconds<S: serde::Serializer>(
     }
 }
 
-/// A number with its thousands apart: 52,000. `indicatif::HumanCount` writes the same, but would bring a crate for terminals
-/// into every room that builds a message.
+/// A number with thousands separators: 52,000. `indicatif::HumanCount` writes the same, but every crate that builds a message
+/// would then need a crate for terminals.
 #[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -1,8 +1,8 @@
 //! Advisory locks, polled from outside.
 //!
-//! Nobody waits for a lock inside the server. A statement that waits holds a snapshot, a concurrent index build waits
-//! for old snapshots, and if the holder of the lock is that build, both wait for ever. So every try is a transaction
-//! of its own, over in an instant, and the waiting happens here.
+//! This program never waits for an advisory lock inside the server. A waiting statement holds a snapshot, and a concurrent
+//! index build waits for old snapshots: if the build holds the lock, both wait for ever. So every try is a short transaction
+//! of its own, and the wait happens here.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -12,12 +12,12 @@ use tokio_postgres::SimpleQueryMessage;
 
 use super::{Connection, Connector, Error, Holder, Waiting};
 
-/// The two locks of a run that must be alone in its database.
+/// The two locks of a run that must be the only one in its database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunLocks {
     /// Held by a session of its own for the whole run.
     pub run: LockKey,
-    /// Held by the session that works, which may outlive the first one by a statement.
+    /// Held by the working session, whose last statement may still run after the first session has ended.
     pub session: LockKey,
 }
 
@@ -27,8 +27,8 @@ pub const REPAIR: RunLocks = RunLocks {
     session: LockKey::one(7_244_554_146_635_925_504, "the end of an earlier repair's last statement"),
 };
 
-/// Held by the session that migrates, whatever the set. A killed run loses its own lock at once, but its last statement may still be
-/// running, or its last commit be under way; the next run waits for this one too.
+/// Held by the session that migrates, for every set. A killed run loses its run lock at once, while its last statement or
+/// commit may still be running, so the next run waits for this lock, too.
 pub const RUN_SESSION_LOCK: LockKey =
     LockKey::one(7_244_554_146_635_925_502, "the end of an earlier run's last statement");
 
@@ -48,7 +48,7 @@ pub struct LockKey {
     pub key: i64,
     /// The second of two.
     pub second: Option<i32>,
-    /// What it stands for, to complete "waiting for …".
+    /// Its name, to complete "waiting for …".
     pub what: Cow<'static, str>,
 }
 
@@ -81,11 +81,11 @@ pub enum LockTimeout {
     /// Another session held it for the whole time.
     #[error("waited {} for {what}{}", humantime::format_duration(*waited), held_by(holder.as_deref()))]
     TimedOut {
-        /// What the lock stands for.
+        /// The name of the lock.
         what: Cow<'static, str>,
-        /// For how long.
+        /// How long the wait lasted.
         waited: Duration,
-        /// Who has it.
+        /// Who holds it.
         holder: Option<Box<Holder>>,
     },
     /// The server or the connection failed.
@@ -97,7 +97,7 @@ fn held_by(holder: Option<&Holder>) -> String {
     holder.map(|holder| format!(", held by {holder}")).unwrap_or_default()
 }
 
-/// Waiting for a lock by asking for it again and again. Between two tries nothing is open on the server.
+/// Polls for a lock. Between two tries no transaction is open on the server.
 pub struct Patience {
     limit: Duration,
     since: Instant,
@@ -112,18 +112,18 @@ impl Patience {
         Self { limit, since: Instant::now(), pause: FIRST_PAUSE, reported: None }
     }
 
-    /// Tells of the wait only once it has lasted ten seconds.
+    /// Reports the wait only after ten seconds.
     #[must_use]
     pub fn quiet_at_first(self) -> Self {
         Self { reported: Some(Instant::now()), ..self }
     }
 
-    /// Waits a little after `connection` could not acquire `lock`. Every ten seconds, the connector's observer of waits is
-    /// told who holds it.
+    /// Pauses after `connection` could not acquire `lock`. Every ten seconds, it tells the connector's observer of waits who
+    /// holds the lock.
     ///
     /// # Errors
     ///
-    /// [`LockTimeout::TimedOut`] when the patience is at its end.
+    /// [`LockTimeout::TimedOut`] when the limit is reached.
     pub async fn wait(&mut self, connection: &Connection, lock: &LockKey) -> Result<(), LockTimeout> {
         let waited = self.since.elapsed();
         let what = lock.what.clone();
@@ -145,7 +145,7 @@ impl Patience {
 ///
 /// # Errors
 ///
-/// What the server says.
+/// The server's error.
 pub async fn holder(connection: &Connection, lock: &LockKey) -> Result<Option<Holder>, Error> {
     const HOLDER: &str = "
         SELECT l.pid, a.application_name AS application, pg_catalog.host(a.client_addr) AS client, coalesce(a.xact_start, a.backend_start) AS since
@@ -166,10 +166,10 @@ pub async fn holder(connection: &Connection, lock: &LockKey) -> Result<Option<Ho
 }
 
 /// The lock of a run, held by a session of its own that stays idle in one open transaction: it holds no snapshot, so
-/// concurrent index builds pass it, and no pooler can hand it to another client.
+/// concurrent index builds do not wait for it, and no pooler can hand it to another client.
 ///
-/// It does hold one while a statement of its own runs, and an index build that looks around just then waits for the end of the
-/// whole transaction. [`RunLock::keep`] sees to that.
+/// It does hold a snapshot while a statement of its own runs. An index build that sees this snapshot waits for the end of the
+/// transaction; [`RunLock::keep`] then ends it.
 pub struct RunLock {
     connection: Connection,
     key: i64,
@@ -183,20 +183,20 @@ impl RunLock {
     ///
     /// # Errors
     ///
-    /// [`LockTimeout`]; [`Error::SwappedSession`] if the two sessions turn out to share a server process,
-    /// [`Error::SplitServers`] if they are on two servers.
+    /// [`LockTimeout`]; [`Error::SwappedSession`] if the two sessions share a server process, [`Error::SplitServers`] if
+    /// they are on two servers.
     pub async fn acquire(
         connector: &Connector,
         locks: &RunLocks,
         application: &str,
         mut patience: Patience,
     ) -> Result<(Self, Connection), LockTimeout> {
-        // Until it is known that no pooler lends them out, neither session gets a setting that would outlive its use.
+        // No settings that outlive a transaction, until it is known that no pooler shares these sessions.
         let bare = connector.clone().bare();
         let session = bare.connect(application).await?;
         let connection = bare.connect("migrate: lock").await?;
         let marker = mark(&session).await?;
-        // Set before the lock is acquired: a limit that ends idle transactions may be shorter than the way to the server.
+        // Settings come first: a short limit on idle transactions could end this one before the next message arrives.
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; {}; SELECT pg_catalog.pg_try_advisory_xact_lock({})",
             connection.settings_of_transaction(),
@@ -205,11 +205,11 @@ impl RunLock {
         while last_value(&connection.simple_query(&begin).await?).as_deref() != Some("t") {
             connection.batch("ROLLBACK").await?;
             patience.wait(&session, &locks.run).await?;
-            // Limits on idle sessions still hold for it: a statement now and then keeps it alive.
+            // This session still has its limit on idle sessions; a statement keeps it alive.
             session.batch("SELECT 1").await?;
         }
-        // The lock's transaction pins a server process. If that is the one which answered as `session` before, or
-        // `session` now is another, then a pooler lends them out statement by statement.
+        // The lock's transaction pins a server process. If that process answered as `session` before, or another process
+        // answers as `session` now, a pooler swaps sessions between statements.
         if read_marker(&connection).await? == Some(marker.clone()) || read_marker(&session).await? != Some(marker) {
             return Err(Error::SwappedSession { database: connector.database().to_string() }.into());
         }
@@ -226,7 +226,7 @@ impl RunLock {
         Ok((Self { connection, key: locks.run.key, pid }, session))
     }
 
-    /// Makes sure that the lock is still held.
+    /// Checks that the lock is still held.
     ///
     /// # Errors
     ///
@@ -236,8 +236,8 @@ impl RunLock {
         self.connection.batch("SHOW transaction_isolation").await
     }
 
-    /// For as long as this future is polled, lets those go on who wait for the end of the lock's transaction: an index build of
-    /// somebody else that has seen a snapshot of it, and for whose lock on a table the run would wait in turn.
+    /// While this future is polled, renews the lock's transaction when another session waits for its end: an index build that
+    /// has seen its snapshot. The run might wait for that build's table lock, so that both would wait for each other.
     pub async fn keep(&self, connector: &Connector) -> Infallible {
         const WAITED_FOR: &str = "
             SELECT EXISTS (
@@ -249,36 +249,36 @@ impl RunLock {
             let session = connector.connect("migrate: watch").await?;
             loop {
                 if session.query_one(WAITED_FOR, &[&self.pid]).await?.get(0) {
-                    self.begin_anew().await?;
+                    self.renew().await?;
                 }
                 session.pause(LOOK_EVERY).await?;
             }
         };
         let ended: Result<Infallible, Error> = look.await;
         let Err(error) = ended;
-        tracing::debug!("the transaction of the lock is not begun anew any more: {error}");
+        tracing::debug!("the transaction of the lock is no longer renewed: {error}");
         std::future::pending().await
     }
 
-    /// Ends the transaction and begins another one, in a single message: the lock is the session's in between, and no pooler
-    /// sees a moment without a transaction.
-    async fn begin_anew(&self) -> Result<(), Error> {
+    /// Ends the transaction and begins another one, in a single message. The session holds the lock in between, and a pooler
+    /// never sees the session outside a transaction.
+    async fn renew(&self) -> Result<(), Error> {
         let key = self.key;
-        let anew = format!(
+        let renew = format!(
             "SELECT pg_catalog.pg_try_advisory_lock({key}); COMMIT; BEGIN ISOLATION LEVEL READ COMMITTED; {}; \
              SELECT pg_catalog.pg_try_advisory_xact_lock({key}); SELECT pg_catalog.pg_advisory_unlock({key})",
             self.connection.settings_of_transaction()
         );
-        self.connection.simple_query(&anew).await.map(drop)
+        self.connection.simple_query(&renew).await.map(drop)
     }
 
-    /// Gives the lock back.
+    /// Releases the lock.
     pub async fn release(self) {
         self.connection.close().await;
     }
 }
 
-/// Leaves a mark on the server process that answers for `session`.
+/// Sets a marker on the server process that answers for `session`.
 async fn mark(session: &Connection) -> Result<String, Error> {
     let row = session
         .query_one("SELECT pg_catalog.set_config('migrate.session', pg_catalog.concat(pg_catalog.pg_backend_pid(), '/', pg_catalog.clock_timestamp()), false)", &[])
@@ -290,7 +290,7 @@ async fn read_marker(connection: &Connection) -> Result<Option<String>, Error> {
     Ok(last_value(&connection.simple_query("SELECT pg_catalog.current_setting('migrate.session', true)").await?))
 }
 
-/// Whether `session` sees on its server that `holder` has `lock`.
+/// Whether `session` sees on its server that `holder` holds `lock`.
 async fn sees_lock_of(session: &Connection, holder: i32, lock: &LockKey) -> Result<bool, Error> {
     const SEES: &str = "
         SELECT EXISTS (

@@ -1,8 +1,8 @@
-//! The one shape of a callback: work in progress tells an observer what happens.
+//! The callback type for events.
 
 use std::sync::Arc;
 
-/// Hears of events. Clones share one listener.
+/// Receives events. Clones share one listener.
 pub struct Observer<E>(Arc<dyn Fn(E) + Send + Sync>);
 
 impl<E> Clone for Observer<E> {
@@ -28,7 +28,7 @@ impl<E: 'static> Observer<E> {
         (self.0)(event);
     }
 
-    /// An observer of events that are part of these, such as the notices among all events of a run.
+    /// An observer for a narrower type of events, such as the notices among all events of a run.
     #[must_use]
     pub fn for_part<F: 'static>(&self, whole: impl Fn(F) -> E + Send + Sync + 'static) -> Observer<F> {
         let listener = self.clone();

@@ -1,7 +1,7 @@
-//! What the options of a connection URL mean to the driver.
+//! Applying the options of a connection URL to the driver.
 //!
-//! An option that is written wrongly is named. One that we do not know is not: it may be a piece of a password with an
-//! unescaped `&`. So the names that other programs use are listed here, with what to write instead.
+//! Errors name a known option with a wrong value. They do not name an unknown option: it may be a part of a password with an
+//! unescaped `&`. So the option names of other programs are listed (`foreign_options`), with what to write instead.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,7 +16,7 @@ use super::Error;
 use super::conninfo::{Form, Settings};
 use super::foreign_options;
 
-/// The options that mean something here. All are libpq's.
+/// The supported options. All are libpq's.
 pub(super) const KNOWN: [&str; 23] = [
     "application_name",
     "channel_binding",
@@ -50,15 +50,15 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Sorts out what was written: the last one of a name counts, an empty one counts for nothing.
+    /// Collects the options: the last one of a name counts, an empty one is ignored.
     ///
     /// # Errors
     ///
-    /// [`Error::BadUrl`] if there is an option that means nothing here.
+    /// [`Error::BadUrl`] if an option is not supported.
     pub fn new(settings: Settings, form: Form) -> Result<Self, Error> {
         let mut values = BTreeMap::new();
         for (name, value) in settings {
-            // The driver's own name for it.
+            // The driver's name for it.
             let name = if name == "keepalives_retries" { "keepalives_count" } else { name.as_str() };
             let Some(known) = KNOWN.into_iter().find(|known| *known == name) else {
                 return Err(another_spelling(name).unwrap_or_else(|| foreign_options::refuse(name, form)));
@@ -66,11 +66,10 @@ impl Options {
             values.insert(known, value);
         }
         values.retain(|_, value: &mut Vec<u8>| !value.is_empty());
-        // Where a quote or a blank is missing, the password is a piece of what stands before it.
+        // If a quote or a blank is missing, the password becomes a part of the value before it.
         if values.iter().any(|(name, value)| *name != "password" && holds_password(value)) {
-            return Err(
-                form.refuse("one of its values holds \"password=\", so a quote, a blank or a & before it is missing")
-            );
+            return Err(form
+                .refuse("one of its values contains \"password=\", so a quote, a blank or a & before it is missing"));
         }
         Ok(Self { form, values })
     }
@@ -90,11 +89,11 @@ impl Options {
         self.values.get(name).map(|value| PathBuf::from(OsString::from_vec(value.clone())))
     }
 
-    /// The value of an option that is one of a few.
+    /// The value of an option with a fixed set of values.
     ///
     /// # Errors
     ///
-    /// [`Error::BadUrl`] if it is none of them.
+    /// [`Error::BadUrl`] for any other value.
     pub fn one_of<T: Copy>(&self, name: &'static str, values: &[(&str, T)]) -> Result<Option<T>, Error> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         if let Some((_, meaning)) = values.iter().find(|(value, _)| *value == text) {
@@ -110,7 +109,7 @@ impl Options {
         Ok(Some(number.into()))
     }
 
-    /// A time span in seconds; none if it is zero or less, which mean the system's own.
+    /// A duration in seconds; none if it is zero or less, which selects the system's default.
     fn seconds(&self, name: &'static str) -> Result<Option<Duration>, Error> {
         Ok(self
             .number(name)?
@@ -150,18 +149,18 @@ impl Options {
     /// Hosts, addresses and ports.
     fn server(&self, config: &mut Config) -> Result<(), Error> {
         for host in self.text("host")?.into_iter().flat_map(|hosts| hosts.split(',')) {
-            // No host is called so. What is left of a password would be looked up, and shown.
+            // Such a host may be the rest of a password, which would be looked up and shown.
             let is_name = host.chars().all(|c| c.is_alphanumeric() || "-._:%".contains(c));
             if host.is_empty() {
                 return Err(self.form.refuse("one of its hosts is empty"));
             } else if !host.starts_with('/') && !is_name {
-                return Err(self.form.refuse("its host holds a character that is in no host's name"));
+                return Err(self.form.refuse("its host contains a character that no host name has"));
             }
             config.host(host);
         }
         for address in self.text("hostaddr")?.into_iter().flat_map(|addresses| addresses.split(',')) {
             let address = address.parse().map_err(|_| wrong_value("hostaddr", "write an IP address, or use host"))?;
-            // Without a name, a certificate must name the address.
+            // Without a host name, the certificate must contain the address.
             if self.values.contains_key("host") {
                 config.hostaddr(address);
             } else {
@@ -182,7 +181,7 @@ impl Options {
         Ok(())
     }
 
-    /// What is asked of the session.
+    /// The requirements on the session.
     fn session(&self, config: &mut Config) -> Result<(), Error> {
         const ATTRS: [(&str, TargetSessionAttrs); 3] = [
             ("any", TargetSessionAttrs::Any),
@@ -205,18 +204,18 @@ impl Options {
         if let Some(balance) = self.one_of("load_balance_hosts", &BALANCE)? {
             config.load_balance_hosts(balance);
         }
-        // What holds anyway: the driver speaks UTF-8, and knows no GSSAPI.
+        // These have no effect: the driver always uses UTF-8, and does not support GSSAPI.
         self.one_of("client_encoding", &["UTF8", "utf8", "UTF-8", "utf-8", "auto"].map(|name| (name, ())))?;
         self.one_of("gssencmode", &["disable", "prefer"].map(|name| (name, ())))?;
         Ok(())
     }
 
-    /// When a server counts as gone. A lock holder says nothing for as long as a walk takes; a firewall must not forget it
-    /// meanwhile, so we ask sooner than the system would.
+    /// When a server counts as lost. The lock's session is silent for as long as a run takes, and a firewall may drop an idle
+    /// connection, so keepalives start sooner than the system's default.
     fn network(&self, config: &mut Config) -> Result<(), Error> {
         match self.number("connect_timeout")? {
             None => config.connect_timeout(Duration::from_secs(10)),
-            // For ever, as libpq has it; but nobody waits for ever here.
+            // To libpq, this means no limit. Here, each address has a limit.
             Some(..=0) => config,
             Some(seconds) => config.connect_timeout(Duration::from_secs(seconds.unsigned_abs())),
         };
@@ -239,20 +238,20 @@ fn holds_password(value: &[u8]) -> bool {
     text.match_indices("password").any(|(at, word)| text[at + word.len()..].trim_start().starts_with('='))
 }
 
-/// Whether all servers are reached through sockets of this machine, where nothing is encrypted.
+/// Whether all servers are reached through local sockets, which are never encrypted.
 pub(super) fn is_local(config: &Config) -> bool {
     config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)))
 }
 
-/// A value that its option cannot have. The value is not quoted.
+/// The error for a wrong value. It does not quote the value.
 pub(super) fn wrong_value(name: &'static str, advice: &str) -> Error {
-    Error::BadUrl { reason: format!("its option {name} has a value that is not possible"), advice: advice.to_owned() }
+    Error::BadUrl { reason: format!("its option {name} has a wrong value"), advice: advice.to_owned() }
 }
 
-/// The error for a known option that is written with other letters, or with hyphens.
+/// The error for a known option in upper case or with hyphens.
 fn another_spelling(name: &str) -> Option<Error> {
     let plain = name.to_ascii_lowercase().replace('-', "_");
     let known = KNOWN.into_iter().find(|known| *known == plain)?;
     let reason = format!("it has the option {known} in another spelling");
-    Some(Error::BadUrl { reason, advice: format!("write {known}, in small letters") })
+    Some(Error::BadUrl { reason, advice: format!("write {known}, in lower case") })
 }

@@ -1,5 +1,5 @@
-//! Which server sessions are opened on: each address that the URL stands for is tried for a limited time, and once one
-//! has answered, all sessions of a run go there. Lock and work on two servers would be no lock at all.
+//! Choosing the server: each address of the URL is tried for a limited time, and once one has answered, all sessions of a run
+//! go there. A lock on one server would not protect work on another.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -14,13 +14,13 @@ use tokio_postgres::{Client, Config};
 use super::Error;
 use super::error::ConnectCause;
 
-/// How long one address is tried, where the URL says nothing.
+/// How long one address is tried, if the URL has no `connect_timeout`.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One way to a server.
 #[derive(Clone, Debug)]
 pub(super) struct Address {
-    /// What its certificate is for.
+    /// The host, which the certificate must match.
     host: Option<Host>,
     ip: Option<IpAddr>,
     port: u16,
@@ -92,14 +92,14 @@ pub(super) fn limit(config: &Config) -> Duration {
     config.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT)
 }
 
-/// Every host of the URL, in the order in which they are to be tried, by what it is called.
+/// Every host of the URL, in the order of the tries.
 pub(super) fn hosts(config: &Config) -> Result<Vec<Address>, Error> {
     let (hosts, ips, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let number = hosts.len().max(ips.len());
     if [hosts.len(), ips.len()].iter().any(|some| ![0, number].contains(some)) || ![0, 1, number].contains(&ports.len())
     {
         return Err(Error::BadUrl {
-            reason: "its hosts, addresses and ports are not equally many".to_owned(),
+            reason: "its numbers of hosts, addresses and ports differ".to_owned(),
             advice: "give each host its port, or one port to all of them".to_owned(),
         });
     }
@@ -114,7 +114,7 @@ pub(super) fn hosts(config: &Config) -> Result<Vec<Address>, Error> {
     Ok(addresses)
 }
 
-/// The addresses of one host. A name may stand for several servers.
+/// The addresses of one host. A name may have several.
 pub(super) async fn resolve(config: &Config, host: Address) -> Result<Vec<Address>, Error> {
     let name = match (&host.host, host.ip) {
         (Some(Host::Tcp(name)), None) => name.clone(),
@@ -134,21 +134,21 @@ pub(super) async fn resolve(config: &Config, host: Address) -> Result<Vec<Addres
 
 fn shuffle(config: &Config, addresses: &mut [Address]) {
     if config.get_load_balance_hosts() == LoadBalanceHosts::Random {
-        // Every such state is seeded at random.
+        // Each `RandomState` has a random seed.
         addresses.sort_by_cached_key(|address| RandomState::new().hash_one(address.port));
     }
 }
 
-/// What tells one server from another: when it was started, to the microsecond. Any role may ask for that.
+/// What identifies a server: its start time, to the microsecond. Any role may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     started: String,
-    /// As it sees itself, for people.
+    /// The server's own address, for messages.
     address: Option<String>,
 }
 
 impl Identity {
-    /// To be asked of every session when it is opened; the row is read by [`Self::from_texts`].
+    /// The query that every new session runs; [`Self::from_texts`] reads its row.
     pub const ASK: &str = "
         SELECT pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'),
                pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port()::text";
@@ -157,7 +157,7 @@ impl Identity {
         Self { started: started.unwrap_or_default().to_owned(), address: address.map(str::to_owned) }
     }
 
-    /// A server may be known under several addresses.
+    /// Compares the start time only: a server may have several addresses.
     pub fn is_same(&self, other: &Self) -> bool {
         self.started == other.started
     }
@@ -170,7 +170,7 @@ impl fmt::Display for Identity {
     }
 }
 
-/// The server that sessions have been opened on, for as long as one of them lives.
+/// The server in use, as long as a session on it is open.
 pub(super) struct Server {
     pub address: Address,
     pub identity: Identity,
@@ -187,14 +187,14 @@ impl Server {
         self.sessions.push(Arc::downgrade(session));
     }
 
-    /// Whether a session on it is still open. If none is, the next one may go elsewhere.
+    /// Whether a session on it is still open. If not, the next one may use another server.
     pub fn is_in_use(&mut self) -> bool {
         self.sessions.retain(|session| session.upgrade().is_some_and(|session| !session.is_closed()));
         !self.sessions.is_empty()
     }
 }
 
-/// Shared by everybody who opens sessions for the same run.
+/// Shared by all connectors of a run.
 pub(super) type Pin = Arc<Mutex<Option<Server>>>;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What a server says about itself, asked once at the beginning of a run.
+//! Facts about the server, read once at the start of a run.
 
 use serde::Serialize;
 
@@ -10,27 +10,27 @@ use super::{Connection, Error};
 pub struct ServerFacts {
     /// `server_version_num`, for example 150018.
     pub version_num: i32,
-    /// The version as people write it, for example `15.18`.
+    /// The version as text, for example `15.18`.
     pub version: String,
     /// The database connected to.
     pub database: String,
     /// The role that statements run as.
     pub role: String,
-    /// The schema that new objects go to; none if nothing in the search path exists.
+    /// The schema of new objects; none if no schema of the search path exists.
     pub schema: Option<String>,
-    /// A standby, where nothing can be written.
+    /// Whether it is a standby, which accepts no writes.
     pub in_recovery: bool,
-    /// Whose schema `migrate` is, and a table in it, if none in it is ours.
+    /// The owner of the schema `migrate`, and a table in it, if it has tables and none is this program's.
     #[serde(rename = "foreign_books")]
     pub foreign_history: Option<(String, String)>,
-    /// Whether transactions are read-only unless they say otherwise.
+    /// Whether transactions are read-only by default.
     pub read_only: bool,
     /// Whether the role may create objects in `schema`.
     pub may_create_objects: bool,
-    /// Whether the role may create a schema, or the schema `migrate` is there and open to it.
+    /// Whether the role may write the schema `migrate`, or create it if it does not exist.
     #[serde(rename = "may_keep_books")]
     pub may_write_history: bool,
-    /// Whether the role may read what is in the schema `migrate`, if that is there.
+    /// Whether the role may read the schema `migrate`, if it exists.
     #[serde(rename = "may_read_books")]
     pub may_read_history: bool,
 }
@@ -39,18 +39,18 @@ pub struct ServerFacts {
 pub(super) const OWN_TABLE: &str = "(c.relname ~ '^history_'::text
     OR c.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))";
 
-/// A name as it stands in SQL.
+/// A name as a quoted SQL identifier.
 #[must_use]
 pub fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 impl ServerFacts {
-    /// Asks the server.
+    /// Reads the facts.
     ///
     /// # Errors
     ///
-    /// What the server says.
+    /// The server's error.
     pub async fn read(connection: &Connection) -> Result<Self, Error> {
         let facts = format!(
             "SELECT pg_catalog.current_setting('server_version_num')::int AS version_num,

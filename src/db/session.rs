@@ -1,4 +1,4 @@
-//! One session: its statements end early when the run is told to stop, or when they wait for others for too long.
+//! One session: its statements end early when the run is told to stop, or when they wait too long for another session.
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
@@ -19,13 +19,13 @@ use super::settings::{Access, settings};
 use super::waits::{InTheWay, Waits, Watcher};
 use super::{Error, Waiting};
 
-/// How long a cancelled statement is given to end on the server before the program stops waiting for it.
+/// How long the program waits for a cancelled statement to end on the server.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a statement that must also run after the run was told to stop, such as a rollback, is then given.
+/// The time limit, after the run was told to stop, for statements that must still run, such as a rollback.
 const SHIELD_PATIENCE: Duration = Duration::from_millis(300);
 
-/// The last row is that of [`Identity::ASK`].
+/// Reads the last row, which is that of [`Identity::ASK`].
 fn identity(answers: &[SimpleQueryMessage]) -> Identity {
     let row = last_row(answers);
     Identity::from_texts(row.and_then(|row| row.get(0)), row.and_then(|row| row.get(1)))
@@ -38,10 +38,10 @@ fn last_row(answers: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
     })
 }
 
-/// The process that answers for a session.
+/// The server process of a session.
 const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
 
-/// The task that moves the session's messages. It ends by itself when nobody uses the session any more.
+/// The task that moves the session's messages. It ends when the session is no longer used.
 pub(super) struct Driver(pub JoinHandle<()>);
 
 /// One session. Every statement ends early, cancelled on the server, when the run is told to stop.
@@ -58,7 +58,7 @@ pub struct Connection {
     pub(super) ended: Arc<OnceLock<String>>,
     /// The process on the server.
     pub(super) pid: Arc<AtomicI32>,
-    /// Who can look at it from beside.
+    /// Watches its statements from another session.
     pub(super) watcher: Option<Arc<dyn Watcher>>,
     pub(super) waits: Waits,
 }
@@ -70,12 +70,12 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// What the server says, or [`Error::Interrupted`].
+    /// The server's error, or [`Error::Interrupted`].
     pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
         self.interruptible(self.client.query(sql, params)).await
     }
 
-    /// Runs one statement and looks at its rows one by one, while they come. That must not take long: the server waits.
+    /// Runs one statement and calls `each` with every row as it arrives. `each` must be fast: the server waits for it.
     ///
     /// # Errors
     ///
@@ -97,7 +97,7 @@ impl Connection {
         .await
     }
 
-    /// The same through a cursor of the open transaction, which may take as long as it likes.
+    /// The same through a cursor of the open transaction: `each` may be slow.
     ///
     /// # Errors
     ///
@@ -108,7 +108,7 @@ impl Connection {
         params: Params<'_>,
         each: &mut (dyn FnMut(&Row) + Send),
     ) -> Result<(), Error> {
-        // All of it is going to be read.
+        // The planner expects to return 10 % of a cursor's rows; this reads all of them.
         self.batch("SET LOCAL cursor_tuple_fraction TO 1").await?;
         self.execute(&format!("DECLARE each_row NO SCROLL CURSOR FOR {sql}"), params).await?;
         loop {
@@ -147,7 +147,7 @@ impl Connection {
         self.interruptible(self.client.execute(sql, params)).await
     }
 
-    /// Prepares a statement that is going to be run many times.
+    /// Prepares a statement that will run many times.
     ///
     /// # Errors
     ///
@@ -183,7 +183,7 @@ impl Connection {
         self.interruptible(self.client.simple_query(sql)).await
     }
 
-    /// The first words with the server: what it needs to know of us, and we of it.
+    /// Starts the session: makes its settings, and reads its process id and the server's identity.
     pub(super) async fn introduce(&self, access: Access) -> Result<Identity, Error> {
         match access {
             Access::Session => self.settle().await?,
@@ -198,7 +198,7 @@ impl Connection {
         self.pid.store(pid.unwrap_or_default(), Ordering::Relaxed);
     }
 
-    /// Which server answers for this session.
+    /// The server of this session.
     ///
     /// # Errors
     ///
@@ -219,13 +219,13 @@ impl Connection {
         }
     }
 
-    /// A transaction has ended. A session that cannot write is in the next one at once.
+    /// Called after the end of a transaction. A read-only session begins the next one at once.
     pub(super) async fn after_transaction(&self) -> Result<(), Error> {
         self.in_transaction.store(false, Ordering::Release);
         if self.read_only { self.open_transaction().await } else { Ok(()) }
     }
 
-    /// Tells the session, which is known to be ours, what it needs to know.
+    /// Makes the settings of a session that no pooler shares.
     ///
     /// # Errors
     ///
@@ -236,12 +236,12 @@ impl Connection {
         Ok(())
     }
 
-    /// The same, in SQL, for a transaction alone.
+    /// The SQL that makes these settings for one transaction.
     pub(super) fn settings_of_transaction(&self) -> String {
         settings(true, &self.waits)
     }
 
-    /// Lets statements of the open transaction wait for other people's locks no longer than this.
+    /// Limits how long each statement of the open transaction waits for a lock.
     ///
     /// # Errors
     ///
@@ -251,7 +251,7 @@ impl Connection {
         self.batch(&format!("SET LOCAL lock_timeout TO '{limit}ms'")).await
     }
 
-    /// The same session, for the few statements that must also run after the run was told to stop.
+    /// The same session, for the few statements that must run even after the run was told to stop.
     #[must_use]
     pub fn shielded(&self) -> Self {
         Self { shielded: true, ..self.clone() }
@@ -262,7 +262,7 @@ impl Connection {
         self.waits.tell(waiting);
     }
 
-    /// Does nothing for a while, or until the run is told to stop.
+    /// Sleeps, or returns earlier if the run is told to stop.
     ///
     /// # Errors
     ///
@@ -274,7 +274,7 @@ impl Connection {
         }
     }
 
-    /// Ends the session, and waits for a moment until the server knows.
+    /// Ends the session, and waits briefly until its last message is sent.
     pub async fn close(self) {
         let Self { client, driver, .. } = self;
         drop(client);
@@ -283,7 +283,7 @@ impl Connection {
         }
     }
 
-    /// Adds to the driver's error why the session ended, or who held the lock.
+    /// The driver's error, with the reason why the session ended, or the holder of the lock.
     fn error(&self, error: tokio_postgres::Error, in_the_way: &InTheWay) -> Error {
         match (Error::from(error), self.ended.get()) {
             (Error::Lost { .. }, Some(reason)) => Error::Lost { reason: reason.clone() },
@@ -333,7 +333,7 @@ impl Connection {
         }
     }
 
-    /// Cancels the statement on the server, and waits for its end for a moment.
+    /// Cancels the statement on the server, and waits for its end for a limited time.
     async fn stop<T>(&self, statement: impl Future<Output = T>) -> Option<T> {
         let stop = async {
             if let Err(error) = self.client.cancel_token().cancel_query(self.tls.clone()).await {

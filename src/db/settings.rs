@@ -2,27 +2,30 @@
 
 use super::waits::Waits;
 
-/// The settings of a session. Limits that a role or database sets for its application would end a migration
-/// halfway; limits given in the URL are meant for us and stay. A session whose client has died ends its statement within
-/// a second, so that a killed run does not go on working unseen; if the client's machine has vanished, within half a
-/// minute of silence. The server asks after six seconds, then every three, and gives up at thirty: a network may be gone
-/// for a quarter of a minute. What it sends meanwhile is given as long again (`tcp_user_timeout`, a second less, so that
-/// it is over when the clock of the questions strikes). Over a local socket these do nothing. Times are written and read
-/// as UTC. What a policy would hide is an error, not an absence; and what the server says of its objects does not depend
-/// on how a database is configured.
+/// The settings of a session.
+/// - Timeouts that a role or database sets for its application are reset: they would end a migration halfway. Timeouts in
+///   the URL stay: they are meant for this program.
+/// - If the client dies, the server ends its statement within a second, so that a killed run does not continue unseen.
+/// - If the client's host vanishes, the server ends the session after half a minute. It sends a keepalive after six seconds,
+///   then every three, and ends at thirty, so that a network failure of fifteen seconds is survived. `tcp_user_timeout`
+///   limits unanswered data to the same time, minus a second, so that it has passed at the last keepalive. Local sockets
+///   ignore these.
+/// - Times are written and read in UTC.
+/// - Rows hidden by a policy are an error.
+/// - Definitions of objects have the same text whatever the database's configuration.
 pub(super) fn settings(local: bool, waits: &Waits) -> String {
     include_str!("settings.sql")
         .replace("{local}", if local { "true" } else { "false" })
         .replace("{lock_timeout}", &waits.lock_timeout().to_string())
 }
 
-/// Settings must not outlive their use where a pooler may hand the server's session to another client.
+/// When settings are made: they must not outlive their use if a pooler may hand the session to another client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// The session is ours: settings are made once.
+    /// The session belongs to this program: settings are made once.
     Session,
     /// No settings yet; `Connection::settle` makes them.
     Bare,
-    /// Every statement runs in a transaction that cannot write, and settings are made there.
+    /// Every statement runs in a read-only transaction, which has the settings.
     ReadOnly,
 }

@@ -1,5 +1,5 @@
--- The settings of a session, for its whole life or, with true for {local}, for its transaction. A value that the operator
--- has put into the URL's options stays, where another one could be meant.
+-- The settings of a session: for its whole life, or, if {local} is true, for its transaction. Limits that the operator has set
+-- in the URL's options stay.
 SELECT pg_catalog.set_config(name, CASE name
            WHEN 'lock_timeout' THEN '{lock_timeout}'
            WHEN 'client_connection_check_interval' THEN '1s'

@@ -1,25 +1,25 @@
-//! Encryption, asked for as libpq users know it: `sslmode` and `sslrootcert` in the connection URL.
+//! Encryption, configured as in libpq: `sslmode` and `sslrootcert` in the connection URL.
 //!
 //! | `sslmode` | encrypts | checks the server's certificate | with `sslrootcert=FILE` |
 //! |---|---|---|---|
 //! | `disable` | no | | not read |
 //! | `prefer`, the default; `allow` | if the server can | no | as `verify-ca`, where it encrypts |
 //! | `require` | yes | no | as `verify-ca` |
-//! | `verify-ca` | yes | that an authority we trust has signed it | trusts those in the file |
-//! | `verify-full` | yes | that, and that it names the host we connect to | trusts those in the file |
+//! | `verify-ca` | yes | that a trusted authority has signed it | trusts the authorities in the file |
+//! | `verify-full` | yes | that, and that it names the host | trusts the authorities in the file |
 //!
-//! Without a file, those of the system are trusted: `SSL_CERT_FILE`, `SSL_CERT_DIR`, or where the system keeps them.
-//! `sslrootcert=system` says so, and implies `verify-full`: anybody can have a certificate from one of them. A weaker
-//! mode beside it is an error. All of that is libpq's, with these differences:
+//! Without a file, the system's authorities are trusted: `SSL_CERT_FILE`, `SSL_CERT_DIR`, or the system's default location.
+//! `sslrootcert=system` selects them, too, and implies `verify-full`, because any server can have a certificate from one of
+//! them. A weaker mode with it is an error. All of this is as in libpq, with these differences:
 //!
 //! | libpq | here |
 //! |---|---|
 //! | reads `PGSSLMODE`, `PGSSLROOTCERT`, `~/.postgresql/root.crt` | only the URL counts |
-//! | `require` with a file that is not there checks nothing | a file that cannot be read is an error |
-//! | `prefer` goes on without encryption where a certificate is wrong | that is an error |
+//! | `require` with a missing file checks nothing | a file that cannot be read is an error |
+//! | `prefer` continues without encryption if a certificate is wrong | that is an error |
 //! | `allow` tries without encryption first | the same as `prefer` |
 //!
-//! Sockets of this machine are never encrypted, whatever the mode.
+//! Local sockets are never encrypted, whatever the mode.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::Error;
 use super::options::{Options, is_local, wrong_value};
 
-/// What has to be true of the server's certificate.
+/// What the server's certificate must prove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
     Nothing,
@@ -45,14 +45,14 @@ enum Check {
     AuthorityAndHost,
 }
 
-/// Whose certificates are trusted.
+/// Where the trusted certificates come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Roots {
     System,
     File(PathBuf),
 }
 
-/// The part of a connection URL that is about encryption.
+/// The encryption options of a connection URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TlsOptions {
     mode: SslMode,
@@ -62,11 +62,11 @@ pub(super) struct TlsOptions {
 }
 
 impl TlsOptions {
-    /// Takes them out of a connection URL's options.
+    /// Reads them from a connection URL's options.
     ///
     /// # Errors
     ///
-    /// [`Error::BadUrl`] if they are not possible, or contradict each other.
+    /// [`Error::BadUrl`] if a value is wrong, or if they contradict each other.
     pub fn read(options: &Options) -> Result<Self, Error> {
         const MODES: [(&str, (SslMode, Check)); 6] = [
             ("disable", (SslMode::Disable, Check::Nothing)),
@@ -86,7 +86,7 @@ impl TlsOptions {
             (Some(path), Some(_)) if path.as_os_str() == "system" => {
                 return Err(wrong_value(
                     "sslmode",
-                    "beside sslrootcert=system write sslmode=verify-full, or leave it out: anybody can have a \
+                    "with sslrootcert=system, write sslmode=verify-full, or leave it out: any server can have a \
                      certificate from an authority of the system",
                 ));
             }
@@ -104,13 +104,13 @@ impl TlsOptions {
         if negotiation == SslNegotiation::Direct && mode != SslMode::Require {
             return Err(wrong_value(
                 "sslnegotiation",
-                "beside sslnegotiation=direct write sslmode=require, or verify-full",
+                "with sslnegotiation=direct, write sslmode=require, or verify-full",
             ));
         }
         Ok(Self { mode, negotiation, check, roots })
     }
 
-    /// What the driver connects with. Sets the mode in `config`, too.
+    /// The driver's TLS connector. Also sets the mode in `config`.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl TlsOptions {
             .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         if self.negotiation == SslNegotiation::Direct {
-            // The server insists on hearing what is going to be spoken.
+            // With direct negotiation, the server requires ALPN.
             client.alpn_protocols = vec![b"postgresql".to_vec()];
         }
         Ok(MakeRustlsConnect::new(client))
@@ -153,7 +153,7 @@ impl TlsOptions {
 }
 
 impl Roots {
-    /// The certificates; or why there are none.
+    /// The certificates, or why there are none.
     fn read(&self) -> Result<Vec<CertificateDer<'static>>, String> {
         match self {
             Self::File(path) => from_file(path),
@@ -202,14 +202,14 @@ fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// Whom we trust.
+/// The trusted certificates, and the verifier of chains.
 #[derive(Debug)]
 struct Authority {
     chain: Arc<WebPkiServerVerifier>,
     trusted: Vec<CertificateDer<'static>>,
 }
 
-/// Checks as much of a certificate as the mode asks for.
+/// Checks as much of a certificate as the mode requires.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -227,8 +227,8 @@ impl ServerCertVerifier for Verifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let Some(authority) = &self.authority else { return Ok(ServerCertVerified::assertion()) };
-        // A server that signed its own certificate is trusted by naming that very certificate, which the chain's
-        // verifier does not take for a server's.
+        // A self-signed server certificate is trusted if it is itself in the file. The verifier of chains would refuse it as
+        // a server's certificate.
         let verdict = if authority.trusted.iter().any(|trusted| trusted == end_entity) {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)
                 .map(|()| ServerCertVerified::assertion())

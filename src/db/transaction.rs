@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::{Connection, Error};
 
 impl Connection {
-    /// Begins a transaction. One that was given up halfway before is rolled back first.
+    /// Begins a transaction. An abandoned one is rolled back first.
     ///
     /// # Errors
     ///
@@ -20,19 +20,19 @@ impl Connection {
     }
 }
 
-/// An open transaction of a [`Connection`], which it is used through. Dropped without a commit, it counts as given up:
-/// the server rolls it back when the session ends, or when the next one begins.
+/// An open transaction of a [`Connection`]. If it is dropped without a commit, it is abandoned: it is rolled back when the
+/// session ends, or when the next transaction begins.
 #[must_use = "a transaction that is not committed is rolled back"]
 pub struct Transaction<'c> {
     connection: &'c Connection,
 }
 
 impl Transaction<'_> {
-    /// Commits. A commit that has been sent is waited for, also when the run is told to stop.
+    /// Commits. Waits for the answer even when the run is told to stop.
     ///
     /// # Errors
     ///
-    /// What the server says; after [`Error::Lost`] it is unknown whether the commit took place.
+    /// The server's error. After [`Error::Lost`] it is unknown whether the commit took place.
     pub async fn commit(self) -> Result<(), Error> {
         if self.connection.cancel.is_cancelled() {
             return Err(Error::Interrupted);
@@ -41,20 +41,20 @@ impl Transaction<'_> {
         self.connection.after_transaction().await
     }
 
-    /// Rolls back, also when the run was told to stop.
+    /// Rolls back, even after the run was told to stop.
     pub async fn rollback(self) {
-        // A session that cannot roll back is gone, and its transaction with it.
+        // If the rollback fails, the session is lost, and the server rolls back.
         if self.connection.shielded().batch("ROLLBACK").await.is_ok() {
             let _ = self.connection.after_transaction().await;
         }
     }
 
-    /// Does something as another role, if one is given, and as the session's own again afterwards. Names are found where
-    /// they were found before: `"$user"` in a search path must not suddenly mean the other role's schema.
+    /// Does `work` as another role, if one is given, then returns to the session's role. The search path is fixed meanwhile,
+    /// because `"$user"` would mean the other role's schema.
     ///
     /// # Errors
     ///
-    /// What the server says. Then the transaction has failed, and the role goes with it.
+    /// The server's error. The transaction has then failed, and its rollback also resets the role.
     pub async fn as_role<T>(
         &self,
         role: Option<&str>,

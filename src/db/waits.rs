@@ -1,8 +1,7 @@
-//! How long statements may wait for other people's locks inside the server, and who hears of such a wait.
+//! How long statements may wait for locks of other sessions inside the server, and which observer is told.
 //!
-//! One rule for everything that is sent to a server. `Patience`, which asks again and again, tells of its wait
-//! itself. A wait inside a statement is seen from a session beside it (`watch`). Should there be no room for that session,
-//! the server's own `lock_timeout` still ends the wait.
+//! `Patience`, which polls, reports its wait itself. A wait inside a statement is seen from a second session (`watch`). If the
+//! server has no connection left for that session, its `lock_timeout` still ends the wait.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,13 +14,13 @@ use tokio_postgres::error::SqlState;
 use super::error::ServerReport;
 use super::{Error, Holder, Observer, Waiting};
 
-/// How long statements wait where nobody has said how long.
+/// How long statements wait by default.
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// How much longer the server waits before it ends the wait of its own accord.
+/// How much longer the server waits before its `lock_timeout` ends the wait.
 const MARGIN: Duration = Duration::from_secs(15);
 
-/// How long statements may wait, and who hears of it.
+/// The limit of a wait, and the observer that is told.
 #[derive(Clone)]
 pub(super) struct Waits {
     limit: Arc<AtomicU64>,
@@ -53,13 +52,13 @@ impl Waits {
         Duration::from_millis(self.limit.load(Ordering::Relaxed))
     }
 
-    /// The server's own limit, in milliseconds, for a single lock.
+    /// The server's `lock_timeout` for a single lock, in milliseconds.
     pub fn lock_timeout(&self) -> u128 {
         self.limit().saturating_add(MARGIN).as_millis().min(86_400_000)
     }
 }
 
-/// A statement has waited for as long as it may.
+/// A statement has waited up to the limit.
 pub(super) struct TooLong {
     pub waited: Duration,
     pub what: &'static str,
@@ -67,7 +66,7 @@ pub(super) struct TooLong {
 }
 
 impl From<TooLong> for Error {
-    /// As the server says it when its own limit is over.
+    /// The same SQLSTATE as the server's `lock_timeout`.
     fn from(TooLong { waited, what, holder }: TooLong) -> Self {
         let waited = humantime::format_duration(waited);
         Self::Server(Box::new(ServerReport {
@@ -82,11 +81,11 @@ impl From<TooLong> for Error {
     }
 }
 
-/// The last one who was seen in the way of a statement.
+/// The session that was last seen blocking a statement.
 pub(super) type InTheWay = Mutex<Option<Holder>>;
 
-/// Looks at a session from beside.
+/// Watches a session from another one.
 pub(super) trait Watcher: Send + Sync {
-    /// Looks at the session `pid` for as long as this future is polled. Resolves when its statement has waited for too long.
+    /// Watches the session `pid` while this future is polled. Resolves when its statement has waited too long.
     fn watch<'a>(&'a self, pid: i32, in_the_way: &'a InTheWay) -> Pin<Box<dyn Future<Output = TooLong> + Send + 'a>>;
 }

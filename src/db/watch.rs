@@ -1,5 +1,5 @@
-//! A session beside another one, which sees whom its statement waits for. It is opened for a statement that takes longer
-//! than a second.
+//! A second session, which sees what a statement of the first one waits for. It is opened when a statement takes longer than
+//! a second.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use super::waits::{InTheWay, TooLong, Watcher};
 use super::{Connection, Connector, Error, Holder, Waiting};
 
-/// How often to look whom a statement waits for, and how often to tell.
+/// How often to look for the blocking session, and how often to report it.
 const EVERY: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Most statements are over by then, also where nobody wants to wait at all.
+/// The first look, even with a shorter limit: most statements have ended by then.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
 
 impl Watcher for Connector {
@@ -25,9 +25,8 @@ impl Watcher for Connector {
                 let began = Instant::now();
                 match look(self, pid, in_the_way, &mut waited).await {
                     Ok(too_long) => return too_long,
-                    // Tried again: whether the server answers at all is worth knowing, and a notice reports
-                    // each attempt that takes long.
-                    Err(error) => tracing::debug!("whom a statement waits for cannot be seen: {error}"),
+                    // Tries again: if the server does not answer, a notice reports each attempt that takes long.
+                    Err(error) => tracing::debug!("cannot see what a statement waits for: {error}"),
                 }
                 tokio::time::sleep(REPORT_EVERY.saturating_sub(began.elapsed()).max(EVERY)).await;
             }

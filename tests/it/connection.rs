@@ -252,14 +252,14 @@ async fn an_option_of_another_driver_is_named_with_what_to_write_instead() {
         ("currentSchema=app", "option currentschema,", "write options=-csearch_path%3Dapp instead"),
         ("sslcert=a.pem", "option sslcert,", "client certificates are not supported"),
         ("timezone=UTC", "option timezone,", "remove it"),
-        ("SSLMODE=require", "option sslmode in another spelling", "write sslmode, in small letters"),
+        ("SSLMODE=require", "option sslmode in another spelling", "write sslmode, in lower case"),
         ("sslmode=no-verify", "option sslmode has a value", "write one of: disable, allow, prefer, require"),
         ("target_session_attrs=primary", "option target_session_attrs has a value", "any, read-write, read-only"),
         ("channel_binding=maybe", "option channel_binding has a value", "disable, prefer, require"),
         ("load_balance_hosts=yes", "option load_balance_hosts has a value", "disable, random"),
         ("connect_timeout=s3cret", "option connect_timeout has a value", "write a whole number"),
         ("sslnegotiation=direct", "option sslnegotiation has a value", "sslmode=require"),
-        ("s3cret=1", "an option whose name is not shown, because it may be a piece of the password", "& as %26"),
+        ("s3cret=1", "an option whose name is not shown, because it may be a part of the password", "& as %26"),
     ] {
         one_line(at(options), 2, &[named, instead]);
     }

@@ -14,11 +14,7 @@ async fn encryption_is_what_sslmode_says() {
 
     with("sslmode=require").expect(0);
     with(&format!("sslmode=verify-full&sslrootcert={certificate}")).expect(0);
-    one_line(
-        with("sslmode=verify-full"),
-        6,
-        &["certificate is not one that is trusted here", "check sslmode and sslrootcert"],
-    );
+    one_line(with("sslmode=verify-full"), 6, &["certificate is not trusted", "check sslmode and sslrootcert"]);
 
     // The certificate names 127.0.0.1 only.
     let by_name = |mode: &str| {
@@ -129,7 +125,7 @@ async fn a_file_of_authorities_is_used_whatever_the_mode() {
         (&*prose.display().to_string(), "there is no certificate in it"),
     ] {
         for mode in ["", "&sslmode=require", "&sslmode=verify-full"] {
-            let said = format!("cannot trust the certificate authorities of {file}: {why}; sslrootcert must be a file");
+            let said = format!("cannot read the certificate authorities of {file}: {why}; sslrootcert must be a file");
             one_line(with(mode, file), 2, &[&said]);
         }
     }
@@ -167,7 +163,7 @@ async fn the_authorities_of_the_system_are_trusted_for_a_whole_name_only() {
     one_line(
         with("sslmode=verify-full", &empty.display().to_string()),
         2,
-        &["cannot trust the certificate authorities of this system", "ca-certificates"],
+        &["cannot read the certificate authorities of this system", "ca-certificates"],
     );
 }
 
