@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure_human::LINES_SHOWN;
-use super::lines::{adopted, said_of_left_alone, step};
+use super::lines::{adopted, left_alone_text, step};
 use super::output;
 use super::text::{DIM, RESET, Style, Text, YELLOW, text};
 use super::words::{count, counted, short};
@@ -61,7 +61,7 @@ impl Human {
             }
             Event::BuildsAlone { note } => self.aside_in(YELLOW, note),
             Event::LeftEmpty => self.out("nothing was done: the database is empty, and another migrator builds it"),
-            Event::LeftAlone(left_alone) => self.aside_in(YELLOW, said_of_left_alone(&left_alone)),
+            Event::LeftAlone(left_alone) => self.aside_in(YELLOW, left_alone_text(&left_alone)),
             Event::RepeatableStarted { name, why } if self.verbose > 0 => {
                 self.aside(text!("applying R__{name}.sql: {why}"));
             }

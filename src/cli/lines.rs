@@ -8,7 +8,7 @@ use super::words::{count, short, utc};
 use crate::engine::{Adopted, LeftAlone};
 
 /// A repeatable file that is not applied.
-pub(crate) fn said_of_left_alone(left_alone: &LeftAlone) -> String {
+pub(crate) fn left_alone_text(left_alone: &LeftAlone) -> String {
     let LeftAlone { file, reason } = left_alone;
     format!("{file} was not applied: {reason}, which this build does not know; upgrade to a newer build of migrate")
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::json::Json;
-use super::lines::{adopted, said_of_left_alone, step};
+use super::lines::{adopted, left_alone_text, step};
 use super::output::{self, out};
 use super::text::{DIM, RESET, Text, YELLOW, text};
 use crate::engine::{Event, Mode, Plan, Step};
@@ -13,7 +13,7 @@ pub(super) fn human(preview: &Plan, verbose: bool) {
         aside(note.as_str());
     }
     for left_alone in &preview.left_alone {
-        aside(said_of_left_alone(left_alone));
+        aside(left_alone_text(left_alone));
     }
     if preview.steps.is_empty() {
         out(text!("nothing to do: the database is at version {}", preview.current));

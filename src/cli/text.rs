@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_character_of_somebody_else_steers_anything() {
+    fn no_untrusted_character_controls_the_terminal() {
         for c in '\0'..=char::MAX {
             let (one, other) = (text!("{c}"), Text::from(c.to_string()));
             let one = one.as_str();

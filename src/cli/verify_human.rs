@@ -1,6 +1,6 @@
 //! The text output of `migrate verify history` and `migrate verify schema`.
 
-use super::lines::said_of_left_alone;
+use super::lines::left_alone_text;
 use super::output::out;
 use super::text::{DIM, RED, RESET, Text, YELLOW, text};
 use super::words::count;
@@ -8,7 +8,7 @@ use crate::engine::{Check, Problem, Verified};
 
 pub(super) fn verified(found: &Verified, verbose: bool) {
     for problem in &found.problems {
-        out(said_of(problem, found.check));
+        out(problem_text(problem, found.check));
         for (label, text) in [("expected", &problem.expected), ("found", &problem.found)] {
             if let Some(text) = text.as_ref().filter(|_| verbose) {
                 out(text!("        {DIM}{label}: {}{RESET}", Text::lines(text, 10, usize::MAX)));
@@ -19,7 +19,7 @@ pub(super) fn verified(found: &Verified, verbose: bool) {
         }
     }
     for left_alone in &found.left_alone {
-        out(text!("{YELLOW}schema:{RESET} {}", said_of_left_alone(left_alone)));
+        out(text!("{YELLOW}schema:{RESET} {}", left_alone_text(left_alone)));
     }
     for warning in &found.warnings {
         out(text!("{YELLOW}schema:{RESET} {}", warning.what));
@@ -50,7 +50,7 @@ pub(super) fn verified(found: &Verified, verbose: bool) {
     });
 }
 
-fn said_of(problem: &Problem, check: Check) -> Text {
+fn problem_text(problem: &Problem, check: Check) -> Text {
     let Problem { object, what, recorded_as, .. } = problem;
     match check {
         Check::History => text!("{RED}history:{RESET} {what}"),

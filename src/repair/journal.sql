@@ -74,7 +74,7 @@ BEGIN
             'Every row that a repair found, as it was and as the repair left it. Taken before the first row was changed.';
         COMMENT ON COLUMN migrate.repair_change.n IS 'The order in which the run goes through them.';
         COMMENT ON COLUMN migrate.repair_change.left_because IS
-            'Why the row was left as it is: changed by somebody else since it was found, or gone.';
+            'Why the row was left as it is: changed by another session since it was found, or deleted.';
     END IF;
 END
 $$;
