@@ -309,7 +309,7 @@ fn database_hint(error: &db::Error) -> Option<String> {
                 "target_session_attrs=read-write needs a server that accepts writes: name the primary server in the URL"
             }
             ConnectCause::NotReadOnly => {
-                "every server of the URL accepts writes: for a command that writes, use target_session_attrs=read-write"
+                "target_session_attrs=read-only needs a server that refuses writes: to write, use target_session_attrs=read-write"
             }
             ConnectCause::PasswordMissing => "put the password into the database URL",
             ConnectCause::Unreachable => "check that the server is running, and host and port in the database URL",
