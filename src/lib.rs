@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`engine::Set`] (what there is to apply), [`engine::Hook`] (code before a migration),
 //! [`engine::Migrator`] (doing it), [`repair::Repair`] (corrections of data), [`cli::Product`] (a program of your own), and
-//! [`platform`], which is made of all of it. `examples/own_chain.rs` embeds the engine in another program.
+//! [`platform`], which is made of all of it. `examples/own_chain.rs` is another program with the engine,
+//! `examples/own_repair.rs` one with the command line; `docs/architecture.md` describes the house.
 
 pub use migrate_cli as cli;
 pub use migrate_db as db;

@@ -1,7 +1,7 @@
 //! The platform's set: its migrations, hooks and repairs, and the hourly rollup of token usage.
 //!
-//! To add a migration, put `V<n>__<name>.sql` into `migrations/platform/`. To add a hook, write it in `hooks/` and name it in
-//! `catalog.rs`, before its version. To add a repair, write it in `repairs/` and name it there, too.
+//! `catalog.rs` names all of it. To add a migration, put `V<n>__<name>.sql` into `migrations/platform/`; to add a hook or a repair,
+//! write a file in `hooks/` or `repairs/`, name it in the `mod.rs` beside it, and register it in `catalog.rs`.
 
 // Lets hooks and repairs name this crate as programs of others do.
 extern crate self as migrate;
