@@ -200,7 +200,7 @@ async fn a_truncate_with_an_old_snapshot_clears_every_bucket() {
     old.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").await.unwrap();
     database.batch("UPDATE task_usage SET created_at = created_at - interval '1 year', updated_at = now()").await;
     database.batch(CATCH_UP).await;
-    old.batch_execute("TRUNCATE task_usage; COMMIT").await.unwrap();
+    old.batch_execute("TRUNCATE task_usage CASCADE; COMMIT").await.unwrap();
     database.batch(CATCH_UP).await;
     let left: i64 = database.value("SELECT count(*) FROM task_usage_hourly").await;
     assert_eq!(left, 0);

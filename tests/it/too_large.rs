@@ -149,7 +149,7 @@ async fn a_bucket_that_becomes_too_large_is_removed_and_one_that_is_deleted_is_f
     database.program().args(TICK).run().expect(0);
     let stored: i64 = database.value("SELECT input_tokens FROM task_usage_hourly WHERE model = 'huge'").await;
     assert_eq!(stored, i64::MAX);
-    for gone in ["DELETE FROM task_usage WHERE model = 'huge'", "TRUNCATE task_usage"] {
+    for gone in ["DELETE FROM task_usage WHERE model = 'huge'", "TRUNCATE task_usage CASCADE"] {
         database.batch("DELETE FROM task_usage WHERE model = 'huge'").await;
         database.batch(HUGE).await;
         database.program().args(TICK).run().expect(0);

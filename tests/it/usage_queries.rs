@@ -26,7 +26,7 @@ fn tokens(input: i64) -> Tokens {
 async fn an_upsert_replaces_the_counts_and_keeps_the_time_of_creation() {
     let database = TestDatabase::at_version(104, 0, 0).await;
     database.write_usage(10, 1).await;
-    database.batch("TRUNCATE task_usage").await;
+    database.batch("TRUNCATE task_usage CASCADE").await;
     let connection = connect(&database).await;
     let task = id(&connection, "SELECT id FROM agent_task_queue ORDER BY id LIMIT 1", &[]).await;
     let usage = |model: &str, input| TaskUsage {
@@ -110,7 +110,7 @@ async fn an_issue_without_usage_has_zeros() {
 async fn a_cost_is_summed_apart_from_the_tokens_that_have_none() {
     let database = TestDatabase::at_version(latest(), 0, 0).await;
     database.write_usage(50, 1).await;
-    database.batch("TRUNCATE task_usage").await;
+    database.batch("TRUNCATE task_usage CASCADE").await;
     let connection = connect(&database).await;
     let task = id(
         &connection,

@@ -116,7 +116,7 @@ async fn what_the_next_tick_will_see_to_is_no_fault_while_there_are_ticks() {
         "UPDATE agent SET name = 'moved', workspace_id = (SELECT id FROM workspace w WHERE w.id <> workspace_id LIMIT 1)
          WHERE id = (SELECT agent_id FROM counting LIMIT 1)",
         "UPDATE agent_task_queue SET runtime_id = NULL WHERE id IN (SELECT task_id FROM counting LIMIT 2)",
-        "TRUNCATE task_usage",
+        "TRUNCATE task_usage CASCADE",
     ];
     for write in writes {
         database.batch(write).await;

@@ -31,7 +31,7 @@ const WRITERS: usize = 3;
 const RESET: &str = "
     SET session_replication_role TO replica;
     TRUNCATE workspace, project, agent_runtime, agent, issue, agent_task_queue, task_usage, task_usage_hourly,
-        task_usage_hourly_dirty, task_usage_hourly_invalidation, task_usage_hourly_too_large;
+        task_usage_hourly_dirty, task_usage_hourly_invalidation, task_usage_hourly_too_large CASCADE;
     SET session_replication_role TO DEFAULT;
     UPDATE task_usage_hourly_rollup_state SET watermark_at = 'epoch'";
 
@@ -731,7 +731,7 @@ impl World {
                    FROM task_usage_hourly LIMIT 3
                    ON CONFLICT ON CONSTRAINT uq_task_usage_hourly_dirty_key DO UPDATE SET enqueued_at = now()"
                 .to_owned(),
-            28 if self.dice.below(3) == 0 => "TRUNCATE task_usage".to_owned(),
+            28 if self.dice.below(3) == 0 => "TRUNCATE task_usage CASCADE".to_owned(),
             28 if self.stage != Stage::At102 && self.dice.below(2) == 0 => self.teardown(),
             28 if self.dice.below(2) == 0 => {
                 let workspace = self.one("workspace");

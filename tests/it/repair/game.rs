@@ -28,7 +28,7 @@ const RESET: &str = "
     DROP TABLE IF EXISTS migrate.repair_run, migrate.repair_change;
     COMMENT ON TABLE task_usage IS NULL;
     SET session_replication_role TO replica;
-    TRUNCATE task_usage, task_usage_hourly, task_usage_hourly_dirty, task_usage_hourly_invalidation, truth;
+    TRUNCATE task_usage, task_usage_hourly, task_usage_hourly_dirty, task_usage_hourly_invalidation, truth CASCADE;
     SET session_replication_role TO DEFAULT;
     UPDATE task_usage_hourly_rollup_state SET watermark_at = now() - interval '30 minutes';
     INSERT INTO task_usage (task_id, provider, model, input_tokens, cache_read_tokens, created_at, updated_at)
