@@ -381,7 +381,7 @@ async fn a_trigger_that_writes_something_else_stops_it_before_anything_is_change
         )
         .await;
     let refused = database.repair().await.expect(7);
-    assert!(refused.stderr.contains("a trigger changes it"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("a trigger changed"), "{}", refused.stderr);
     assert_eq!(database.fingerprint().await, before);
     assert_eq!(database.run_states().await, ["failed"]);
 }

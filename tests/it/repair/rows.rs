@@ -187,7 +187,11 @@ async fn bad_input_is_one_line_and_writes_nothing() {
         (&["--cutoff", CUTOFF, "--max-runtime", "0s"], 2, "expected 1s to 30days"),
         (&["--cutoff", CUTOFF, "--max-lag", "soon"], 2, "such as 500ms"),
         (&["--cutoff", CUTOFF, "--expect", "what I saw"], 2, "twelve characters"),
-        (&["--cutoff", CUTOFF, "--workspace-id", &known, "--report", "/nowhere/at/all.html"], 2, "cannot be written"),
+        (
+            &["--cutoff", CUTOFF, "--workspace-id", &known, "--report", "/nowhere/at/all.html"],
+            2,
+            "cannot write the report",
+        ),
         (&["--cutof", CUTOFF], 2, "a similar argument exists: '--cutoff'"),
     ];
     for (args, code, says) in cases {
