@@ -43,6 +43,9 @@ pub(super) fn verified(found: &Verified, verbose: bool) {
                 format!("history: {problems} in {versions}{adopted}{to_adopt}")
             }
         }
+        Check::Schema if found.checked == 0 && found.problems.is_empty() => {
+            "schema: nothing to compare, no object of an applied version is described".to_owned()
+        }
         Check::Schema if found.problems.is_empty() => {
             format!("schema: {}, as they should be", count(found.checked, "object"))
         }

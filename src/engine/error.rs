@@ -79,7 +79,7 @@ pub enum Error {
         latest: Version,
     },
     /// A hook to skip that does not exist.
-    #[error("there is no hook {name:?}: this set has {}", known.join(", "))]
+    #[error("there is no hook {name:?}: this set has {}", if known.is_empty() { "no hooks".to_owned() } else { known.join(", ") })]
     NoSuchHook {
         /// What was asked for.
         name: String,

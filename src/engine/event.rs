@@ -18,7 +18,8 @@ use crate::db::{Holder, Notice, ServerFacts, Waiting, as_optional_seconds, as_se
 pub enum Event {
     /// A session is open.
     Connected {
-        /// Name of the set.
+        /// Name of the set. In JSON, whoever writes the event says it.
+        #[serde(skip)]
         set: String,
         /// What the server says about itself.
         #[serde(flatten)]

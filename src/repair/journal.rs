@@ -88,16 +88,26 @@ pub(super) struct Opening<'a> {
 
 /// Opens a run and returns its number.
 pub(super) async fn open(connection: &Connection, opening: &Opening<'_>) -> Result<i64, db::Error> {
+    const HAS_SET: &str = "
+        SELECT EXISTS (
+            SELECT FROM pg_catalog.pg_attribute
+            WHERE attrelid = pg_catalog.to_regclass('migrate.repair_run')::oid AND attname = 'set_name' AND NOT attisdropped
+        ) AS has_set";
+    const NAME_SET: &str = "UPDATE migrate.repair_run SET set_name = $2 WHERE id = $1";
     const OPEN: &str = "
-        INSERT INTO migrate.repair_run (id, repair, arguments, undoes, hashed, run_from, tool_version, set_name)
+        INSERT INTO migrate.repair_run (id, repair, arguments, undoes, hashed, run_from, tool_version)
         SELECT greatest(pg_catalog.max(r.id), (SELECT pg_catalog.max(c.run_id) FROM migrate.repair_change c), 0::bigint) + 1, $1, $2,
-               $3, $6, pg_catalog.concat_ws(', ', $4::text, pg_catalog.host(pg_catalog.inet_client_addr())), $5, $7
+               $3, $6, pg_catalog.concat_ws(', ', $4::text, pg_catalog.host(pg_catalog.inet_client_addr())), $5
         FROM migrate.repair_run r
         RETURNING id";
     let Opening { set, repair, arguments, undoes, hashed } = opening;
     let version = env!("CARGO_PKG_VERSION");
-    let row = connection.query_one(OPEN, &[repair, arguments, undoes, &this_machine(), &version, hashed, set]).await?;
-    Ok(row.try_get("id")?)
+    let row = connection.query_one(OPEN, &[repair, arguments, undoes, &this_machine(), &version, hashed]).await?;
+    let run: i64 = row.try_get("id")?;
+    if connection.query_one(HAS_SET, &[]).await?.try_get("has_set")? {
+        connection.execute(NAME_SET, &[&run, set]).await?;
+    }
+    Ok(run)
 }
 
 /// The name of this machine, or of the container.

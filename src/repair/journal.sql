@@ -84,15 +84,32 @@ DO $$
 BEGIN
     IF NOT EXISTS (
         SELECT FROM pg_catalog.pg_attribute
-        WHERE attrelid = 'migrate.repair_run'::pg_catalog.regclass::oid AND attname = 'set_name' AND NOT attisdropped
+        WHERE attrelid = 'migrate.repair_run'::pg_catalog.regclass::oid AND attname = 'hashed' AND NOT attisdropped
     ) THEN
         ALTER TABLE migrate.repair_run
-            ADD COLUMN IF NOT EXISTS hashed jsonb,
-            ADD COLUMN set_name text,
+            ADD COLUMN hashed jsonb,
             DROP CONSTRAINT repair_run_state,
             ADD CONSTRAINT repair_run_state
                 CHECK (state IN ('running', 'interrupted', 'stopped', 'failed', 'incomplete', 'closed', 'done', 'undone'));
-        ALTER TABLE migrate.repair_change ADD COLUMN IF NOT EXISTS others bigint;
+        ALTER TABLE migrate.repair_change ADD COLUMN others bigint;
     END IF;
+END
+$$;
+
+-- Runs are recorded without their set where this role may not add the column, or the table is in use.
+DO $$
+DECLARE
+    v_lock_timeout text := pg_catalog.current_setting('lock_timeout');
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_attribute
+        WHERE attrelid = 'migrate.repair_run'::pg_catalog.regclass::oid AND attname = 'set_name' AND NOT attisdropped
+    ) THEN
+        PERFORM pg_catalog.set_config('lock_timeout', '200ms', true);
+        ALTER TABLE migrate.repair_run ADD COLUMN set_name text;
+        PERFORM pg_catalog.set_config('lock_timeout', v_lock_timeout, true);
+    END IF;
+EXCEPTION
+    WHEN insufficient_privilege OR lock_not_available THEN NULL;
 END
 $$;

@@ -74,6 +74,7 @@ pub struct Run {
     /// Its number.
     pub id: i64,
     /// The set of migrations that it belongs to; none if an earlier build recorded it.
+    #[serde(rename = "run_set")]
     pub set: Option<String>,
     /// Which repair.
     pub repair: String,

@@ -78,6 +78,9 @@ impl Repairer {
             }
             first = runs::run(connection, undoes).await?;
         }
+        if let Some(set) = first.set.as_ref().filter(|set| **set != self.set) {
+            return Err(RepairError::refused(format!("run {run} is a run of set {set}, and this is set {}", self.set)));
+        }
         let listed = self.repairs.list().find(|listed| listed.repair == first.repair);
         let Some(rows) = listed.as_ref().and_then(|listed| listed.rows.clone()) else {
             let what = match listed {

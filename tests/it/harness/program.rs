@@ -137,7 +137,11 @@ impl Finished {
     /// The lines of standard output as JSON objects.
     #[track_caller]
     pub fn json(&self) -> Vec<serde_json::Value> {
-        let parse = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let parse = |line: &str| {
+            // Strict parsers refuse a key that an object has twice.
+            assert_eq!(line.matches("\"set\":").count(), 1, "{line}");
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        };
         self.stdout.lines().map(parse).collect()
     }
 

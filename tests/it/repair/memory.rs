@@ -248,6 +248,43 @@ async fn rights_on_the_queues_are_asked_for_before_anything_is_written() {
     database.batch(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
+/// Another role has created the journal with an earlier build, which knew no sets. Whoever may write it continues.
+#[tokio::test]
+async fn a_journal_of_an_earlier_build_and_another_role_is_continued() {
+    let database = overcounted(400).await;
+    let cutoff = killed(&database).await;
+    let (owner, other) = (format!("{}_owner", database.name), format!("{}_other", database.name));
+    database.batch(&format!("CREATE ROLE {owner} LOGIN PASSWORD 'owner'; CREATE ROLE {other}")).await;
+    database.give_to(&owner).await;
+    database
+        .batch(&format!(
+            "ALTER TABLE migrate.repair_run DROP COLUMN set_name;
+             ALTER SCHEMA migrate OWNER TO {other};
+             ALTER TABLE migrate.repair_run OWNER TO {other};
+             ALTER TABLE migrate.repair_change OWNER TO {other};
+             GRANT USAGE, CREATE ON SCHEMA migrate TO {owner};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA migrate TO {owner}"
+        ))
+        .await;
+    let url = with_authority(&database.url, Some(&format!("{owner}:owner")), None);
+    let program = || Program::new().env("DATABASE_URL", &url);
+    program().args(["repair", "codex-cache", "--cutoff", &cutoff, "--execute"]).run().expect(0);
+    program().args(["repair", "undo", "1", "--execute"]).run().expect(0);
+    program().args(["repair", "hourly-rollup", "--execute"]).run().expect(0);
+    let has_set =
+        "SELECT count(*) FROM pg_attribute WHERE attrelid = 'migrate.repair_run'::regclass AND attname = 'set_name'";
+    assert_eq!(database.value::<i64>(has_set).await, 0);
+    // Whoever owns the table adds the column.
+    database.batch(&format!("ALTER TABLE migrate.repair_run OWNER TO {owner}")).await;
+    program().args(["repair", "codex-cache", "--cutoff", &cutoff, "--execute"]).run().expect(0);
+    let set: String = database.value("SELECT set_name FROM migrate.repair_run ORDER BY id DESC LIMIT 1").await;
+    assert_eq!(set, "platform");
+    database
+        .batch(&format!("REASSIGN OWNED BY {owner}, {other} TO CURRENT_USER; DROP OWNED BY {owner}, {other}"))
+        .await;
+    database.batch(&format!("DROP ROLE {owner}; DROP ROLE {other}")).await;
+}
+
 /// The journal knows every row, and not that most of them were corrected after the backup.
 #[tokio::test]
 async fn a_journal_restored_from_the_middle_of_the_run_takes_nothing_twice() {
