@@ -81,12 +81,5 @@ pub(super) fn json(plan: &Plan, with_sql: bool, to: &Json) {
         step.retain(|field, _| with_sql || field != "sql");
         to.line(&step);
     }
-    to.line(&Event::Planned {
-        current: plan.current,
-        target: plan.target,
-        adopted: plan.adopted(),
-        migrations: plan.migrations(),
-        repeatables: plan.repeatables(),
-        hooks: plan.hooks(),
-    });
+    to.line(&plan.event());
 }

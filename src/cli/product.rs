@@ -130,18 +130,39 @@ impl Product {
         self.contents.iter().find(|content| content.name() == name)
     }
 
-    /// A mistake in the program itself, which no operator can fix.
+    /// A mistake in the program itself, which no operator can fix: a name that is there twice.
     pub(crate) fn mistake(&self) -> Option<String> {
-        let names: Vec<_> = self.contents.iter().map(|content| content.name()).collect();
-        if names.is_empty() {
+        let contents = || self.contents.iter();
+        if self.contents.is_empty() {
             return Some("this program has no set of migrations".to_owned());
         }
-        if let Some(name) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-            return Some(format!("this program has two sets called {}", name.1));
+        let sets = contents().map(|content| content.name().to_owned());
+        if let Some(name) = repeated(sets, &[]) {
+            return Some(format!("this program has two sets called {name}"));
         }
-        let repairs = self.contents.iter().find_map(|content| content.repairs().ambiguous());
-        repairs.map(|name| format!("the name of the repair {name} is taken: by another repair, or by a command"))
+        let repairs = contents().flat_map(|content| content.repairs().names());
+        let verbs = contents().flat_map(|content| content.verbs()).map(|verb| verb.command().get_name().to_owned());
+        let checks = contents().flat_map(|content| content.checks()).map(|check| check.command().get_name().to_owned());
+        let taken = [
+            ("repair", repeated(repairs, &["list", "runs", "close", "undo", "help"])),
+            ("command", repeated(verbs, &["up", "status", "verify", "repair", "help"])),
+            ("check", repeated(checks, &["history", "schema", "help"])),
+        ];
+        let (what, name) = taken.into_iter().find_map(|(what, name)| Some((what, name?)))?;
+        Some(format!("the name of the {what} {name} is taken, by another {what} or by the command line"))
     }
+}
+
+/// The first name that comes twice, or that the command line uses itself.
+fn repeated(names: impl Iterator<Item = String>, own: &[&str]) -> Option<String> {
+    let mut seen: Vec<String> = own.iter().map(|&name| name.to_owned()).collect();
+    for name in names {
+        if seen.contains(&name) {
+            return Some(name);
+        }
+        seen.push(name);
+    }
+    None
 }
 
 #[cfg(test)]
@@ -173,19 +194,19 @@ mod tests {
         }
     }
 
-    struct Notes(fn() -> Repairs);
+    struct Notes(&'static str, fn() -> Repairs);
 
     impl Content for Notes {
         fn name(&self) -> &'static str {
-            "notes"
+            self.0
         }
 
         fn set(&self) -> Result<Set, SetError> {
-            Set::builder("notes").migration("V1__note", "CREATE TABLE note ()").build()
+            Set::builder(self.0).migration("V1__note", "CREATE TABLE note ()").build()
         }
 
         fn repairs(&self) -> Repairs {
-            (self.0)()
+            (self.1)()
         }
     }
 
@@ -195,9 +216,11 @@ mod tests {
         let twice = || Repairs::new().with::<Negative>().with::<Negative>();
         let mistake =
             |contents: Vec<Notes>| contents.into_iter().fold(Product::new("notes", "1"), Product::with).mistake();
-        assert_eq!(mistake(vec![Notes(once)]), None);
-        assert!(mistake(vec![Notes(twice)]).unwrap().contains("the repair negative is taken"));
-        assert_eq!(mistake(vec![Notes(once), Notes(once)]).unwrap(), "this program has two sets called notes");
+        let taken = "the name of the repair negative is taken, by another repair or by the command line";
+        assert_eq!(mistake(vec![Notes("a", once), Notes("b", Repairs::new)]), None);
+        assert_eq!(mistake(vec![Notes("a", twice)]).unwrap(), taken);
+        assert_eq!(mistake(vec![Notes("a", once), Notes("b", once)]).unwrap(), taken);
+        assert_eq!(mistake(vec![Notes("a", once), Notes("a", once)]).unwrap(), "this program has two sets called a");
         assert_eq!(mistake(Vec::new()).unwrap(), "this program has no set of migrations");
     }
 }

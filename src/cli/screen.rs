@@ -132,12 +132,11 @@ impl Screen {
 
     /// Why a command failed.
     pub fn failure(&self, failure: &Failure) {
-        self.clear();
         self.json("error", failure);
-        failure_human::failure(failure);
+        self.complaint(failure);
     }
 
-    /// Why something failed that is tried again, in human output only.
+    /// The same on standard error alone, for something that is tried again.
     pub fn complaint(&self, failure: &Failure) {
         self.clear();
         failure_human::failure(failure);

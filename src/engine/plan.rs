@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::applied::Adopted;
+use super::event::Event;
 use super::history::History;
 use super::hook::Hook;
 use super::why::LeftAlone;
@@ -172,6 +173,19 @@ impl Plan {
         let ledger = recorded.map(|recorded| recorded.table.clone());
         let note = set.note_on_empty().filter(|_| current == 0 && !steps.is_empty()).map(str::to_owned);
         Ok(Self { current, target, note, ledger, left_alone, owed: all_owed, anew: Vec::new(), steps })
+    }
+
+    /// What is told of it.
+    #[must_use]
+    pub fn event(&self) -> Event {
+        Event::Planned {
+            current: self.current,
+            target: self.target,
+            adopted: self.adopted(),
+            migrations: self.migrations(),
+            repeatables: self.repeatables(),
+            hooks: self.hooks(),
+        }
     }
 
     /// Whether there is nothing to do.

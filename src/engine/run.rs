@@ -114,14 +114,7 @@ impl Migrator {
         if let Some(note) = plan.note.clone() {
             self.observer.tell(Event::BuildsAlone { note });
         }
-        self.observer.tell(Event::Planned {
-            current: plan.current,
-            target: plan.target,
-            adopted: plan.adopted(),
-            migrations: plan.migrations(),
-            repeatables: plan.repeatables(),
-            hooks: plan.hooks(),
-        });
+        self.observer.tell(plan.event());
         self.tell_left_alone(&plan);
         let mut taken = Taken { owed: plan.owed.clone(), summary };
         for step in &plan.steps {

@@ -11,9 +11,6 @@ use super::repair::Repair;
 use super::rows::Rows;
 use crate::engine::Hook;
 
-/// Names that the command line uses itself.
-const TAKEN: [&str; 5] = ["list", "runs", "close", "undo", "help"];
-
 /// Repairs by name, in the order in which they are listed.
 #[derive(Clone, Default)]
 pub struct Repairs(Vec<Entry>);
@@ -96,13 +93,10 @@ impl Repairs {
         self
     }
 
-    /// A name that two repairs share, or that the command line uses itself.
+    /// Their names.
     #[must_use]
-    pub fn ambiguous(&self) -> Option<&'static str> {
-        let mut names: Vec<_> = self.0.iter().map(|entry| entry.name).collect();
-        names.extend(TAKEN);
-        names.sort_unstable();
-        names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(|entry| entry.name.to_owned()).collect()
     }
 
     /// All of them.

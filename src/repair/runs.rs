@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::RepairError;
 use crate::db::{self, Connection, in_calendar};
@@ -253,17 +254,28 @@ fn select_unfinished(there: There) -> String {
     )
 }
 
-fn unfinished_from(row: &Row) -> Unfinished {
-    Unfinished {
-        id: row.get("id"),
-        repair: row.get("repair"),
-        state: RunState::parse(row.get("state")),
-        total: row.get::<_, i64>("rows_found").unsigned_abs(),
-        digest: row.get("digest"),
-        done: row.get::<_, i64>("done").unsigned_abs(),
-        journalled: row.get::<_, i64>("rows").unsigned_abs(),
-        arguments: row.get("arguments"),
+/// The newest unfinished run that meets a condition on `r`.
+async fn newest_unfinished(
+    connection: &Connection,
+    condition: &str,
+    params: &[&(dyn ToSql + Sync)],
+) -> Result<Option<Unfinished>, db::Error> {
+    let there = there(connection).await?;
+    if !there.runs {
+        return Ok(None);
     }
+    let sql = format!("{} AND {condition} ORDER BY r.id DESC LIMIT 1", select_unfinished(there));
+    let Some(row) = connection.query_opt(&sql, params).await? else { return Ok(None) };
+    Ok(Some(Unfinished {
+        id: row.try_get("id")?,
+        repair: row.try_get("repair")?,
+        state: RunState::parse(row.try_get("state")?),
+        total: row.try_get::<_, i64>("rows_found")?.unsigned_abs(),
+        digest: row.try_get("digest")?,
+        done: row.try_get::<_, i64>("done")?.unsigned_abs(),
+        journalled: row.try_get::<_, i64>("rows")?.unsigned_abs(),
+        arguments: row.try_get("arguments")?,
+    }))
 }
 
 /// The run that this repair with these arguments would continue.
@@ -273,15 +285,8 @@ pub(super) async fn unfinished(
     repair: &str,
     arguments: &Value,
 ) -> Result<Option<Unfinished>, db::Error> {
-    let there = there(connection).await?;
-    if !there.runs {
-        return Ok(None);
-    }
-    let sql = format!(
-        "{} AND r.repair = $1 AND r.arguments = $2 AND coalesce({SET}, $3) = $3 ORDER BY r.id DESC LIMIT 1",
-        select_unfinished(there)
-    );
-    Ok(connection.query_opt(&sql, &[&repair, arguments, &set]).await?.as_ref().map(unfinished_from))
+    let condition = format!("r.repair = $1 AND r.arguments = $2 AND coalesce({SET}, $3) = $3");
+    newest_unfinished(connection, &condition, &[&repair, arguments, &set]).await
 }
 
 /// An unfinished run of the same repair that this command would not continue: one with other arguments, or an undo of a run
@@ -292,14 +297,9 @@ pub(super) async fn unfinished_beside(
     repair: &str,
     arguments: &Value,
 ) -> Result<Option<Unfinished>, db::Error> {
-    let there = there(connection).await?;
-    if !there.runs {
-        return Ok(None);
-    }
     // A forged row may undo itself. `o.id < k.by_run` keeps the recursion from looping.
-    let sql = format!(
-        "{}
-           AND NOT (r.repair = $1 AND r.arguments = $2)
+    let condition = format!(
+        "NOT (r.repair = $1 AND r.arguments = $2)
            AND coalesce({SET}, $3) = $3
            AND (r.repair = $1
                 OR EXISTS (
@@ -311,20 +311,12 @@ pub(super) async fn unfinished_beside(
                     SELECT FROM chain k
                     JOIN migrate.repair_run o ON o.id = k.id AND o.repair = $1
                     WHERE r.undoes IS NOT NULL
-                ))
-         ORDER BY r.id DESC
-         LIMIT 1",
-        select_unfinished(there)
+                ))"
     );
-    Ok(connection.query_opt(&sql, &[&repair, arguments, &set]).await?.as_ref().map(unfinished_from))
+    newest_unfinished(connection, &condition, &[&repair, arguments, &set]).await
 }
 
 /// The run that is recorded as running.
 pub(super) async fn at_work(connection: &Connection) -> Result<Option<Unfinished>, db::Error> {
-    let there = there(connection).await?;
-    if !there.runs {
-        return Ok(None);
-    }
-    let sql = format!("{} AND r.state = 'running' ORDER BY r.id DESC LIMIT 1", select_unfinished(there));
-    Ok(connection.query_opt(&sql, &[]).await?.as_ref().map(unfinished_from))
+    newest_unfinished(connection, "r.state = 'running'", &[]).await
 }
