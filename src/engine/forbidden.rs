@@ -15,9 +15,9 @@
 //! standard_conforming_strings` and `SET client_encoding` do not change how their own file is read, since the server takes all
 //! of it apart before it runs the first statement; for the next file they are set again.
 
+use super::Token;
 use super::set_error::SetError;
 use super::sql::{self, Statement};
-use super::tokens::Token;
 
 /// How much of a command of psql is shown.
 const SHOWN: usize = 40;

@@ -4,6 +4,7 @@
 //! it, a plain value. [`Migrator`] executes the plan or shows it, and tells what happens as [`Event`]s; it never prints.
 
 use migrate_db as db;
+use migrate_layout::{Token, sql};
 
 mod adopt;
 mod adoption_error;
@@ -40,10 +41,8 @@ mod run_hook;
 mod session;
 mod set;
 mod set_error;
-mod sql;
 mod standing;
 mod status;
-mod tokens;
 mod verify;
 mod watch;
 mod why;

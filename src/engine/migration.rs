@@ -2,9 +2,9 @@
 
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
+use super::Token;
 use super::set_error::SetError;
 use super::sql::Statement;
-use super::tokens::Token;
 use super::{Version, forbidden, sql};
 
 /// How a migration's statements are sent to the server.

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The rooms that know no set by name.
-const GENERAL: [&str; 4] = ["src/db", "src/engine", "src/repair", "src/cli"];
+const GENERAL: [&str; 5] = ["src/db", "src/layout", "src/engine", "src/repair", "src/cli"];
 
 /// From the ground up: a crate uses only crates before it.
-const FLOORS: [&str; 6] =
-    ["migrate-db", "migrate-engine", "migrate-repair", "migrate-cli", "migrate-platform", "migrate"];
+const FLOORS: [&str; 7] =
+    ["migrate-db", "migrate-layout", "migrate-engine", "migrate-repair", "migrate-cli", "migrate-platform", "migrate"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -14,7 +14,7 @@ use super::tokens::{Kind, Token, Tokens};
 
 /// A statement of a script, without the semicolon, and without comments around it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Statement<'a> {
+pub struct Statement<'a> {
     text: &'a str,
     /// Where it begins in the script.
     pub start: usize,
@@ -45,12 +45,12 @@ impl<'a> Statement<'a> {
 }
 
 /// The text without the mark that some editors put before it. The server would take it for part of the first word.
-pub(super) fn without_mark(text: &str) -> &str {
+pub fn without_mark(text: &str) -> &str {
     text.strip_prefix(BOM).unwrap_or(text)
 }
 
 /// The number of the line, from 1, that a byte of the text is in.
-pub(super) fn line_at(text: &str, byte: usize) -> usize {
+pub fn line_at(text: &str, byte: usize) -> usize {
     let before = &text.as_bytes()[..byte.min(text.len())];
     let ends = before.iter().enumerate().filter(|(at, c)| match c {
         b'\n' => true,
@@ -61,7 +61,7 @@ pub(super) fn line_at(text: &str, byte: usize) -> usize {
 }
 
 /// What follows `-- migrate:` in the comments that open a script, and where in the script the comment begins.
-pub(super) fn directives(script: &str) -> impl Iterator<Item = (usize, &str)> {
+pub fn directives(script: &str) -> impl Iterator<Item = (usize, &str)> {
     let text = without_mark(script);
     let skipped = script.len() - text.len();
     let opening = Tokens::of(text).take_while(|token| matches!(token.kind, Kind::Gap | Kind::LineComment));
@@ -72,7 +72,7 @@ pub(super) fn directives(script: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// The statements of a script, empty ones left out.
-pub(super) fn statements(script: &str) -> impl Iterator<Item = Statement<'_>> {
+pub fn statements(script: &str) -> impl Iterator<Item = Statement<'_>> {
     let skipped = script.len() - without_mark(script).len();
     let mut tokens = Tokens::of(&script[skipped..]);
     iter::from_fn(move || {
@@ -98,7 +98,7 @@ pub(super) fn statements(script: &str) -> impl Iterator<Item = Statement<'_>> {
 }
 
 /// Whether a script says `IF NOT EXISTS` of this name.
-pub(super) fn says_if_not_exists(script: &str, name: &str) -> bool {
+pub fn says_if_not_exists(script: &str, name: &str) -> bool {
     statements(script).any(|statement| {
         let tokens: Vec<_> = statement.tokens().collect();
         tokens.windows(3).enumerate().any(|(at, words)| {

@@ -16,7 +16,7 @@ const LONGEST_NAME: usize = 63;
 
 /// What a token is, as far as it matters here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     /// Space, or a comment between `/*` and `*/`.
     Gap,
     /// A comment from `--` to the end of its line.
@@ -39,8 +39,10 @@ pub(super) enum Kind {
 
 /// A piece of a text.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Token<'a> {
+pub struct Token<'a> {
+    /// What it is.
     pub kind: Kind,
+    /// The piece.
     pub text: &'a str,
     /// Where it begins in the text that was read.
     pub start: usize,
@@ -65,7 +67,7 @@ impl Token<'_> {
 }
 
 /// The tokens of a text, which is the beginning of a script or follows a token in it.
-pub(super) struct Tokens<'a> {
+pub struct Tokens<'a> {
     text: &'a str,
     at: usize,
     lexer: Box<dyn Iterator<Item = squawk_lexer::Token> + 'a>,

@@ -1,0 +1,117 @@
+//! The files of a folder, read once: what is compared, planned and applied is the same text.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::LayoutError;
+
+/// A file of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its path inside the folder, with `/` between its parts.
+    pub path: String,
+    /// Its text, as it is: with a byte order mark and carriage returns, where it has them.
+    pub text: String,
+}
+
+/// The files of a folder, by path.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// The folder, for messages.
+    pub folder: String,
+    /// Its files, hidden ones left out, ordered by path, byte by byte.
+    pub files: Vec<Source>,
+}
+
+/// Deeper than any tool looks.
+const DEEPEST: usize = 6;
+
+/// A file that is longer is no migration.
+const LONGEST: u64 = 256 * 1024 * 1024;
+
+impl Sources {
+    /// Reads what a layout may need: `.sql` files and what stands beside them for a tool.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`] for a folder or file that cannot be read, one that is not UTF-8, a link that leads out of it.
+    pub fn read(folder: &Path) -> Result<Self, LayoutError> {
+        let shown = folder.display().to_string();
+        let root = folder.canonicalize().map_err(|error| unreadable(&shown, &error))?;
+        let mut files = Vec::new();
+        collect(&root, &root, 0, &mut files)?;
+        files.sort_by(|a: &Source, b| a.path.cmp(&b.path));
+        Ok(Self { folder: shown, files })
+    }
+
+    /// Files that were compiled into a program, as (path, text).
+    pub fn embedded<'a>(folder: &str, files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let file = |(path, text): (&str, &str)| Source { path: path.to_owned(), text: text.to_owned() };
+        let mut files: Vec<_> = files.into_iter().map(file).filter(|file| is_wanted(&file.path)).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Self { folder: folder.to_owned(), files }
+    }
+}
+
+fn unreadable(path: &str, error: &std::io::Error) -> LayoutError {
+    LayoutError::Unreadable { path: path.to_owned(), reason: error.to_string() }
+}
+
+/// Whether some layout reads a file of this name.
+fn is_wanted(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let beside = ["atlas.sum", "migration_lock.toml", "metadata.toml", "_journal.json"];
+    let ending = name.rsplit('.').next().unwrap_or_default();
+    ending.eq_ignore_ascii_case("sql") || beside.contains(&name) || name.ends_with(".sql.conf")
+}
+
+fn collect(root: &Path, folder: &Path, depth: usize, files: &mut Vec<Source>) -> Result<(), LayoutError> {
+    let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+    let entries = fs::read_dir(folder).map_err(|error| unreadable(&folder.display().to_string(), &error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| unreadable(&folder.display().to_string(), &error))?;
+        let path = entry.path();
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+            let reason = "the name is not UTF-8".to_owned();
+            return Err(LayoutError::Name { path: shown(&path), reason });
+        };
+        if name.starts_with('.') {
+            continue;
+        }
+        let real = resolved(root, &path, &shown(&path))?;
+        let about = fs::metadata(&real).map_err(|error| unreadable(&shown(&path), &error))?;
+        if about.is_dir() {
+            if depth < DEEPEST {
+                collect(root, &path, depth + 1, files)?;
+            }
+        } else if is_wanted(&name) {
+            files.push(Source { path: shown(&path), text: text(&real, &shown(&path), about.len())? });
+        }
+    }
+    Ok(())
+}
+
+/// Where a path leads, which must be inside the folder.
+fn resolved(root: &Path, path: &Path, shown: &str) -> Result<PathBuf, LayoutError> {
+    if !path.is_symlink() {
+        return Ok(path.to_owned());
+    }
+    let real = path.canonicalize().map_err(|error| unreadable(shown, &error))?;
+    if real.starts_with(root) {
+        return Ok(real);
+    }
+    Err(LayoutError::Outside { path: shown.to_owned(), target: real.display().to_string() })
+}
+
+fn text(path: &Path, shown: &str, length: u64) -> Result<String, LayoutError> {
+    if length > LONGEST {
+        let reason = format!("it is longer than {} MiB", LONGEST / 1024 / 1024);
+        return Err(LayoutError::Unreadable { path: shown.to_owned(), reason });
+    }
+    let bytes = fs::read(path).map_err(|error| unreadable(shown, &error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        LayoutError::content(shown, line, "it is not UTF-8: save it in that encoding")
+    })
+}
