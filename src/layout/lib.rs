@@ -12,7 +12,7 @@ pub mod sql;
 mod tokens;
 mod version;
 
-pub use checksum::Checksum;
+pub use checksum::{Checksum, crc32};
 pub use error::LayoutError;
 pub use folder::{Directive, File, Folder, Options, Repeatable, Script, Sending};
 pub use layouts::{Late, Layout};

@@ -28,6 +28,7 @@ impl<'a> Statement<'a> {
     }
 
     /// The statement on one line, without comments, as far as its strings allow.
+    #[must_use]
     pub fn on_one_line(self) -> String {
         let mut line = String::new();
         let mut previous: Option<Token> = None;
@@ -45,11 +46,13 @@ impl<'a> Statement<'a> {
 }
 
 /// The text without the mark that some editors put before it. The server would take it for part of the first word.
+#[must_use]
 pub fn without_mark(text: &str) -> &str {
     text.strip_prefix(BOM).unwrap_or(text)
 }
 
 /// The number of the line, from 1, that a byte of the text is in.
+#[must_use]
 pub fn line_at(text: &str, byte: usize) -> usize {
     let before = &text.as_bytes()[..byte.min(text.len())];
     let ends = before.iter().enumerate().filter(|(at, c)| match c {
@@ -98,6 +101,7 @@ pub fn statements(script: &str) -> impl Iterator<Item = Statement<'_>> {
 }
 
 /// Whether a script says `IF NOT EXISTS` of this name.
+#[must_use]
 pub fn says_if_not_exists(script: &str, name: &str) -> bool {
     statements(script).any(|statement| {
         let tokens: Vec<_> = statement.tokens().collect();

@@ -50,12 +50,14 @@ pub struct Token<'a> {
 
 impl Token<'_> {
     /// Whether it is this keyword.
+    #[must_use]
     pub fn is(&self, keyword: &str) -> bool {
         self.kind == Kind::Word && self.text.eq_ignore_ascii_case(keyword)
     }
 
     /// The name as the server knows it: unquoted ones are folded to lower case, as far as they are ASCII. None if it is
     /// not a name, or one written in Unicode escapes.
+    #[must_use]
     pub fn name(&self) -> Option<String> {
         let name = match self.kind {
             Kind::Word => self.text.to_ascii_lowercase(),
