@@ -32,7 +32,27 @@ pub fn fits(sources: &Sources) -> Vec<Layout> {
 /// # Errors
 ///
 /// [`LayoutError`] for what is wrong with it, with file and line.
+#[allow(clippy::match_same_arms)]
 pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Folder, LayoutError> {
-    let _ = (layout, options);
-    Err(LayoutError::Empty { folder: sources.folder.clone() })
+    let _ = options;
+    match layout {
+        Layout::Migrate => Err(unread(sources)),
+        Layout::Sqlx => Err(unread(sources)),
+        Layout::GolangMigrate => Err(unread(sources)),
+        Layout::UpDown => Err(unread(sources)),
+        Layout::Supabase => Err(unread(sources)),
+        Layout::Atlas => Err(unread(sources)),
+        Layout::Dbmate => Err(unread(sources)),
+        Layout::Goose => Err(unread(sources)),
+        Layout::Refinery => Err(unread(sources)),
+        Layout::Flyway => Err(unread(sources)),
+        Layout::Diesel => Err(unread(sources)),
+        Layout::Prisma => Err(unread(sources)),
+        Layout::Drizzle => Err(unread(sources)),
+        Layout::DrizzleFolders => Err(unread(sources)),
+    }
+}
+
+fn unread(sources: &Sources) -> LayoutError {
+    LayoutError::Empty { folder: sources.folder.clone() }
 }
