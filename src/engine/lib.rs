@@ -43,6 +43,7 @@ mod set;
 mod set_error;
 mod standing;
 mod status;
+mod tool_tables;
 mod verify;
 mod watch;
 mod why;
@@ -70,6 +71,7 @@ pub use run::Summary;
 pub use set::{Set, SetBuilder};
 pub use set_error::SetError;
 pub use status::{RepeatableEntry, RepeatableStatus, Status, StatusEntry, StatusReport};
+pub use tool_tables::{Tool, ToolTable, find_tool_tables};
 pub use verify::{Check, Verified};
 pub use why::{Change, LeftAlone, Why};
 

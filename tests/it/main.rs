@@ -39,6 +39,7 @@ mod rollup;
 mod rollup_commands;
 mod tls;
 mod too_large;
+mod tool_tables;
 mod upgrade;
 mod upgrade_matrix;
 mod usage_queries;
