@@ -63,7 +63,7 @@ impl HookHost for Alone {
 }
 
 /// Where a hook stands in a plan.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Place {
     /// Under which its runs and its progress are kept.
     pub version: Version,
@@ -94,7 +94,7 @@ impl HookContext {
     pub fn new(name: impl Into<String>, connector: Connector, host: Arc<dyn HookHost>) -> Self {
         Self {
             hook: name.into(),
-            place: Place::default(),
+            place: Place { version: Version::NONE, owed: Vec::new(), due: None },
             connector,
             host,
             lock_wait: LOCK_WAIT,

@@ -97,9 +97,10 @@ impl Description {
     /// What these versions leave together: for each object the version that touched it last, and its definition, or none
     /// where it is to be gone.
     #[must_use]
-    pub fn after(&self, versions: &[Version]) -> BTreeMap<&str, (Version, Option<&str>)> {
+    pub fn after<V: Into<Version> + Copy>(&self, versions: &[V]) -> BTreeMap<&str, (Version, Option<&str>)> {
         let mut expected = BTreeMap::new();
-        for (version, objects) in self.0.iter().filter(|(version, _)| versions.contains(version)) {
+        for (version, objects) in self.0.iter().filter(|(version, _)| versions.iter().any(|v| (*v).into() == **version))
+        {
             for (object, definition) in objects {
                 expected.insert(object.as_str(), (*version, definition.as_deref()));
             }
@@ -158,15 +159,15 @@ V3\n+ function f() = returns int\n+ table d = permanent\n+ constraint d_pkey on 
         };
         let mut description = Description::default();
         let first = objects(&[("table t", "permanent"), ("column t.a", "int DEFAULT '='::text")]);
-        description.add(1, &Objects::new(), &first);
+        description.add(1.into(), &Objects::new(), &first);
         let second = objects(&[("column t.a", "bigint"), ("table t", "permanent")]);
-        description.add(2, &first, &second);
-        description.add(3, &second, &objects(&[("table t", "permanent")]));
+        description.add(2.into(), &first, &second);
+        description.add(3.into(), &second, &objects(&[("table t", "permanent")]));
         let text = description.to_string();
         assert!(text.ends_with("V2\n+ column t.a = bigint\n\nV3\n- column t.a\n"), "{text}");
         assert_eq!(Description::parse(&text).unwrap(), description);
-        assert_eq!(description.after(&[1, 2])["column t.a"], (2, Some("bigint")));
-        assert_eq!(description.after(&[1, 2, 3])["column t.a"], (3, None));
+        assert_eq!(description.after(&[1, 2])["column t.a"], (2.into(), Some("bigint")));
+        assert_eq!(description.after(&[1, 2, 3])["column t.a"], (3.into(), None));
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn would_make<'a>(set: &'a Set, history: &History) -> Vec<Thing<'a>> {
 
 /// The tables that recorded versions have left, and the columns of those that this program has applied.
 fn must_be_there<'a>(set: &'a Set, history: &History) -> Vec<Thing<'a>> {
-    let shared = set.ledger().map_or(0, |ledger| ledger.shared_until);
+    let shared = set.ledger().map_or(Version::NONE, |ledger| ledger.shared_until);
     let adopted = |version: Version| history.row(version).is_none_or(|row| row.adopted);
     let mut recorded = history.versions();
     recorded.extend(history.adoptable().iter().map(|adopted| adopted.version));

@@ -19,7 +19,7 @@ pub(super) struct History {
     pub ledger: adopt::Found,
     /// How the set's repeatable files stand, in their order.
     pub repeatables: Vec<Standing>,
-    pub hook_runs: BTreeMap<(Version, String), HookRun>,
+    pub hook_runs: BTreeMap<(i64, String), HookRun>,
 }
 
 /// Makes the tables that a run writes to, and closes hook runs that were killed. The migration lock must
@@ -45,7 +45,7 @@ async fn applied(connection: &Connection, table: &str) -> Result<Vec<Applied>, E
     );
     for row in connection.query(&sql, &[]).await? {
         applied.push(Applied {
-            version: row.try_get("version")?,
+            version: Version::number(row.try_get("version")?),
             name: row.try_get("name")?,
             checksum: row.try_get::<_, String>("checksum")?.parse().ok(),
             at: row.try_get("at")?,
@@ -56,7 +56,7 @@ async fn applied(connection: &Connection, table: &str) -> Result<Vec<Applied>, E
 }
 
 /// The last run of each hook at each boundary.
-async fn last_runs(connection: &Connection, set: &Set) -> Result<BTreeMap<(Version, String), HookRun>, Error> {
+async fn last_runs(connection: &Connection, set: &Set) -> Result<BTreeMap<(i64, String), HookRun>, Error> {
     const LAST_RUNS: &str = "
         SELECT DISTINCT ON (before_version, hook)
                before_version, hook, state, {started} AS started, {finished} AS finished, summary
@@ -126,7 +126,7 @@ impl History {
 
     /// The highest version applied, by us or before us; 0 if none is.
     pub fn current(&self) -> Version {
-        let applied = self.applied.last().map_or(0, |applied| applied.version);
+        let applied = self.applied.last().map_or(Version::NONE, |applied| applied.version);
         self.adoptable().last().map_or(applied, |adopted| adopted.version.max(applied))
     }
 
@@ -201,7 +201,7 @@ pub(super) async fn adopt(connection: &Connection, set: &Set, versions: &[Adopte
          FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::timestamptz[])) AS a (version, name, checksum, at)",
         history_table(set)
     );
-    let numbers: Vec<_> = versions.iter().map(|adopted| adopted.version).collect();
+    let numbers: Vec<_> = versions.iter().map(|adopted| adopted.version.key()).collect();
     let names: Vec<_> = versions.iter().map(|adopted| adopted.name.as_str()).collect();
     let checksums: Vec<_> = numbers
         .iter()
@@ -223,7 +223,7 @@ pub(super) async fn hook_started(
         INSERT INTO migrate.hook_run (set_name, hook, before_version, state)
         VALUES ($1, $2, $3, 'running')
         RETURNING id";
-    Ok(connection.query_one(START, &[&set.name(), &hook, &version]).await?.get("id"))
+    Ok(connection.query_one(START, &[&set.name(), &hook, &version.key()]).await?.get("id"))
 }
 
 /// Closes the record of a hook run.

@@ -28,7 +28,7 @@ struct Naming(Arc<EntryOf>);
 
 impl fmt::Debug for Naming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&(self.0)(1, "name"))
+        f.write_str(&(self.0)(Version::number(1), "name"))
     }
 }
 
@@ -75,7 +75,7 @@ impl Ledger {
             recorded_as: BTreeMap::new(),
             changes: BTreeMap::new(),
             again: BTreeMap::new(),
-            shared_until: 0,
+            shared_until: Version::NONE,
         }
     }
 
@@ -88,43 +88,49 @@ impl Ledger {
 
     /// The entries that together stand for a version, where that is not the one that [`Self::named`] makes.
     #[must_use]
-    pub fn recorded_as(mut self, version: Version, entries: &[&str]) -> Self {
-        self.recorded_as.insert(version, entries.iter().map(|&entry| entry.to_owned()).collect());
+    pub fn recorded_as(mut self, version: impl Into<Version>, entries: &[&str]) -> Self {
+        self.recorded_as.insert(version.into(), entries.iter().map(|&entry| entry.to_owned()).collect());
         self
     }
 
     /// What a version leaves behind.
     #[must_use]
-    pub fn leaves(mut self, version: Version, objects: &[Object<'_>]) -> Self {
-        self.changes.entry(version).or_default().leaves.extend(objects.iter().flat_map(Object::parts));
+    pub fn leaves(mut self, version: impl Into<Version>, objects: &[Object<'_>]) -> Self {
+        self.changes.entry(version.into()).or_default().leaves.extend(objects.iter().flat_map(Object::parts));
         self
     }
 
     /// What is gone after a version. A function that has stayed does no harm; it is only not expected any more.
     #[must_use]
-    pub fn removes(mut self, version: Version, objects: &[Object<'_>]) -> Self {
+    pub fn removes(mut self, version: impl Into<Version>, objects: &[Object<'_>]) -> Self {
         let removed = objects.iter().filter_map(|object| object.parts().into_iter().next());
-        self.changes.entry(version).or_default().removes.extend(removed);
+        self.changes.entry(version.into()).or_default().removes.extend(removed);
         self
     }
 
     /// Applies `version` once more where `unless` is not applied yet, and says why.
     #[must_use]
-    pub fn again_unless(mut self, version: Version, unless: Version, reason: impl Into<String>) -> Self {
-        self.again.insert(version, Again { unless, reason: reason.into() });
+    pub fn again_unless(
+        mut self,
+        version: impl Into<Version>,
+        unless: impl Into<Version>,
+        reason: impl Into<String>,
+    ) -> Self {
+        self.again.insert(version.into(), Again { unless: unless.into(), reason: reason.into() });
         self
     }
 
     /// The application goes on changing what was made up to this version: it is only held to what is listed here.
     #[must_use]
-    pub fn shared_until(mut self, version: Version) -> Self {
-        self.shared_until = version;
+    pub fn shared_until(mut self, version: impl Into<Version>) -> Self {
+        self.shared_until = version.into();
         self
     }
 
     /// Under which entries a version is recorded.
     #[must_use]
-    pub fn entries(&self, version: Version, name: &str) -> Vec<String> {
+    pub fn entries(&self, version: impl Into<Version>, name: &str) -> Vec<String> {
+        let version = version.into();
         self.recorded_as.get(&version).cloned().unwrap_or_else(|| vec![(self.naming.0)(version, name)])
     }
 
@@ -252,8 +258,8 @@ mod tests {
             .leaves(1, &[Object::Table("t", "a uuid, b text"), Object::Table("u", "c int")])
             .leaves(2, &[Object::Index("t", "i"), Object::Column("u", "d", "text")])
             .removes(3, &[Object::Table("t", ""), Object::Column("u", "d", "")]);
-        let after = |versions: &[Version]| {
-            let expected = ledger.expected(versions.iter().copied());
+        let after = |versions: &[i64]| {
+            let expected = ledger.expected(versions.iter().map(|version| Version::number(*version)));
             expected
                 .iter()
                 .map(|e| format!("{}{}", if e.present { "" } else { "no " }, e.part.named()))

@@ -57,6 +57,7 @@ pub use event::Event;
 pub use history_error::HistoryError;
 pub use hook::{Hook, HookError};
 pub use ledger::{Ledger, Object};
+pub use migrate_layout::Version;
 pub use migration::{ConcurrentIndex, Migration, Mode};
 pub use migrator::Migrator;
 pub use objects::objects;
@@ -74,6 +75,3 @@ pub use status::{RepeatableEntry, RepeatableStatus, Status, StatusEntry, StatusR
 pub use tool_tables::{Tool, ToolTable, find_tool_tables};
 pub use verify::{Check, Verified};
 pub use why::{Change, LeftAlone, Why};
-
-/// A migration's version: the number in `V<n>__<name>.sql`.
-pub type Version = i64;

@@ -100,7 +100,7 @@ impl Migration {
     /// The version.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.inner.version()
+        self.inner.version().into()
     }
 
     /// The name behind the version, without ending.

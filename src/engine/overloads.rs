@@ -5,7 +5,7 @@
 //! program sends, and what its repeatable files leave, names everything in full or with exact types, so it cannot be overruled;
 //! the versioned files, which keep the text that histories have the checksum of, do not, and are not applied beside such things.
 
-use super::{Error, Problem, Set};
+use super::{Error, Problem, Set, Version};
 use crate::db::{Connection, ident};
 
 /// Something that could be picked instead of what was meant.
@@ -49,7 +49,7 @@ pub(super) async fn problems(connection: &Connection, set: &Set) -> Result<Vec<P
     let problem = |Overload { object, owner, remedy }| Problem {
         remedy: Some(format!("{remedy};")),
         ..Problem::new(
-            0,
+            Version::NONE,
             String::new(),
             &object,
             format!("belongs to {owner}, and could be called instead of what is meant"),

@@ -115,7 +115,7 @@ impl Plan {
         if let Some(target) = options.target.filter(|target| *target < current) {
             return Err(Error::TargetBehind { target, current });
         }
-        let limit = options.target.unwrap_or(Version::MAX);
+        let within = |version: Version| options.target.is_none_or(|target| version <= target);
         let mut steps = Vec::new();
         let recorded = history.ledger.ledger();
         if let Some(recorded) = recorded.filter(|recorded| !recorded.adopt.is_empty()) {
@@ -151,7 +151,7 @@ impl Plan {
         };
         let mut target = current;
         for migration in set.migrations() {
-            if migration.version() <= current || migration.version() > limit {
+            if migration.version() <= current || !within(migration.version()) {
                 continue;
             }
             repeat(&mut steps, target);

@@ -49,7 +49,7 @@ impl Repeatable {
         let (mut since, mut revision) = (None, None);
         for (at, directive) in sql::directives(text) {
             match directive.split_once(' ').map(|(word, number)| (word, number.trim().parse::<i64>())) {
-                Some(("since", Ok(version))) => since = Some(version),
+                Some(("since", Ok(version))) => since = Some(Version::number(version)),
                 Some(("revision", Ok(number))) => revision = Some(number),
                 _ => {
                     let (line, directive) = (sql::line_at(text, at), directive.to_owned());
@@ -142,7 +142,7 @@ mod tests {
     fn its_place_is_read_from_the_top_of_the_file() {
         let file =
             Repeatable::new("R__views.sql", "-- migrate: since 3\n-- migrate: revision 2\n-- Why\nSELECT 1").unwrap();
-        assert_eq!((file.name(), file.since(), file.revision), ("views", 3, 2));
+        assert_eq!((file.name(), file.since(), file.revision), ("views", 3.into(), 2));
         for (name, text) in [
             ("V1__views", "-- migrate: since 3\n-- migrate: revision 2"),
             ("R__views", "-- migrate: since 3"),

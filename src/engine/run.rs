@@ -63,9 +63,9 @@ impl Migrator {
             plan => Some(plan?),
         };
         if let Some(plan) = &plan {
-            if options.skip_empty && plan.current == 0 {
+            if options.skip_empty && plan.current == Version::NONE {
                 self.observer.tell(Event::LeftEmpty);
-                return Ok(Summary::at(0));
+                return Ok(Summary::at(Version::NONE));
             }
             if plan.is_empty() {
                 self.tell_left_alone(plan);
@@ -259,7 +259,7 @@ impl Migrator {
 
     /// Tables without a history are not an empty database.
     async fn refuse_unexplained(&self, connection: &Connection, history: &history::History) -> Result<(), Error> {
-        if history.current() > 0 {
+        if history.current() > Version::NONE {
             return Ok(());
         }
         let Some(object) = adopt::unexplained(connection, &self.set).await? else { return Ok(()) };

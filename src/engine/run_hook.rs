@@ -40,7 +40,7 @@ impl HookHost for Host {
         if !connection.query_one(PRESENT, &[]).await?.try_get::<_, bool>("present")? {
             return Ok(None);
         }
-        let row = connection.query_opt(LOAD, &[&self.set, &self.hook, &self.version]).await?;
+        let row = connection.query_opt(LOAD, &[&self.set, &self.hook, &self.version.key()]).await?;
         Ok(row.map(|row| row.try_get("state")).transpose()?)
     }
 
@@ -50,13 +50,13 @@ impl HookHost for Host {
             VALUES ($1, $2, $3, $4)
             ON CONFLICT (set_name, hook, before_version)
             DO UPDATE SET state = excluded.state, updated_at = excluded.updated_at";
-        connection.execute(SAVE, &[&self.set, &self.hook, &self.version, state]).await?;
+        connection.execute(SAVE, &[&self.set, &self.hook, &self.version.key(), state]).await?;
         Ok(())
     }
 
     async fn clear(&self, connection: &Connection) -> Result<(), db::Error> {
         const CLEAR: &str = "DELETE FROM migrate.hook_state WHERE set_name = $1 AND hook = $2 AND before_version = $3";
-        connection.execute(CLEAR, &[&self.set, &self.hook, &self.version]).await?;
+        connection.execute(CLEAR, &[&self.set, &self.hook, &self.version.key()]).await?;
         Ok(())
     }
 }

@@ -69,14 +69,15 @@ impl Set {
 
     /// The migration of a version.
     #[must_use]
-    pub fn migration(&self, version: Version) -> Option<&Migration> {
+    pub fn migration(&self, version: impl Into<Version>) -> Option<&Migration> {
+        let version = version.into();
         self.migrations.iter().find(|migration| migration.version() == version)
     }
 
     /// The hooks that run before a version, in order.
     #[must_use]
-    pub fn hooks_before(&self, version: Version) -> &[Arc<dyn Hook>] {
-        self.hooks.get(&version).map_or(&[], Vec::as_slice)
+    pub fn hooks_before(&self, version: impl Into<Version>) -> &[Arc<dyn Hook>] {
+        self.hooks.get(&version.into()).map_or(&[], Vec::as_slice)
     }
 
     /// The repeatable files, in the order in which they are applied.
@@ -134,7 +135,7 @@ impl Set {
     /// The highest version; 0 for an empty set.
     #[must_use]
     pub fn latest(&self) -> Version {
-        self.migrations.last().map_or(0, Migration::version)
+        self.migrations.last().map_or(Version::NONE, Migration::version)
     }
 }
 
@@ -169,8 +170,8 @@ impl SetBuilder {
 
     /// Runs `hook` before version `version`, whenever that is pending.
     #[must_use]
-    pub fn before(mut self, version: Version, hook: impl Hook + 'static) -> Self {
-        self.hooks.push((version, Arc::new(hook)));
+    pub fn before(mut self, version: impl Into<Version>, hook: impl Hook + 'static) -> Self {
+        self.hooks.push((version.into(), Arc::new(hook)));
         self
     }
 

@@ -158,7 +158,7 @@ impl History {
         let repeatables = set.repeatables().iter().zip(&self.repeatables).map(|(repeatable, standing)| {
             let hooks = repeatable.hooks().iter().map(|hook| {
                 let name = hook.name().to_owned();
-                let run = self.hook_runs.get(&(repeatable.since(), name.clone())).cloned();
+                let run = self.hook_runs.get(&(repeatable.since().key(), name.clone())).cloned();
                 (name, run)
             });
             RepeatableEntry {
@@ -190,7 +190,7 @@ impl History {
             };
             let hooks = set.hooks_before(migration.version()).iter().map(|hook| {
                 let name = hook.name().to_owned();
-                let run = self.hook_runs.get(&(migration.version(), name.clone())).cloned();
+                let run = self.hook_runs.get(&(migration.version().key(), name.clone())).cloned();
                 (name, run)
             });
             StatusEntry {

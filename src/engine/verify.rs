@@ -74,7 +74,10 @@ impl Migrator {
                     Error::OutOfStep(found) => found.statement(),
                     _ => None,
                 };
-                problems.push(Problem { remedy, ..Problem::new(0, String::new(), "version", error.to_string()) });
+                problems.push(Problem {
+                    remedy,
+                    ..Problem::new(Version::NONE, String::new(), "version", error.to_string())
+                });
             }
             Err(error) => return Err(error),
         }
@@ -122,7 +125,7 @@ impl Migrator {
         self.look_at_server(&connection).await?;
         let history = self.history(&connection).await?;
         // What the application goes on changing is held to what other programs rely on, whoever has made it.
-        let shared = self.set.ledger().map_or(0, |ledger| ledger.shared_until);
+        let shared = self.set.ledger().map_or(Version::NONE, |ledger| ledger.shared_until);
         let (adopted, applied): (Vec<_>, Vec<_>) =
             history.applied.iter().partition(|row| row.adopted || row.version <= shared);
         let applied: Vec<_> = applied.iter().map(|row| row.version).collect();
@@ -154,7 +157,12 @@ impl Migrator {
             Ok(()) => {}
             Err(db::Error::AlteredHistory { object, remedy }) => problems.push(Problem {
                 remedy: remedy.map(|remedy| format!("{remedy};")),
-                ..Problem::new(0, String::new(), &object, "is nothing that this program has put there".to_owned())
+                ..Problem::new(
+                    Version::NONE,
+                    String::new(),
+                    &object,
+                    "is nothing that this program has put there".to_owned(),
+                )
             }),
             Err(error) => return Err(error.into()),
         }
@@ -272,7 +280,12 @@ impl Migrator {
             .filter(|(object, _)| !known.iter().any(|problem| problem.object == *object))
             .map(|(object, statement)| Problem {
                 remedy: Some(statement),
-                ..Problem::new(0, String::new(), &object, "is invalid, and no version has made it".to_owned())
+                ..Problem::new(
+                    Version::NONE,
+                    String::new(),
+                    &object,
+                    "is invalid, and no version has made it".to_owned(),
+                )
             })
             .collect())
     }

@@ -170,7 +170,7 @@ async fn refinery_itself_reads_our_history_and_goes_on_from_it() {
     let mut theirs = refinery::Runner::new(&files);
     theirs.set_migration_table_name("migrate.history_shared");
 
-    ours().up(&UpOptions { target: Some(2), ..UpOptions::default() }).await.unwrap();
+    ours().up(&UpOptions { target: Some(2.into()), ..UpOptions::default() }).await.unwrap();
     let mut session = database.session().await;
     let report = theirs.run_async(&mut session).await.unwrap();
     assert_eq!(report.applied_migrations().iter().map(refinery::Migration::version).collect::<Vec<_>>(), [3]);

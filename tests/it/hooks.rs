@@ -59,14 +59,14 @@ async fn a_hook_that_fails_stops_the_run_and_the_next_run_tries_again() {
     let database = TestDatabase::empty().await;
     let (broken, _) = migrator(&database, set_with(SqlHook { plan: "", run: "SELECT 1 / 0" }));
     let error = broken.up(&UpOptions::default()).await.unwrap_err();
-    assert!(matches!(&error, Error::Hook { boundary: Boundary::Before(2), .. }), "{error}");
+    assert!(matches!(&error, Error::Hook { boundary: Boundary::Before(version), .. } if *version == 2), "{error}");
     assert_eq!(error.to_string(), "hook sql-hook before version 2 failed: division by zero (SQLSTATE 22012)");
     let b: bool = database.value("SELECT to_regclass('b') IS NOT NULL").await;
     assert!(!b);
 
     let (mended, _) = migrator(&database, set_with(SqlHook { plan: "", run: "INSERT INTO a VALUES (1)" }));
     let summary = mended.up(&UpOptions::default()).await.unwrap();
-    assert_eq!((summary.version, summary.migrations, summary.hooks), (2, 1, 1));
+    assert_eq!((summary.version, summary.migrations, summary.hooks), (2.into(), 1, 1));
     let states: Vec<String> = database
         .rows("SELECT state FROM migrate.hook_run WHERE finished_at IS NOT NULL ORDER BY id", &[])
         .await
@@ -100,7 +100,7 @@ async fn a_hook_can_be_run_by_itself() {
 async fn a_forecast_cannot_write() {
     let database = TestDatabase::empty().await;
     let (first, _) = migrator(&database, set_with(SqlHook { plan: "", run: "SELECT 1" }));
-    first.up(&UpOptions { target: Some(1), ..UpOptions::default() }).await.unwrap();
+    first.up(&UpOptions { target: Some(1.into()), ..UpOptions::default() }).await.unwrap();
     let (writing, _) = migrator(&database, set_with(SqlHook { plan: "INSERT INTO a VALUES (1)", run: "" }));
     let error = writing.preview(&UpOptions::default()).await.unwrap_err();
     assert!(error.to_string().contains("read-only transaction (SQLSTATE 25006)"), "{error}");

@@ -139,7 +139,7 @@ async fn a_new_version_that_changes_a_table_of_somebody_else_is_refused_in_the_d
         .unwrap();
     let target = Database::from_url(&as_role(&database.url, &role)).unwrap();
     let migrator = Migrator::new(set, target, CancellationToken::new(), |_| {});
-    migrator.up(&UpOptions { target: Some(2), ..UpOptions::default() }).await.unwrap();
+    migrator.up(&UpOptions { target: Some(2.into()), ..UpOptions::default() }).await.unwrap();
     database.batch("ALTER TABLE invoice OWNER TO postgres").await;
     let error = migrator.preview(&UpOptions::default()).await.unwrap_err();
     assert!(
