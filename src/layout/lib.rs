@@ -6,10 +6,15 @@
 mod checksum;
 mod error;
 mod folder;
+mod golang_migrate;
 mod layouts;
+mod names;
 mod source;
 pub mod sql;
+mod sqlx;
+mod supabase;
 mod tokens;
+mod up_down;
 mod version;
 
 pub use checksum::{Checksum, crc32};
@@ -37,10 +42,10 @@ pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Fold
     let _ = options;
     match layout {
         Layout::Migrate => Err(unread(sources)),
-        Layout::Sqlx => Err(unread(sources)),
-        Layout::GolangMigrate => Err(unread(sources)),
-        Layout::UpDown => Err(unread(sources)),
-        Layout::Supabase => Err(unread(sources)),
+        Layout::Sqlx => sqlx::read(sources),
+        Layout::GolangMigrate => golang_migrate::read(sources),
+        Layout::UpDown => up_down::read(sources),
+        Layout::Supabase => supabase::read(sources),
         Layout::Atlas => Err(unread(sources)),
         Layout::Dbmate => Err(unread(sources)),
         Layout::Goose => Err(unread(sources)),
