@@ -4,10 +4,12 @@
 //! [`Sources`] reads a folder once; [`fits`] tells which layouts it fits; [`read`] reads it as one of them.
 
 mod checksum;
+mod dbmate;
 mod error;
 mod folder;
 mod golang_migrate;
 mod layouts;
+mod migrate;
 mod names;
 mod source;
 pub mod sql;
@@ -41,13 +43,13 @@ pub fn fits(sources: &Sources) -> Vec<Layout> {
 pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Folder, LayoutError> {
     let _ = options;
     match layout {
-        Layout::Migrate => Err(unread(sources)),
+        Layout::Migrate => migrate::read(sources),
         Layout::Sqlx => sqlx::read(sources),
         Layout::GolangMigrate => golang_migrate::read(sources),
         Layout::UpDown => up_down::read(sources),
         Layout::Supabase => supabase::read(sources),
         Layout::Atlas => Err(unread(sources)),
-        Layout::Dbmate => Err(unread(sources)),
+        Layout::Dbmate => dbmate::read(sources),
         Layout::Goose => Err(unread(sources)),
         Layout::Refinery => Err(unread(sources)),
         Layout::Flyway => Err(unread(sources)),
