@@ -5,12 +5,15 @@
 
 mod checksum;
 mod dbmate;
+mod diesel;
 mod error;
 mod folder;
 mod golang_migrate;
 mod layouts;
 mod migrate;
 mod names;
+mod reading;
+mod refinery;
 mod source;
 pub mod sql;
 mod sqlx;
@@ -41,7 +44,6 @@ pub fn fits(sources: &Sources) -> Vec<Layout> {
 /// [`LayoutError`] for what is wrong with it, with file and line.
 #[allow(clippy::match_same_arms)]
 pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Folder, LayoutError> {
-    let _ = options;
     match layout {
         Layout::Migrate => migrate::read(sources),
         Layout::Sqlx => sqlx::read(sources),
@@ -51,9 +53,9 @@ pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Fold
         Layout::Atlas => Err(unread(sources)),
         Layout::Dbmate => dbmate::read(sources),
         Layout::Goose => Err(unread(sources)),
-        Layout::Refinery => Err(unread(sources)),
+        Layout::Refinery => refinery::read(sources, options),
         Layout::Flyway => Err(unread(sources)),
-        Layout::Diesel => Err(unread(sources)),
+        Layout::Diesel => diesel::read(sources, options),
         Layout::Prisma => Err(unread(sources)),
         Layout::Drizzle => Err(unread(sources)),
         Layout::DrizzleFolders => Err(unread(sources)),

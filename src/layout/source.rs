@@ -62,7 +62,13 @@ fn is_wanted(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let beside = ["atlas.sum", "migration_lock.toml", "metadata.toml", "_journal.json"];
     let ending = name.rsplit('.').next().unwrap_or_default();
-    ending.eq_ignore_ascii_case("sql") || beside.contains(&name) || name.ends_with(".sql.conf")
+    ending.eq_ignore_ascii_case("sql") || beside.contains(&name) || name.ends_with(".sql.conf") || is_rust(name)
+}
+
+/// Whether a file is a migration in Rust, as refinery has them. It cannot be run, but must not be missed either.
+fn is_rust(name: &str) -> bool {
+    let version = name.strip_suffix(".rs").and_then(|stem| stem.strip_prefix(['V', 'U'])?.split_once("__"));
+    version.is_some_and(|(version, _)| version.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 fn collect(root: &Path, folder: &Path, depth: usize, files: &mut Vec<Source>) -> Result<(), LayoutError> {
