@@ -6,12 +6,14 @@
 mod checksum;
 mod dbmate;
 mod diesel;
+mod drizzle;
 mod error;
 mod folder;
 mod golang_migrate;
 mod layouts;
 mod migrate;
 mod names;
+mod prisma;
 mod reading;
 mod refinery;
 mod source;
@@ -56,9 +58,9 @@ pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Fold
         Layout::Refinery => refinery::read(sources, options),
         Layout::Flyway => Err(unread(sources)),
         Layout::Diesel => diesel::read(sources, options),
-        Layout::Prisma => Err(unread(sources)),
-        Layout::Drizzle => Err(unread(sources)),
-        Layout::DrizzleFolders => Err(unread(sources)),
+        Layout::Prisma => prisma::read(sources, options),
+        Layout::Drizzle => drizzle::read(sources, options),
+        Layout::DrizzleFolders => drizzle::read_folders(sources, options),
     }
 }
 

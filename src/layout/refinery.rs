@@ -3,12 +3,13 @@
 //! U does not mean undo: it is a version that may be applied below others. refinery has no way back.
 
 use super::reading::{file, file_name, folder, is_sql, misnamed, script};
+use super::source::is_rust;
 use super::{Checksum, Folder, Layout, LayoutError, Options, Sending, Sources, Version, checksum};
 
 pub(crate) fn read(sources: &Sources, _: &Options) -> Result<Folder, LayoutError> {
     let mut files = Vec::new();
     for source in &sources.files {
-        if source.path.ends_with(".rs") {
+        if is_rust(file_name(&source.path)) {
             let reason = "it is a migration in Rust, which only the program it is compiled into can run";
             return Err(misnamed(&source.path, reason));
         }

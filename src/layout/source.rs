@@ -21,6 +21,8 @@ pub struct Sources {
     pub folder: String,
     /// Its files, hidden ones left out, ordered by path, byte by byte.
     pub files: Vec<Source>,
+    /// The folders directly in it, hidden ones left out, ordered by name; also those without a file that matters.
+    pub folders: Vec<String>,
 }
 
 /// Deeper than any tool looks.
@@ -39,9 +41,11 @@ impl Sources {
         let shown = folder.display().to_string();
         let root = folder.canonicalize().map_err(|error| unreadable(&shown, &error))?;
         let mut files = Vec::new();
-        collect(&root, &root, 0, &mut files)?;
+        let mut folders = Vec::new();
+        collect(&root, &root, 0, &mut files, &mut folders)?;
         files.sort_by(|a: &Source, b| a.path.cmp(&b.path));
-        Ok(Self { folder: shown, files })
+        folders.sort();
+        Ok(Self { folder: shown, files, folders })
     }
 
     /// Files that were compiled into a program, as (path, text).
@@ -49,7 +53,17 @@ impl Sources {
         let file = |(path, text): (&str, &str)| Source { path: path.to_owned(), text: text.to_owned() };
         let mut files: Vec<_> = files.into_iter().map(file).filter(|file| is_wanted(&file.path)).collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        Self { folder: folder.to_owned(), files }
+        let mut folders: Vec<_> =
+            files.iter().filter_map(|file| Some(file.path.split_once('/')?.0.to_owned())).collect();
+        folders.dedup();
+        Self { folder: folder.to_owned(), files, folders }
+    }
+
+    /// The file of this path.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<&Source> {
+        let at = self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok()?;
+        Some(&self.files[at])
     }
 }
 
@@ -66,12 +80,18 @@ fn is_wanted(path: &str) -> bool {
 }
 
 /// Whether a file is a migration in Rust, as refinery has them. It cannot be run, but must not be missed either.
-fn is_rust(name: &str) -> bool {
+pub(crate) fn is_rust(name: &str) -> bool {
     let version = name.strip_suffix(".rs").and_then(|stem| stem.strip_prefix(['V', 'U'])?.split_once("__"));
     version.is_some_and(|(version, _)| version.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn collect(root: &Path, folder: &Path, depth: usize, files: &mut Vec<Source>) -> Result<(), LayoutError> {
+fn collect(
+    root: &Path,
+    folder: &Path,
+    depth: usize,
+    files: &mut Vec<Source>,
+    folders: &mut Vec<String>,
+) -> Result<(), LayoutError> {
     let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
     let entries = fs::read_dir(folder).map_err(|error| unreadable(&folder.display().to_string(), &error))?;
     for entry in entries {
@@ -87,8 +107,11 @@ fn collect(root: &Path, folder: &Path, depth: usize, files: &mut Vec<Source>) ->
         let real = resolved(root, &path, &shown(&path))?;
         let about = fs::metadata(&real).map_err(|error| unreadable(&shown(&path), &error))?;
         if about.is_dir() {
+            if depth == 0 {
+                folders.push(name);
+            }
             if depth < DEEPEST {
-                collect(root, &path, depth + 1, files)?;
+                collect(root, &path, depth + 1, files, folders)?;
             }
         } else if is_wanted(&name) {
             files.push(Source { path: shown(&path), text: text(&real, &shown(&path), about.len())? });
@@ -117,7 +140,7 @@ fn text(path: &Path, shown: &str, length: u64) -> Result<String, LayoutError> {
     let bytes = fs::read(path).map_err(|error| unreadable(shown, &error))?;
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = before.split(|byte| *byte == b'\n').count();
         LayoutError::content(shown, line, "it is not UTF-8: save it in that encoding")
     })
 }
