@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use super::reading::{file, folder, is_sql, misnamed, script};
-use super::{Folder, Layout, LayoutError, Options, Sending, Source, Sources, Version};
+use super::names::{is_sql, misnamed};
+use super::reading::{file, folder, script};
+use super::{Folder, Layout, LayoutError, Sending, Source, Sources, Version};
 
 /// The files of a version's folder.
 #[derive(Default)]
@@ -16,7 +17,7 @@ struct Parts<'a> {
     metadata: Option<&'a Source>,
 }
 
-pub(crate) fn read(sources: &Sources, _: &Options) -> Result<Folder, LayoutError> {
+pub(crate) fn read(sources: &Sources) -> Result<Folder, LayoutError> {
     let mut files = Vec::new();
     for (name, parts) in folders(sources)? {
         let version = name.split_once('_').map_or(name, |(version, _)| version);
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     fn refused(files: &[(&str, &str)]) -> String {
-        read(&sources(files), &Options::default()).unwrap_err().to_string()
+        read(&sources(files)).unwrap_err().to_string()
     }
 
     #[test]
@@ -105,7 +106,7 @@ mod tests {
             "9/up.sql",
             "10_b/up.sql",
         ];
-        let found = read(&named(&paths), &Options::default()).unwrap();
+        let found = read(&named(&paths)).unwrap();
         let about = |file: &crate::File| (file.entry.clone(), file.name.clone(), file.down.is_some());
         assert_eq!(
             found.files.iter().map(about).collect::<Vec<_>>(),
@@ -124,7 +125,7 @@ mod tests {
     fn metadata_without_the_key_means_no_transaction() {
         let sending = |metadata: &str| {
             let files = [("1_a/up.sql", "SELECT 1"), ("1_a/down.sql", "SELECT 2"), ("1_a/metadata.toml", metadata)];
-            let found = read(&sources(&files), &Options::default()).unwrap();
+            let found = read(&sources(&files)).unwrap();
             assert_eq!(found.files[0].up.sending, found.files[0].down.as_ref().unwrap().sending);
             found.files[0].up.sending
         };
@@ -172,6 +173,6 @@ mod tests {
     #[test]
     fn an_empty_down_file_is_no_way_back() {
         let files = [("1_a/up.sql", "SELECT 1"), ("1_a/down.sql", "\n")];
-        assert_eq!(read(&sources(&files), &Options::default()).unwrap().files[0].down, None);
+        assert_eq!(read(&sources(&files)).unwrap().files[0].down, None);
     }
 }

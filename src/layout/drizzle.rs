@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::checksum::sha256;
-use super::reading::{by_locale, file, folder, is_sql, misnamed, script};
-use super::{Checksum, Folder, Layout, LayoutError, Options, Sending, Source, Sources, Version};
+use super::names::{is_sql, misnamed};
+use super::reading::{by_locale, file, folder, script};
+use super::{Checksum, Folder, Layout, LayoutError, Sending, Source, Sources, Version};
 
 const JOURNAL: &str = "meta/_journal.json";
 
@@ -32,7 +33,7 @@ fn wrong(reason: impl Into<String>) -> LayoutError {
 }
 
 /// Reads the files that a journal lists.
-pub(crate) fn read(sources: &Sources, _: &Options) -> Result<Folder, LayoutError> {
+pub(crate) fn read(sources: &Sources) -> Result<Folder, LayoutError> {
     let Some(journal) = sources.find(JOURNAL) else {
         return Err(LayoutError::Unreadable { path: JOURNAL.to_owned(), reason: "there is no such file".to_owned() });
     };
@@ -94,7 +95,7 @@ fn check_order(entries: &[Entry]) -> Result<(), LayoutError> {
 }
 
 /// Reads the folders of Drizzle 1.0.
-pub(crate) fn read_folders(sources: &Sources, _: &Options) -> Result<Folder, LayoutError> {
+pub(crate) fn read_folders(sources: &Sources) -> Result<Folder, LayoutError> {
     const FORM: &str = "Drizzle would skip it: it reads <14 digits>_<name>/migration.sql";
     let mut files = Vec::new();
     for source in &sources.files {
@@ -157,7 +158,7 @@ mod tests {
 
     fn with_journal(journal: &str, paths: &[&str]) -> Result<Folder, LayoutError> {
         let files = paths.iter().map(|path| (*path, "SELECT 1;\n")).chain([(JOURNAL, journal)]);
-        read(&sources(&files.collect::<Vec<_>>()), &Options::default())
+        read(&sources(&files.collect::<Vec<_>>()))
     }
 
     fn refused(entries: &[String], paths: &[&str]) -> String {
@@ -222,14 +223,14 @@ mod tests {
             refused(r#"{"dialect": "mysql", "entries": []}"#),
             "meta/_journal.json: the migrations are for mysql, not for postgresql"
         );
-        let none = read(&named(&["0000_a.sql"]), &Options::default()).unwrap_err();
+        let none = read(&named(&["0000_a.sql"])).unwrap_err();
         assert_eq!(none.to_string(), "meta/_journal.json cannot be read: there is no such file");
     }
 
     #[test]
     fn folders_are_ordered_by_name_and_dated_by_it() {
         let paths = ["20260229000001_b/migration.sql", "20251231235959_a/migration.sql"];
-        let found = read_folders(&named(&paths), &Options::default()).unwrap();
+        let found = read_folders(&named(&paths)).unwrap();
         let about = |file: &crate::File| (file.entry.clone(), file.name.clone(), file.written_at);
         assert_eq!(
             found.files.iter().map(about).collect::<Vec<_>>(),
@@ -246,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_drizzle_would_skip_is_refused() {
-        let refused = |path: &str| read_folders(&named(&[path]), &Options::default()).unwrap_err().to_string();
+        let refused = |path: &str| read_folders(&named(&[path])).unwrap_err().to_string();
         let form = "Drizzle would skip it: it reads <14 digits>_<name>/migration.sql";
         for path in ["0000_a.sql", "20260101000000_a/up.sql", "a/20260101000000_a/migration.sql"] {
             assert_eq!(refused(path), format!("{path}: {form}"));

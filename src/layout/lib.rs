@@ -55,12 +55,12 @@ pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Fold
         Layout::Atlas => Err(unread(sources)),
         Layout::Dbmate => dbmate::read(sources),
         Layout::Goose => Err(unread(sources)),
-        Layout::Refinery => refinery::read(sources, options),
+        Layout::Refinery => refinery::read(sources),
         Layout::Flyway => Err(unread(sources)),
-        Layout::Diesel => diesel::read(sources, options),
-        Layout::Prisma => prisma::read(sources, options),
-        Layout::Drizzle => drizzle::read(sources, options),
-        Layout::DrizzleFolders => drizzle::read_folders(sources, options),
+        Layout::Diesel => diesel::read(sources),
+        Layout::Prisma => prisma::read(sources),
+        Layout::Drizzle => drizzle::read(sources),
+        Layout::DrizzleFolders => drizzle::read_folders(sources),
     }
 }
 

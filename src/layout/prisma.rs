@@ -3,10 +3,11 @@
 //! Prisma puts no transaction around a file. A `down.sql` in such a folder is the place that Prisma's guide gives it.
 
 use super::checksum::sha256;
-use super::reading::{by_locale, file, folder, is_sql, misnamed, script};
-use super::{Checksum, Folder, Layout, LayoutError, Options, Sending, Source, Sources, Version};
+use super::names::{is_sql, misnamed};
+use super::reading::{by_locale, file, folder, script};
+use super::{Checksum, Folder, Layout, LayoutError, Sending, Source, Sources, Version};
 
-pub(crate) fn read(sources: &Sources, _: &Options) -> Result<Folder, LayoutError> {
+pub(crate) fn read(sources: &Sources) -> Result<Folder, LayoutError> {
     let mut left_out = Vec::new();
     for source in &sources.files {
         if source.path == "migration_lock.toml" {
@@ -86,13 +87,13 @@ mod tests {
     const LOCK: (&str, &str) = ("migration_lock.toml", "# by Prisma\nprovider = \"postgresql\"\n");
 
     fn refused(files: &[(&str, &str)]) -> String {
-        read(&sources(files), &Options::default()).unwrap_err().to_string()
+        read(&sources(files)).unwrap_err().to_string()
     }
 
     #[test]
     fn folders_are_ordered_by_name_and_recorded_by_it() {
         let paths = ["20260102000000_b/migration.sql", "10_x/migration.sql", "1_y/migration.sql", "1_y/down.sql"];
-        let found = read(&named(&paths), &Options::default()).unwrap();
+        let found = read(&named(&paths)).unwrap();
         let about = |file: &crate::File| (file.entry.clone(), file.name.clone(), file.down.is_some());
         assert_eq!(
             found.files.iter().map(about).collect::<Vec<_>>(),
@@ -124,7 +125,7 @@ mod tests {
         let files = [("1_a/migration.sql", "SELECT 1"), ("1_a/notes.sql", ""), ("seed.sql", ""), LOCK];
         let reason = "Prisma reads <name>/migration.sql only".to_owned();
         assert_eq!(
-            read(&sources(&files), &Options::default()).unwrap().left_out,
+            read(&sources(&files)).unwrap().left_out,
             [("1_a/notes.sql".into(), reason.clone()), ("seed.sql".into(), reason)]
         );
     }

@@ -7,16 +7,6 @@ pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Whether a file holds SQL, to judge by its name in any case.
-pub(crate) fn is_sql(path: &str) -> bool {
-    path.rsplit_once('.').is_some_and(|(_, ending)| ending.eq_ignore_ascii_case("sql"))
-}
-
-/// A file with SQL whose name is none that its tool reads.
-pub(crate) fn misnamed(path: &str, reason: impl Into<String>) -> LayoutError {
-    LayoutError::Name { path: path.to_owned(), reason: reason.into() }
-}
-
 /// The whole of a file, without a mark before it.
 pub(crate) fn script(source: &Source, sending: Sending) -> Result<Script, LayoutError> {
     let text = sql::without_mark(&source.text);

@@ -2,11 +2,12 @@
 //!
 //! U does not mean undo: it is a version that may be applied below others. refinery has no way back.
 
-use super::reading::{file, file_name, folder, is_sql, misnamed, script};
+use super::names::{is_sql, misnamed};
+use super::reading::{file, file_name, folder, script};
 use super::source::is_rust;
-use super::{Checksum, Folder, Layout, LayoutError, Options, Sending, Sources, Version, checksum};
+use super::{Checksum, Folder, Layout, LayoutError, Sending, Sources, Version, checksum};
 
-pub(crate) fn read(sources: &Sources, _: &Options) -> Result<Folder, LayoutError> {
+pub(crate) fn read(sources: &Sources) -> Result<Folder, LayoutError> {
     let mut files = Vec::new();
     for source in &sources.files {
         if is_rust(file_name(&source.path)) {
@@ -74,12 +75,12 @@ mod tests {
     use super::*;
 
     fn refused(paths: &[&str]) -> String {
-        read(&named(paths), &Options::default()).unwrap_err().to_string()
+        read(&named(paths)).unwrap_err().to_string()
     }
 
     #[test]
     fn versions_are_ordered_by_their_numbers_in_any_depth() {
-        let found = read(&named(&["V10__b.sql", "U2__c_ä.sql", "old/V1__a.sql"]), &Options::default()).unwrap();
+        let found = read(&named(&["V10__b.sql", "U2__c_ä.sql", "old/V1__a.sql"])).unwrap();
         let about = |file: &crate::File| (file.entry.clone(), file.described_as.clone(), file.may_be_late);
         assert_eq!(
             found.files.iter().map(about).collect::<Vec<_>>(),
@@ -94,7 +95,7 @@ mod tests {
     #[test]
     fn the_checksum_has_both_widths_and_counts_every_byte() {
         let files = [("V1__a.sql", "SELECT 1;\n"), ("V2__a.sql", "\u{feff}SELECT 1;\r\n")];
-        let found = read(&sources(&files), &Options::default()).unwrap();
+        let found = read(&sources(&files)).unwrap();
         let checksum = found.files[0].checksum.as_ref().unwrap();
         assert_eq!(checksum.recorded, "15641188318147896532");
         assert!(checksum.matches("8989450061852536159"));
@@ -130,7 +131,7 @@ mod tests {
     fn a_repeated_version_an_empty_file_and_an_empty_folder_are_refused() {
         assert_eq!(refused(&["V1__a.sql", "x/U01__b.sql"]), "version 1 is repeated: V1__a.sql and x/U01__b.sql");
         assert_eq!(refused(&[]), "migrations holds no migration");
-        let empty = read(&sources(&[("V1__a.sql", "\n")]), &Options::default());
+        let empty = read(&sources(&[("V1__a.sql", "\n")]));
         assert_eq!(empty.unwrap_err().to_string(), "V1__a.sql is empty");
     }
 }
