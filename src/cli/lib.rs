@@ -2,6 +2,7 @@
 //!
 //! It knows no set by name. The [`Content`] of a set brings its repairs, further commands, checks and advice.
 
+mod choice;
 pub mod exit;
 mod failure;
 mod failure_human;
@@ -9,6 +10,8 @@ mod hint;
 mod human;
 mod json;
 mod lines;
+mod manifest;
+mod near;
 mod output;
 mod preview;
 mod product;
@@ -28,6 +31,7 @@ pub mod words;
 
 use migrate_db as db;
 use migrate_engine as engine;
+use migrate_layout as layout;
 use migrate_repair as repair;
 
 pub use failure::Failure;

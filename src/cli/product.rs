@@ -130,6 +130,12 @@ impl Product {
         self.contents.iter().find(|content| content.name() == name)
     }
 
+    /// The names of all hooks of its sets. A set that contradicts itself names none: every command of its own says so.
+    pub(crate) fn hook_names(&self) -> Vec<String> {
+        let sets = self.contents.iter().filter_map(|content| content.set().ok());
+        sets.flat_map(|set| set.hook_names().into_iter().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
     /// A mistake in the program itself, which no operator can fix: a name that is there twice.
     pub(crate) fn mistake(&self) -> Option<String> {
         let contents = || self.contents.iter();
@@ -145,7 +151,7 @@ impl Product {
         let checks = contents().flat_map(|content| content.checks()).map(|check| check.command().get_name().to_owned());
         let taken = [
             ("repair", repeated(repairs, &["list", "runs", "close", "undo", "help"])),
-            ("command", repeated(verbs, &["up", "status", "verify", "repair", "help"])),
+            ("command", repeated(verbs, &["up", "status", "verify", "repair", "init", "new", "help"])),
             ("check", repeated(checks, &["history", "schema", "help"])),
         ];
         let (what, name) = taken.into_iter().find_map(|(what, name)| Some((what, name?)))?;

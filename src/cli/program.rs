@@ -1,14 +1,15 @@
 //! The command line: arguments in, events and results out, an exit code at the end.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
 
+use super::choice::{self, Choice};
 use super::failure::Failure;
 use super::product::{Content, Context, Product, Verb};
 use super::screen::Screen;
@@ -52,9 +53,17 @@ struct Global {
     #[arg(long, global = true, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration)]
     lock_wait: Duration,
 
-    /// Which set of migrations.
-    #[arg(long, global = true, value_name = "NAME")]
-    set: String,
+    /// Which set of migrations: one of migrate.toml, or a built-in one.
+    #[arg(long, global = true, value_name = "NAME", value_parser = choice::set_name)]
+    set: Option<String>,
+
+    /// The folder of the migrations. Default: MIGRATE_DIR, then what migrate.toml says.
+    #[arg(long, global = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+
+    /// The file that describes the sets. Default: migrate.toml in this folder or one above it.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
 
     /// Show more: the SQL of a dry run, details of the run; twice: the driver's log, too.
     #[arg(short, long, global = true, action = ArgAction::Count)]
@@ -63,6 +72,14 @@ struct Global {
     /// Show only errors and requested results.
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
+}
+
+impl Global {
+    /// The folder of the flag, or else of the environment.
+    fn dir(&self) -> Option<PathBuf> {
+        let set = std::env::var_os("MIGRATE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+        self.dir.clone().or(set)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -102,7 +119,6 @@ pub fn main_with(product: &Product) -> ExitCode {
 /// The command line of a product: the common commands, and the repairs, commands and checks of its sets.
 fn command(product: &Product) -> clap::Command {
     let contents = &product.contents;
-    let names: Vec<_> = contents.iter().map(|content| content.name()).collect();
     let sub = |name: &'static str, about: &'static str| clap::Command::new(name).about(about);
     let verify = sub("verify", "Compare the database with what it should contain: everything, or one subject");
     let repair = sub("repair", "Correct existing data. Shows what it would do; --execute does it");
@@ -121,9 +137,7 @@ fn command(product: &Product) -> clap::Command {
             .subcommand(contents.iter().fold(repair_verb::command(repair), |command, content| {
                 repair_verb::augment(command, &content.repairs())
             }));
-    Global::augment_args(program).mut_arg("set", |arg| {
-        arg.required(false).default_value(names[0]).value_parser(PossibleValuesParser::new(names.clone()))
-    })
+    Global::augment_args(program)
 }
 
 impl<'a> Command<'a> {
@@ -183,12 +197,28 @@ fn misused(mut error: clap::Error, command: &clap::Command) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
 }
 
+/// What belongs to the set that is meant.
+fn content(product: &Product, choice: &Choice) -> Result<Arc<dyn Content>, Failure> {
+    let missing = |name: &str| Failure::usage(format!("set {name} cannot be run by this program"));
+    match choice {
+        Choice::BuiltIn(name) => product.content(name).cloned().ok_or_else(|| missing(name)),
+        Choice::Folder(config) => Err(missing(&config.name)),
+    }
+}
+
 fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
-    let Global { format, quiet, verbose, set, .. } = global;
+    let Global { format, quiet, verbose, .. } = global;
     set_up_tracing(global);
-    // The parser has taken no other name.
-    let Some(content) = product.content(set) else { return ExitCode::from(exit::USAGE) };
-    let screen = Arc::new(Screen::new(content.name(), *format == Format::Json, *quiet, *verbose));
+    let screen = |set: &str| Arc::new(Screen::new(set, *format == Format::Json, *quiet, *verbose));
+    let chosen = choice::choose(product, global.set.as_deref(), global.dir(), global.config.as_deref());
+    let content = match chosen.and_then(|choice| content(product, &choice)) {
+        Ok(content) => content,
+        Err(failure) => {
+            screen(global.set.as_deref().unwrap_or_default()).failure(&failure);
+            return ExitCode::from(failure.exit);
+        }
+    };
+    let screen = screen(content.name());
     let failed = |failure: Failure| {
         screen.failure(&failure);
         ExitCode::from(failure.exit)

@@ -7,6 +7,7 @@ mod build_script;
 mod chain;
 mod clock;
 mod connection;
+mod directory;
 mod exactness;
 mod example;
 mod faults;

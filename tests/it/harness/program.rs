@@ -1,6 +1,7 @@
 //! The program as a process: started, fed with signals, and looked at.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,7 @@ impl Program {
             .env_remove("DATABASE_URL")
             .env_remove("MIGRATE_DATABASE_URL")
             .env_remove("MIGRATE_LOG")
+            .env_remove("MIGRATE_DIR")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -48,6 +50,12 @@ impl Program {
     /// An argument that need not be text.
     pub fn arg_bytes(mut self, value: &OsStr) -> Self {
         self.command.arg(value);
+        self
+    }
+
+    /// In another folder than this one.
+    pub fn current_dir(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
         self
     }
 
