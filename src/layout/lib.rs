@@ -7,9 +7,11 @@ mod checksum;
 mod dbmate;
 mod diesel;
 mod drizzle;
+mod environment;
 mod error;
 mod folder;
 mod golang_migrate;
+mod goose;
 mod layouts;
 mod migrate;
 mod names;
@@ -54,7 +56,7 @@ pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Fold
         Layout::Supabase => supabase::read(sources),
         Layout::Atlas => Err(unread(sources)),
         Layout::Dbmate => dbmate::read(sources),
-        Layout::Goose => Err(unread(sources)),
+        Layout::Goose => goose::read(sources, options),
         Layout::Refinery => refinery::read(sources),
         Layout::Flyway => Err(unread(sources)),
         Layout::Diesel => diesel::read(sources),

@@ -1,6 +1,7 @@
 //! The files of a folder, read once: what is compared, planned and applied is the same text.
 
-use std::fs;
+use std::fs::{self, FileType};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::LayoutError;
@@ -23,6 +24,8 @@ pub struct Sources {
     pub files: Vec<Source>,
     /// The folders directly in it, hidden ones left out, ordered by name; also those without a file that matters.
     pub folders: Vec<String>,
+    /// The paths of other files, in the same order: a tool may take one for a migration in another language.
+    pub others: Vec<String>,
 }
 
 /// Deeper than any tool looks.
@@ -40,23 +43,65 @@ impl Sources {
     pub fn read(folder: &Path) -> Result<Self, LayoutError> {
         let shown = folder.display().to_string();
         let root = folder.canonicalize().map_err(|error| unreadable(&shown, &error))?;
-        let mut files = Vec::new();
-        let mut folders = Vec::new();
-        collect(&root, &root, 0, &mut files, &mut folders)?;
-        files.sort_by(|a: &Source, b| a.path.cmp(&b.path));
-        folders.sort();
-        Ok(Self { folder: shown, files, folders })
+        let mut sources = Self { folder: shown, files: Vec::new(), folders: Vec::new(), others: Vec::new() };
+        sources.collect(&root, &root, 0)?;
+        sources.files.sort_by(|a, b| a.path.cmp(&b.path));
+        sources.folders.sort();
+        sources.others.sort();
+        Ok(sources)
+    }
+
+    /// Reads a folder, and those in it as deep as any tool looks.
+    fn collect(&mut self, root: &Path, folder: &Path, depth: usize) -> Result<(), LayoutError> {
+        let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+        let entries = fs::read_dir(folder).map_err(|error| unreadable(&folder.display().to_string(), &error))?;
+        for entry in entries {
+            let entry = entry.map_err(|error| unreadable(&folder.display().to_string(), &error))?;
+            let path = entry.path();
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                let reason = "the name is not UTF-8".to_owned();
+                return Err(LayoutError::Name { path: shown(&path), reason });
+            };
+            if name.starts_with('.') {
+                continue;
+            }
+            let kind = entry.file_type().map_err(|error| unreadable(&shown(&path), &error))?;
+            let (real, kind) = if kind.is_symlink() { resolved(&path, &shown(&path))? } else { (path.clone(), kind) };
+            let is_wanted = is_wanted(&name);
+            // Nobody reads the others; they may lead anywhere.
+            if (is_wanted || kind.is_dir()) && !real.starts_with(root) {
+                return Err(LayoutError::Outside { path: shown(&path), target: real.display().to_string() });
+            }
+            if kind.is_dir() {
+                if depth == 0 {
+                    self.folders.push(name);
+                }
+                if depth < DEEPEST {
+                    self.collect(root, &path, depth + 1)?;
+                }
+            } else if !is_wanted {
+                self.others.push(shown(&path));
+            } else if kind.is_file() {
+                self.files.push(Source { path: shown(&path), text: text(&real, &shown(&path))? });
+            } else {
+                let reason = "it is neither a file nor a folder".to_owned();
+                return Err(LayoutError::Unreadable { path: shown(&path), reason });
+            }
+        }
+        Ok(())
     }
 
     /// Files that were compiled into a program, as (path, text).
     pub fn embedded<'a>(folder: &str, files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let file = |(path, text): (&str, &str)| Source { path: path.to_owned(), text: text.to_owned() };
-        let mut files: Vec<_> = files.into_iter().map(file).filter(|file| is_wanted(&file.path)).collect();
+        let (mut files, others): (Vec<_>, Vec<_>) = files.into_iter().map(file).partition(|file| is_wanted(&file.path));
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let mut folders: Vec<_> =
             files.iter().filter_map(|file| Some(file.path.split_once('/')?.0.to_owned())).collect();
         folders.dedup();
-        Self { folder: folder.to_owned(), files, folders }
+        let mut others: Vec<_> = others.into_iter().map(|file| file.path).collect();
+        others.sort();
+        Self { folder: folder.to_owned(), files, folders, others }
     }
 
     /// The file of this path.
@@ -85,62 +130,123 @@ pub(crate) fn is_rust(name: &str) -> bool {
     version.is_some_and(|(version, _)| version.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn collect(
-    root: &Path,
-    folder: &Path,
-    depth: usize,
-    files: &mut Vec<Source>,
-    folders: &mut Vec<String>,
-) -> Result<(), LayoutError> {
-    let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
-    let entries = fs::read_dir(folder).map_err(|error| unreadable(&folder.display().to_string(), &error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| unreadable(&folder.display().to_string(), &error))?;
-        let path = entry.path();
-        let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
-            let reason = "the name is not UTF-8".to_owned();
-            return Err(LayoutError::Name { path: shown(&path), reason });
-        };
-        if name.starts_with('.') {
-            continue;
-        }
-        let real = resolved(root, &path, &shown(&path))?;
-        let about = fs::metadata(&real).map_err(|error| unreadable(&shown(&path), &error))?;
-        if about.is_dir() {
-            if depth == 0 {
-                folders.push(name);
-            }
-            if depth < DEEPEST {
-                collect(root, &path, depth + 1, files, folders)?;
-            }
-        } else if is_wanted(&name) {
-            files.push(Source { path: shown(&path), text: text(&real, &shown(&path), about.len())? });
-        }
-    }
-    Ok(())
+/// Where a link leads, and what is there.
+fn resolved(path: &Path, shown: &str) -> Result<(PathBuf, FileType), LayoutError> {
+    let resolved = path.canonicalize().and_then(|real| Ok((real.clone(), fs::metadata(&real)?.file_type())));
+    resolved.map_err(|error| unreadable(shown, &error))
 }
 
-/// Where a path leads, which must be inside the folder.
-fn resolved(root: &Path, path: &Path, shown: &str) -> Result<PathBuf, LayoutError> {
-    if !path.is_symlink() {
-        return Ok(path.to_owned());
-    }
-    let real = path.canonicalize().map_err(|error| unreadable(shown, &error))?;
-    if real.starts_with(root) {
-        return Ok(real);
-    }
-    Err(LayoutError::Outside { path: shown.to_owned(), target: real.display().to_string() })
-}
-
-fn text(path: &Path, shown: &str, length: u64) -> Result<String, LayoutError> {
-    if length > LONGEST {
+fn text(path: &Path, shown: &str) -> Result<String, LayoutError> {
+    let mut bytes = Vec::new();
+    // One more than may be there tells.
+    let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
+    if read.map_err(|error| unreadable(shown, &error))? as u64 > LONGEST {
         let reason = format!("it is longer than {} MiB", LONGEST / 1024 / 1024);
         return Err(LayoutError::Unreadable { path: shown.to_owned(), reason });
     }
-    let bytes = fs::read(path).map_err(|error| unreadable(shown, &error))?;
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = before.split(|byte| *byte == b'\n').count();
         LayoutError::content(shown, line, "it is not UTF-8: save it in that encoding")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that is gone afterwards.
+    struct Trial(PathBuf);
+
+    impl Trial {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("migrate-layout-{}-{name}", std::process::id()));
+            fs::create_dir_all(path.join("in")).unwrap();
+            Self(path)
+        }
+
+        /// The folder that is read.
+        fn folder(&self) -> PathBuf {
+            self.0.join("in")
+        }
+
+        fn write(&self, path: &str, text: &[u8]) {
+            let path = self.folder().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+
+        fn refusal(&self) -> String {
+            Sources::read(&self.folder()).unwrap_err().to_string().replace(&self.0.display().to_string(), "T")
+        }
+    }
+
+    impl Drop for Trial {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_folder_is_read_by_path_and_without_what_is_hidden() {
+        let trial = Trial::new("read");
+        for path in
+            ["b.sql", "a/up.sql", "B.SQL", "c.sql.conf", "atlas.sum", ".hidden.sql", ".d/a.sql", "e.go", "README"]
+        {
+            trial.write(path, path.as_bytes());
+        }
+        trial.write("mark.sql", b"\xef\xbb\xbfSELECT 1;\r\n");
+        let sources = Sources::read(&trial.folder()).unwrap();
+        let paths: Vec<_> = sources.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!(paths, ["B.SQL", "a/up.sql", "atlas.sum", "b.sql", "c.sql.conf", "mark.sql"]);
+        assert_eq!(sources.others, ["README", "e.go"]);
+        assert_eq!(
+            (sources.files[1].text.as_str(), sources.files[5].text.as_str()),
+            ("a/up.sql", "\u{feff}SELECT 1;\r\n")
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_utf_8_is_refused_with_its_line() {
+        let trial = Trial::new("utf-8");
+        trial.write("1_a.sql", b"SELECT 1;\nSELECT '\xe4';\n");
+        assert_eq!(trial.refusal(), "line 2 of 1_a.sql: it is not UTF-8: save it in that encoding");
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_an_error() {
+        let trial = Trial::new("missing");
+        fs::remove_dir(trial.folder()).unwrap();
+        assert_eq!(trial.refusal(), "T/in cannot be read: No such file or directory (os error 2)");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_may_not_lead_out_of_the_folder() {
+        let trial = Trial::new("links");
+        let link = |target: &str, path: &str| std::os::unix::fs::symlink(target, trial.folder().join(path)).unwrap();
+        trial.write(".data/1_a.sql", b"SELECT 1;");
+        fs::write(trial.0.join("outside.sql"), "SELECT 2;").unwrap();
+        link(".data/1_a.sql", "1_a.sql");
+        // Nobody reads this one.
+        link("../outside.sql", "README");
+        let sources = Sources::read(&trial.folder()).unwrap();
+        assert_eq!((sources.files.len(), sources.files[0].text.as_str()), (1, "SELECT 1;"));
+        link("../outside.sql", "2_b.sql");
+        assert_eq!(trial.refusal(), "2_b.sql is a link to T/outside.sql, outside the folder");
+        fs::remove_file(trial.folder().join("2_b.sql")).unwrap();
+        link("..", "up");
+        assert_eq!(trial.refusal(), "up is a link to T, outside the folder");
+        fs::remove_file(trial.folder().join("up")).unwrap();
+        link("nowhere", "3_c.sql");
+        assert_eq!(trial.refusal(), "3_c.sql cannot be read: No such file or directory (os error 2)");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let trial = Trial::new("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(trial.folder().join("1_a.sql")).unwrap();
+        assert_eq!(trial.refusal(), "1_a.sql cannot be read: it is neither a file nor a folder");
+    }
 }
