@@ -17,14 +17,42 @@
 
 use super::Token;
 use super::set_error::SetError;
+use migrate_layout::Script;
+
 use super::sql::{self, Statement};
 
 /// How much of a command of psql is shown.
 const SHOWN: usize = 40;
 
 /// The statements of a file, unless there is something in it that must not be: then an error for the first such thing.
-pub(super) fn statements<'a>(file: &str, text: &'a str) -> Result<Vec<Statement<'a>>, SetError> {
-    let (file, line) = (|| file.to_owned(), |at| sql::line_at(text, at));
+pub(super) fn statements(script: &Script) -> Result<Vec<Statement<'_>>, SetError> {
+    let statements = sendable(script)?;
+    for statement in &statements {
+        let words: Vec<_> = statement.tokens().take(4).collect();
+        if let Some(control) = transaction_control(&words) {
+            let (file, line) = (script.path.clone(), script.line_at(statement.start));
+            return Err(SetError::TransactionControl { file, line, statement: control });
+        }
+    }
+    Ok(statements)
+}
+
+/// The same for a file of another tool, which may begin and end transactions; and whether it does.
+pub(super) fn foreign_statements(script: &Script) -> Result<(Vec<Statement<'_>>, bool), SetError> {
+    let statements = sendable(script)?;
+    let control = statements.iter().any(|statement| is_control(*statement));
+    Ok((statements, control))
+}
+
+/// Whether a statement begins or ends a transaction.
+pub(super) fn is_control(statement: Statement) -> bool {
+    transaction_control(&statement.tokens().take(4).collect::<Vec<_>>()).is_some()
+}
+
+/// The statements of a file, if the server can be sent all of them, and the run keeps its lock.
+fn sendable(script: &Script) -> Result<Vec<Statement<'_>>, SetError> {
+    let text = script.text.as_str();
+    let (file, line) = (|| script.path.clone(), |at| script.line_at(at));
     let statements: Vec<_> = sql::statements(text).collect();
     let may_be_psql = text.contains('\\');
     if let Some(at) = text.find('\0') {
@@ -41,9 +69,6 @@ pub(super) fn statements<'a>(file: &str, text: &'a str) -> Result<Vec<Statement<
             return Err(SetError::PsqlCommand { file: file(), line: line(token.start), command });
         }
         let words: Vec<_> = statement.tokens().take(4).collect();
-        if let Some(control) = transaction_control(&words) {
-            return Err(SetError::TransactionControl { file: file(), line: line(statement.start), statement: control });
-        }
         if starts(&words, &["DISCARD", "ALL"]) {
             return Err(SetError::DiscardAll { file: file(), line: line(statement.start) });
         }
@@ -103,7 +128,7 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        statements("V1__a.sql", text).err().unwrap_or_else(|| panic!("this is not refused: {text:?}")).to_string()
+        statements(&Script::own("V1__a.sql", text)).err().unwrap_or_else(|| panic!("this is not refused: {text:?}")).to_string()
     }
 
     #[test]
@@ -154,7 +179,7 @@ mod tests {
             "SET TRANSACTION READ ONLY; SET ROLE a; RESET ROLE; DISCARD PLANS; SET standard_conforming_strings = off",
             "COPY t FROM '/tmp/a'; COPY (SELECT * FROM stdin) TO PROGRAM 'cat'; COPY stdin TO '/tmp/b'",
         ] {
-            statements("V1__a.sql", text).unwrap();
+            statements(&Script::own("V1__a.sql", text)).unwrap();
         }
     }
 

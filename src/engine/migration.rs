@@ -1,44 +1,45 @@
 //! One migration: a file with a version, and how it wants to be run.
 
+use migrate_layout::{Checksum, File, Layout, Script, checksum_of};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::Token;
+use super::mode::{ConcurrentIndex, Mode};
 use super::set_error::SetError;
-use super::sql::Statement;
-use super::{Version, forbidden, sql};
+use super::{Version, sql};
 
-/// How a migration's statements are sent to the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// All of them and the history row in one transaction.
-    Transaction,
-    /// `-- migrate: no-transaction`: the file's only statement by itself, then the history row. A kill in between runs
-    /// the statement again, so it must bear that.
-    NoTransaction {
-        /// The index that the statement builds, if that is what it does.
-        index: Option<ConcurrentIndex>,
-    },
-}
-
-/// An index that `CREATE INDEX CONCURRENTLY` builds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConcurrentIndex {
-    /// The index, as the server knows it.
-    pub name: String,
-    /// The schema of the table, if the file names one; otherwise the search path decides.
-    pub schema: Option<String>,
-    /// The table, as the server knows it.
-    pub table: String,
-}
+/// The directives that a file of this program's own form can hold.
+const KNOWN: &str = "no-transaction, formerly <checksum>, rewrites <table>";
 
 /// A migration of a [`super::Set`].
 #[derive(Clone, Debug)]
 pub struct Migration {
-    inner: refinery::Migration,
+    version: Version,
+    name: String,
+    up: Script,
     mode: Mode,
-    /// Checksums of earlier texts that leave the same behind.
-    formerly: Vec<u64>,
+    down: Option<(Script, Mode)>,
+    checksum: u64,
+    /// Checksums of other texts that leave the same behind: earlier ones, or the same with other line ends.
+    same: Vec<u64>,
     rewrites: Vec<String>,
+    entry: Entry,
+    may_be_late: bool,
+    is_baseline: bool,
+    /// The number under which the history keeps it, if it keeps it under one.
+    number: Option<i64>,
+}
+
+/// What the history of the tool says of it that a folder was written for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entry {
+    /// How its version is written there.
+    pub version: String,
+    /// What else it is called.
+    pub described_as: String,
+    /// What is kept of its text.
+    pub checksum: Option<Checksum>,
+    /// When it was written, in milliseconds since 1970.
+    pub written_at: Option<i64>,
 }
 
 impl Migration {
@@ -51,7 +52,7 @@ impl Migration {
     pub fn new(name: &str, sql: &str) -> Result<Self, SetError> {
         let inner = refinery::Migration::unapplied(name, sql)
             .map_err(|source| SetError::Name { name: name.to_owned(), reason: source.to_string() })?;
-        Self::from_refinery(inner)
+        Self::from_refinery(&inner)
     }
 
     /// Takes over a migration that refinery has read, for example from `embed_migrations!`.
@@ -59,7 +60,7 @@ impl Migration {
     /// # Errors
     ///
     /// As [`Self::new`].
-    pub fn from_refinery(inner: refinery::Migration) -> Result<Self, SetError> {
+    pub fn from_refinery(inner: &refinery::Migration) -> Result<Self, SetError> {
         let name = inner.to_string();
         if !name.starts_with('V') {
             return Err(SetError::Name {
@@ -67,58 +68,86 @@ impl Migration {
                 reason: "only versioned migrations, V<n>__<name>, are supported".into(),
             });
         }
-        let (file, text) = (format!("{name}.sql"), inner.sql().unwrap_or_default());
+        let text = inner.sql().unwrap_or_default();
+        Self::from_file(File::own(inner.version(), inner.name(), &format!("{name}.sql"), text), Layout::Migrate)
+    }
+
+    /// Takes over a file of a folder.
+    ///
+    /// # Errors
+    ///
+    /// [`SetError`] for what a migration must not say, with file and line.
+    pub(super) fn from_file(file: File, layout: Layout) -> Result<Self, SetError> {
         let mut in_transaction = true;
-        let (mut formerly, mut rewrites) = (Vec::new(), Vec::new());
-        for (at, directive) in sql::directives(text) {
-            match directive.split_once(' ') {
-                None if directive == "no-transaction" => in_transaction = false,
+        let (mut same, mut rewrites) = (Vec::new(), Vec::new());
+        for directive in &file.directives {
+            match directive.text.split_once(' ') {
+                None if directive.text == "no-transaction" => in_transaction = false,
                 Some(("formerly", checksum)) if checksum.parse::<u64>().is_ok() => {
-                    formerly.extend(checksum.parse::<u64>());
+                    same.extend(checksum.parse::<u64>());
                 }
                 Some(("rewrites", table)) => rewrites.push(table.trim().to_owned()),
                 _ => {
-                    let (line, directive) = (sql::line_at(text, at), directive.to_owned());
-                    return Err(SetError::Directive {
-                        file,
-                        line,
-                        directive,
-                        known: "no-transaction, formerly <checksum>, rewrites <table>",
-                    });
+                    let (line, directive) = (directive.line, directive.text.clone());
+                    return Err(SetError::Directive { file: file.up.path, line, directive, known: KNOWN });
                 }
             }
         }
-        let statements = forbidden::statements(&file, text)?;
-        let mode = if in_transaction {
-            Mode::Transaction
-        } else {
-            Mode::NoTransaction { index: single_statement(&file, text, &statements)? }
+        let mode = |script: &Script, in_transaction: bool| match layout {
+            Layout::Migrate => Mode::of_own(script, in_transaction),
+            _ => Mode::of_foreign(script),
         };
-        Ok(Self { inner, mode, formerly, rewrites })
+        let number = file.version.as_number().filter(|_| file.version.is_number());
+        let checksum = |text: &str| checksum_of(&file.name, number.unwrap_or_default(), text);
+        let unix = file.text.replace("\r\n", "\n");
+        same.extend([checksum(&unix), checksum(&unix.replace('\n', "\r\n"))]);
+        let down = file.down.map(|down| {
+            let sending = down.sending;
+            mode(&down, sending == migrate_layout::Sending::Transaction).map(|mode| (down, mode))
+        });
+        Ok(Self {
+            version: file.version,
+            mode: mode(&file.up, in_transaction)?,
+            down: down.transpose()?,
+            checksum: checksum(&file.text),
+            same,
+            rewrites,
+            entry: Entry {
+                version: file.entry,
+                described_as: file.described_as,
+                checksum: file.checksum,
+                written_at: file.written_at,
+            },
+            may_be_late: file.may_be_late,
+            is_baseline: file.is_baseline,
+            number,
+            name: file.name,
+            up: file.up,
+        })
     }
 
     /// The version.
     #[must_use]
     pub fn version(&self) -> Version {
-        self.inner.version().into()
+        self.version
     }
 
     /// The name behind the version, without ending.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.inner.name()
+        &self.name
     }
 
     /// The file that holds it.
     #[must_use]
     pub fn file(&self) -> String {
-        format!("{}.sql", self.inner)
+        self.up.path.clone()
     }
 
     /// The text of the file, without a byte order mark.
     #[must_use]
     pub fn sql(&self) -> &str {
-        sql::without_mark(self.inner.sql().unwrap_or_default())
+        sql::without_mark(&self.up.text)
     }
 
     /// How it is run.
@@ -130,14 +159,14 @@ impl Migration {
     /// Checksum over version, name and text, as the history records it.
     #[must_use]
     pub fn checksum(&self) -> u64 {
-        self.inner.checksum()
+        self.checksum
     }
 
     /// Whether a history row with this checksum stands for this migration: it was applied as it is now, or in an earlier
     /// form that the file vouches for with `-- migrate: formerly <checksum>`.
     #[must_use]
     pub fn was_recorded_as(&self, checksum: Option<u64>) -> bool {
-        checksum.is_some_and(|checksum| checksum == self.checksum() || self.formerly.contains(&checksum))
+        checksum.is_some_and(|checksum| checksum == self.checksum() || self.same.contains(&checksum))
     }
 
     /// The tables whose rows it says it changes, with `-- migrate: rewrites <table>`.
@@ -156,48 +185,6 @@ impl Serialize for Migration {
         migration.serialize_field("transaction", &(self.mode == Mode::Transaction))?;
         migration.serialize_field("sql", self.sql())?;
         migration.end()
-    }
-}
-
-/// Checks that a file is one statement which may run twice, and finds the index it builds.
-fn single_statement(file: &str, text: &str, statements: &[Statement]) -> Result<Option<ConcurrentIndex>, SetError> {
-    let [statement] = statements else {
-        let second = statements.get(1).map(|statement| sql::line_at(text, statement.start));
-        return Err(SetError::NotOneStatement { file: file.to_owned(), found: statements.len(), second });
-    };
-    let not_repeatable =
-        || SetError::NotRepeatable { file: file.to_owned(), line: sql::line_at(text, statement.start) };
-    // More words than the longest beginning has.
-    let words: Vec<_> = statement.tokens().take(20).collect();
-    let say = |at: usize, expected: &[&str]| {
-        expected.iter().enumerate().all(|(i, word)| words.get(at + i).is_some_and(|token| token.is(word)))
-    };
-
-    if say(0, &["DROP", "INDEX"]) && !say(3, &["IF", "EXISTS"]) {
-        return Err(not_repeatable());
-    }
-    let unique = usize::from(say(1, &["UNIQUE"]));
-    if !(say(0, &["CREATE"]) && say(1 + unique, &["INDEX", "CONCURRENTLY"])) {
-        return Ok(None);
-    }
-    let mut at = 3 + unique;
-    if !say(at, &["IF", "NOT", "EXISTS"]) || !say(at + 4, &["ON"]) {
-        return Err(not_repeatable());
-    }
-    let name = |at: usize| words.get(at).and_then(Token::name);
-    let index = name(at + 3);
-    at += 5 + usize::from(say(at + 5, &["ONLY"]));
-    // A database may stand before the schema.
-    let mut schema = None;
-    let mut table = name(at);
-    while words.get(at + 1).is_some_and(|token| token.text == ".") {
-        at += 2;
-        schema = table;
-        table = name(at);
-    }
-    match (index, table) {
-        (Some(name), Some(table)) => Ok(Some(ConcurrentIndex { name, schema, table })),
-        _ => Err(not_repeatable()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::checksum::Checksum;
-use super::{Layout, Version};
+use super::{Layout, Version, sql};
 
 /// A folder, read as its layout says.
 #[derive(Clone, Debug)]
@@ -80,6 +80,47 @@ pub struct Script {
     pub line: usize,
     /// How it is sent.
     pub sending: Sending,
+}
+
+impl Script {
+    /// A file of this program's own form, sent as it is.
+    #[must_use]
+    pub fn own(path: &str, text: &str) -> Self {
+        Self { path: path.to_owned(), text: text.to_owned(), line: 1, sending: Sending::Transaction }
+    }
+
+    /// The line of the file, from 1, that a byte of the text is in.
+    #[must_use]
+    pub fn line_at(&self, byte: usize) -> usize {
+        self.line - 1 + sql::line_at(&self.text, byte)
+    }
+}
+
+impl File {
+    /// A file of this program's own form.
+    #[must_use]
+    pub fn own(number: i64, name: &str, path: &str, text: &str) -> Self {
+        Self {
+            version: Version::number(number),
+            name: name.to_owned(),
+            up: Script::own(path, text),
+            down: None,
+            entry: number.to_string(),
+            described_as: name.to_owned(),
+            checksum: None,
+            written_at: None,
+            directives: directives(text),
+            may_be_late: false,
+            is_baseline: false,
+        }
+    }
+}
+
+/// The directives in the comments that open a file of this program's own form.
+#[must_use]
+pub fn directives(text: &str) -> Vec<Directive> {
+    let directive = |(at, text_of): (usize, &str)| Directive { text: text_of.to_owned(), line: sql::line_at(text, at) };
+    sql::directives(text).map(directive).collect()
 }
 
 /// How a script is sent.

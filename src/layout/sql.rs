@@ -27,6 +27,12 @@ impl<'a> Statement<'a> {
         tokens.map(move |token| Token { start: self.start + token.start, ..token })
     }
 
+    /// Where it ends in the script.
+    #[must_use]
+    pub fn end(&self) -> usize {
+        self.start + self.text.len()
+    }
+
     /// The statement on one line, without comments, as far as its strings allow.
     #[must_use]
     pub fn on_one_line(self) -> String {

@@ -1,0 +1,147 @@
+//! How a migration's statements are sent to the server.
+
+use migrate_layout::{Script, Sending};
+
+use super::set_error::SetError;
+use super::sql::Statement;
+use super::{Token, forbidden, sql};
+
+/// How a migration's statements are sent to the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// All of them and the history row in one transaction.
+    Transaction,
+    /// Each by itself, then the history row. A kill in between leaves those that have run, and runs them again.
+    NoTransaction {
+        /// The statements.
+        statements: Vec<Alone>,
+    },
+    /// As one message, since the file begins and ends a transaction itself.
+    OwnTransaction {
+        /// Where in the text the history row can be written, within the file's own transaction: in front of the `COMMIT`
+        /// that ends it. None if the file is more than that one transaction; a kill then leaves what it had committed.
+        record_at: Option<usize>,
+    },
+}
+
+/// A statement that is sent by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alone {
+    /// The statement.
+    pub sql: String,
+    /// Where in the script it begins.
+    pub start: usize,
+    /// The index that it builds, if that is what it does.
+    pub index: Option<ConcurrentIndex>,
+}
+
+/// An index that `CREATE INDEX CONCURRENTLY` builds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConcurrentIndex {
+    /// The index, as the server knows it.
+    pub name: String,
+    /// The schema of the table, if the file names one; otherwise the search path decides.
+    pub schema: Option<String>,
+    /// The table, as the server knows it.
+    pub table: String,
+}
+
+impl Mode {
+    /// How a file of this program's own form is run: either in a transaction, or it is one statement that may run twice.
+    pub(super) fn of_own(script: &Script, in_transaction: bool) -> Result<Self, SetError> {
+        let statements = forbidden::statements(script)?;
+        if in_transaction {
+            return Ok(Self::Transaction);
+        }
+        Ok(Self::NoTransaction { statements: vec![single_statement(script, &statements)?] })
+    }
+
+    /// How a file that was written for another tool is run: to the same effect as that one runs it.
+    pub(super) fn of_foreign(script: &Script) -> Result<Self, SetError> {
+        let (statements, control) = forbidden::foreign_statements(script)?;
+        let alone = |statement: &Statement| Alone {
+            sql: script.text[statement.start..statement.end()].to_owned(),
+            start: statement.start,
+            index: concurrent_index(statement, false).ok().flatten(),
+        };
+        Ok(match (script.sending, statements.as_slice()) {
+            _ if control => Self::OwnTransaction { record_at: end_of_only_transaction(&statements) },
+            (Sending::Statements, all) => Self::NoTransaction { statements: all.iter().map(alone).collect() },
+            // Several statements in one message are one transaction; one that cannot be in any comes alone.
+            (Sending::Whole, [one]) if sql::needs_no_transaction(*one) => {
+                Self::NoTransaction { statements: vec![alone(one)] }
+            }
+            (Sending::Transaction | Sending::Whole, _) => Self::Transaction,
+        })
+    }
+
+    /// The indexes that are built concurrently.
+    pub fn indexes(&self) -> impl Iterator<Item = &ConcurrentIndex> {
+        let statements = if let Self::NoTransaction { statements } = self { statements.as_slice() } else { &[] };
+        statements.iter().filter_map(|statement| statement.index.as_ref())
+    }
+}
+
+/// In front of the last `COMMIT` of a file that is `BEGIN; …; COMMIT;` and nothing else.
+fn end_of_only_transaction(statements: &[Statement]) -> Option<usize> {
+    let ends = |statement: &Statement| forbidden::is_control(*statement);
+    let (first, rest) = statements.split_first()?;
+    let (last, between) = rest.split_last()?;
+    let begins = first.tokens().next().is_some_and(|word| word.is("BEGIN") || word.is("START"));
+    let word = last.tokens().next()?;
+    let commits = (word.is("COMMIT") || word.is("END"))
+        && !last.tokens().any(|word| word.is("PREPARED") || word.is("CHAIN"));
+    (begins && commits && !between.iter().any(ends)).then_some(last.start)
+}
+
+/// Checks that a file is one statement which may run twice, and finds the index it builds.
+fn single_statement(script: &Script, statements: &[Statement]) -> Result<Alone, SetError> {
+    let file = || script.path.clone();
+    let [statement] = statements else {
+        let second = statements.get(1).map(|statement| script.line_at(statement.start));
+        return Err(SetError::NotOneStatement { file: file(), found: statements.len(), second });
+    };
+    let not_repeatable = |()| SetError::NotRepeatable { file: file(), line: script.line_at(statement.start) };
+    let index = concurrent_index(statement, true).map_err(not_repeatable)?;
+    Ok(Alone { sql: script.text[statement.start..statement.end()].to_owned(), start: statement.start, index })
+}
+
+/// The index that a statement builds concurrently. `twice`: an error if it could not run twice, or does not name the index.
+fn concurrent_index(statement: &Statement, twice: bool) -> Result<Option<ConcurrentIndex>, ()> {
+    // More words than the longest beginning has.
+    let words: Vec<_> = statement.tokens().take(20).collect();
+    let say = |at: usize, expected: &[&str]| {
+        expected.iter().enumerate().all(|(i, word)| words.get(at + i).is_some_and(|token| token.is(word)))
+    };
+    if twice && say(0, &["DROP", "INDEX"]) && !say(3, &["IF", "EXISTS"]) {
+        return Err(());
+    }
+    let unique = usize::from(say(1, &["UNIQUE"]));
+    if !(say(0, &["CREATE"]) && say(1 + unique, &["INDEX", "CONCURRENTLY"])) {
+        return Ok(None);
+    }
+    let mut at = 3 + unique;
+    if say(at, &["IF", "NOT", "EXISTS"]) {
+        at += 3;
+    } else if twice {
+        return Err(());
+    }
+    if !say(at + 1, &["ON"]) {
+        return Err(());
+    }
+    let name = |at: usize| words.get(at).and_then(Token::name);
+    let index = name(at);
+    at += 2 + usize::from(say(at + 2, &["ONLY"]));
+    // A database may stand before the schema.
+    let mut schema = None;
+    let mut table = name(at);
+    while words.get(at + 1).is_some_and(|token| token.text == ".") {
+        at += 2;
+        schema = table;
+        table = name(at);
+    }
+    match (index, table) {
+        (Some(name), Some(table)) => Ok(Some(ConcurrentIndex { name, schema, table })),
+        _ => Err(()),
+    }
+}
