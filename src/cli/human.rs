@@ -79,20 +79,20 @@ impl Human {
                 step("hook", &hook, Some(duration), &outcome.summary);
             }
             Event::HookSkipped { hook, .. } => step("skip", &hook, None, "skipped by --skip-hook"),
-            Event::MigrationStarted { version, name, again: Some(reason) } => {
-                self.aside(text!("V{version} {name} is applied again: {reason}"));
+            Event::MigrationStarted { version, name, again: Some(reason), .. } => {
+                self.aside(text!("{} {name} is applied again: {reason}", version.label()));
             }
-            Event::MigrationStarted { version, name, .. } if self.verbose > 0 => {
-                self.aside(text!("applying V{version}__{name}.sql"));
+            Event::MigrationStarted { file, .. } if self.verbose > 0 => {
+                self.aside(text!("applying {file}"));
             }
             Event::MigrationRetried { version, name, reason, attempts, holder } => {
-                self.gave_way(&format!("V{version} {name}"), &reason, attempts, holder);
+                self.gave_way(&format!("{} {name}", version.label()), &reason, attempts, holder);
             }
             Event::RepeatableRetried { name, reason, attempts, holder } => {
                 self.gave_way(&format!("R {name}"), &reason, attempts, holder);
             }
             Event::MigrationApplied { version, name, duration } => {
-                step(&format!("V{version}"), &name, Some(duration), "");
+                step(&version.label(), &name, Some(duration), "");
             }
             Event::Notice(notice) => {
                 let severity = notice.severity.to_lowercase();

@@ -23,16 +23,16 @@ pub(crate) fn step(kind: &str, name: &str, duration: Option<Duration>, note: &st
 pub(crate) fn adopted(ledger: &str, versions: &[Adopted], verbose: bool) {
     let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return };
     let range = if first.version == last.version {
-        format!("V{}", first.version)
+        first.version.label()
     } else {
-        format!("V{} to V{}", first.version, last.version)
+        format!("{} to {}", first.version.label(), last.version.label())
     };
     let note = format!("{} recorded in {ledger}, all objects found", count(versions.len(), "version"));
     step("adopt", &range, None, &note);
     if verbose {
         for adopted in versions {
             let Adopted { version, name, recorded_as, at } = adopted;
-            let line = format!("V{version} {name}: {}, {}", recorded_as.join(", "), utc(*at));
+            let line = format!("{} {name}: {}, {}", version.label(), recorded_as.join(", "), utc(*at));
             out(text!("        {DIM}{line}{RESET}"));
         }
     }

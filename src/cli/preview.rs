@@ -6,6 +6,7 @@ use super::json::Json;
 use super::lines::{adopted, left_alone_text, step};
 use super::output::{self, out};
 use super::text::{DIM, RESET, Text, YELLOW, text};
+use super::words::count;
 use crate::engine::{Event, Mode, Plan, Step};
 
 pub(super) fn human(preview: &Plan, verbose: bool) {
@@ -46,9 +47,19 @@ pub(super) fn human(preview: &Plan, verbose: bool) {
                 let note = match (again, migration.mode()) {
                     (Some(reason), _) => format!("again: {reason}"),
                     (None, Mode::Transaction) => String::new(),
+                    (None, Mode::NoTransaction { statements }) if statements.len() > 1 => {
+                        format!(
+                            "{} outside a transaction: a kill leaves those that have run",
+                            count(statements.len(), "statement")
+                        )
+                    }
                     (None, Mode::NoTransaction { .. }) => "outside a transaction".to_owned(),
+                    (None, Mode::OwnTransaction { record_at: Some(_) }) => String::new(),
+                    (None, Mode::OwnTransaction { record_at: None }) => {
+                        "with transactions of its own: a kill leaves what they have committed".to_owned()
+                    }
                 };
-                step(&format!("V{}", migration.version()), migration.name(), None, &note);
+                step(&migration.version().label(), migration.name(), None, &note);
                 sql(migration.sql(), verbose);
             }
         }

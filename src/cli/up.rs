@@ -6,14 +6,14 @@ use super::exit;
 use super::failure::Failure;
 use super::preview;
 use super::product::{Content, Context};
-use crate::engine::{UpOptions, Version};
+use crate::engine::UpOptions;
 
 /// Arguments of `migrate up`.
 #[derive(Debug, Args)]
 pub(super) struct Up {
     /// Apply versions up to this one.
-    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(i64).range(1..))]
-    target: Option<Version>,
+    #[arg(long, value_name = "VERSION")]
+    target: Option<String>,
 
     /// Show what would be done, with the forecast of each hook, and write nothing. With -v, show the SQL too.
     #[arg(long)]
@@ -43,7 +43,8 @@ impl Up {
 
     pub async fn run(&self, content: &dyn Content, cx: &Context<'_>) -> Result<u8, Failure> {
         let (skip_hooks, skip_empty) = (self.skip_hook.clone(), self.skip_empty);
-        let options = UpOptions { target: self.target, skip_hooks, lock_wait: cx.lock_wait, skip_empty };
+        let target = self.target.as_deref().map(|target| cx.migrator.set().version(target)).transpose()?;
+        let options = UpOptions { target, skip_hooks, lock_wait: cx.lock_wait, skip_empty };
         if self.dry_run {
             let (plan, verbose) = (cx.migrator.preview(&options).await?, cx.screen.is_verbose());
             cx.screen.show(|| preview::human(&plan, verbose), |to| preview::json(&plan, verbose, to));

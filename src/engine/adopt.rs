@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 use super::applied::{Adopted, plain};
 use super::ledger::{Expected, Part};
 use super::why::Change;
-use super::{AdoptionError, Fault, Migration, Mode, Problem, Set, Version, sql};
+use super::{AdoptionError, Fault, Migration, Problem, Set, Version, sql};
 use crate::db::{Connection, Error};
 
 /// The ledger of an older migrator as found in a database, compared with a set.
@@ -285,12 +285,8 @@ fn remedy(set: &Set, expected: &Expected, fault: &Fault, qualified_name: Option<
         }
         ("index", None) => {
             let migration = set.migration(expected.version)?;
-            match migration.mode() {
-                Mode::NoTransaction { index: Some(index) } if index.name == expected.part.name => {
-                    Some(format!("{};", sql::statements(migration.sql()).next()?.on_one_line()))
-                }
-                _ => None,
-            }
+            let builds = migration.mode().indexes().any(|index| index.name == expected.part.name);
+            builds.then(|| sql::statements(migration.sql()).next())?.map(|built| format!("{};", built.on_one_line()))
         }
         _ => None,
     }

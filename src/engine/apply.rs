@@ -3,18 +3,27 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use migrate_layout::Script;
 use tokio_postgres::error::SqlState;
 
 use super::event::Event;
 use super::invalid_index;
-use super::migration::Mode;
+use super::mode::{Alone, Mode};
 use super::record::{self, With};
-use super::{Error, Migration, Migrator, Obstacle, UpOptions, sql, watch};
+use super::{Error, Migration, Migrator, Obstacle, UpOptions, watch};
 use crate::db::{self, Connection};
 
 /// First pause before a migration that rolled back tries again; doubled up to [`LONGEST_RETRY_PAUSE`].
 const FIRST_RETRY_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// What a migration stopped at.
+struct Stopped {
+    error: db::Error,
+    holder: Option<db::Holder>,
+    /// Where in the script the text began that was sent.
+    start: usize,
+}
 
 /// Whoever is in the way, once that is known.
 pub(super) type Noted = Mutex<Option<db::Holder>>;
@@ -28,40 +37,72 @@ impl Migrator {
         with: With<'_>,
         options: &UpOptions,
     ) -> Result<(), Error> {
-        let (version, name) = (migration.version(), migration.name().to_owned());
-        self.observer.tell(Event::MigrationStarted {
-            version,
-            name: name.clone(),
-            again: with.again.map(str::to_owned),
-        });
+        let (version, name, file) = (migration.version(), migration.name().to_owned(), migration.file());
+        let again = with.again.map(str::to_owned);
+        self.observer.tell(Event::MigrationStarted { version, name: name.clone(), file, again });
         let started = Instant::now();
-        let retried = |reason, attempts, holder| {
-            let name = name.clone();
-            self.observer.tell(Event::MigrationRetried { version, name, reason, attempts, holder });
-        };
-        let attempt = async |noted: Option<&Noted>| -> Result<Result<(), db::Error>, Error> {
-            match migration.mode() {
-                Mode::Transaction => {
-                    let applying = async { Ok(record::in_transaction(connection, &self.set, migration, with).await) };
-                    self.noting(connection, noted, Box::pin(applying)).await
-                }
-                Mode::NoTransaction { index } => {
-                    // A try that could not get its lock has left its index behind, which IF NOT EXISTS would accept.
-                    if let (Some(_), Some(index)) = (noted, index) {
-                        invalid_index::drop_invalid(connection, index, options.lock_wait).await?;
+        let applied = match migration.mode() {
+            Mode::NoTransaction { statements } => {
+                Box::pin(self.apply_alone(connection, migration, statements, with, options)).await?
+            }
+            Mode::Transaction | Mode::OwnTransaction { .. } => {
+                let once = async || match migration.mode() {
+                    Mode::OwnTransaction { record_at } => {
+                        record::in_own_transaction(connection, &self.set, migration, *record_at, with).await
                     }
-                    Box::pin(self.apply_watched(connection, migration, with)).await
-                }
+                    _ => record::in_transaction(connection, &self.set, migration, with).await,
+                };
+                let attempt = async |noted: Option<&Noted>| {
+                    self.noting(connection, noted, Box::pin(async { Ok(once().await) })).await
+                };
+                let applied = self.patiently(connection, options, self.retried(migration), attempt).await?;
+                let start = migration.up().text.len() - migration.sql().len();
+                applied.map_err(|(error, holder)| Stopped { error, holder, start })
             }
         };
-        match self.patiently(connection, options, retried, attempt).await? {
+        match applied {
             Ok(()) => {
                 let duration = started.elapsed();
                 self.observer.tell(Event::MigrationApplied { version, name, duration });
                 Ok(())
             }
-            Err((error, holder)) => Err(self.migration_error(migration, error, with, holder, options)),
+            Err(stopped) => Err(self.migration_error(migration, stopped, with, options)),
         }
+    }
+
+    /// Tells that a migration rolled back, and is tried again.
+    fn retried(&self, migration: &Migration) -> impl Fn(String, u32, Option<db::Holder>) {
+        let (version, name) = (migration.version(), migration.name().to_owned());
+        move |reason, attempts, holder| {
+            let name = name.clone();
+            self.observer.tell(Event::MigrationRetried { version, name, reason, attempts, holder });
+        }
+    }
+
+    /// Applies a migration statement by statement, and records it when the last one has succeeded.
+    async fn apply_alone(
+        &self,
+        connection: &Connection,
+        migration: &Migration,
+        statements: &[Alone],
+        with: With<'_>,
+        options: &UpOptions,
+    ) -> Result<Result<(), Stopped>, Error> {
+        for statement in statements {
+            let attempt = async |noted: Option<&Noted>| {
+                // A try that could not get its lock has left its index behind, which IF NOT EXISTS would accept.
+                if let (Some(_), Some(index)) = (noted, &statement.index) {
+                    invalid_index::drop_invalid(connection, index, options.lock_wait).await?;
+                }
+                Box::pin(self.run_watched(connection, migration, statement)).await
+            };
+            let done = self.patiently(connection, options, self.retried(migration), attempt).await?;
+            if let Err((error, holder)) = done {
+                return Ok(Err(Stopped { error, holder, start: statement.start }));
+            }
+        }
+        let recorded = record::applied(connection, &self.set, migration, with).await;
+        Ok(recorded.map_err(|error| Stopped { error, holder: None, start: 0 }))
     }
 
     /// Tries until it is done, or the time that the operator has is over. What cannot get its locks soon rolls back and
@@ -109,26 +150,26 @@ impl Migrator {
         }
     }
 
-    /// Applies one migration outside a transaction, once. Its statement is watched while it waits for others; the outer
-    /// error says that it would never have ended.
-    async fn apply_watched(
+    /// Runs one statement outside a transaction, once. It is watched while it waits for others; the outer error says that it
+    /// would never have ended.
+    async fn run_watched(
         &self,
         connection: &Connection,
         migration: &Migration,
-        with: With<'_>,
+        statement: &Alone,
     ) -> Result<Result<(), db::Error>, Error> {
         let (pid, lock) = (pid_of(connection).await?, self.set.run_locks().run);
         let given_up = Mutex::new(None);
-        let applying = record::statement(connection, migration);
-        tokio::pin!(applying);
+        let running = record::statement(connection, &statement.sql);
+        tokio::pin!(running);
         let result = tokio::select! {
-            result = &mut applying => result,
+            result = &mut running => result,
             watched = watch::watch(&self.connector, pid, lock, &self.observer, &given_up) => {
                 if let Err(error) = watched {
                     tracing::debug!("the statement is not watched any more: {error}");
                 }
                 // Whatever became of the watch, the statement is waited for; if it was cancelled, that is soon.
-                applying.await
+                running.await
             }
         };
         // The statement can end before the watch has heard that its cancelling it has worked.
@@ -136,13 +177,13 @@ impl Migrator {
         match (result, given_up) {
             (Err(error), Some(holder)) => {
                 tracing::debug!("given up: {error}");
-                if let Mode::NoTransaction { index: Some(index) } = migration.mode() {
+                if let Some(index) = &statement.index {
                     invalid_index::leave_nothing(connection, index).await?;
                 }
                 Err(Error::Entangled { file: migration.file(), holder: Box::new(holder) })
             }
             (Err(error), None) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
-                if let Mode::NoTransaction { index: Some(index) } = migration.mode()
+                if let Some(index) = &statement.index
                     && let Err(left) = invalid_index::leave_nothing(connection, index).await
                 {
                     self.observer.tell(Event::Notice(left_behind(&index.name, &left)));
@@ -150,37 +191,32 @@ impl Migrator {
                 Ok(Err(error))
             }
             (Err(error), None) => Ok(Err(error)),
-            (Ok(()), _) => self.record_statement(connection, migration, with).await,
+            (Ok(()), _) => Self::must_be_usable(connection, migration, statement).await,
         }
     }
 
-    /// Records a migration whose statement has succeeded. With IF NOT EXISTS it succeeds beside a broken index of that name,
-    /// too.
-    async fn record_statement(
-        &self,
+    /// With IF NOT EXISTS, a statement succeeds beside a broken index of that name, too.
+    async fn must_be_usable(
         connection: &Connection,
         migration: &Migration,
-        with: With<'_>,
+        statement: &Alone,
     ) -> Result<Result<(), db::Error>, Error> {
-        if let Mode::NoTransaction { index: Some(index) } = migration.mode() {
-            match invalid_index::look_up(connection, index).await {
-                Ok(invalid_index::Found::ValidIndex) => {}
-                Ok(found) => {
-                    let (file, index) = (migration.file(), index.name.clone());
-                    return Err(Error::UnusableIndex { file, index, found: found.to_string() });
-                }
-                Err(error) => return Ok(Err(error)),
+        let Some(index) = &statement.index else { return Ok(Ok(())) };
+        match invalid_index::look_up(connection, index).await {
+            Ok(invalid_index::Found::ValidIndex) => Ok(Ok(())),
+            Ok(found) => {
+                let (file, index) = (migration.file(), index.name.clone());
+                Err(Error::UnusableIndex { file, index, found: found.to_string() })
             }
+            Err(error) => Ok(Err(error)),
         }
-        Ok(record::applied(connection, &self.set, migration, with).await)
     }
 
     fn migration_error(
         &self,
         migration: &Migration,
-        error: db::Error,
+        Stopped { error, holder, start }: Stopped,
         with: With<'_>,
-        holder: Option<db::Holder>,
         options: &UpOptions,
     ) -> Error {
         let file = migration.file();
@@ -192,7 +228,7 @@ impl Migrator {
                 Error::Refused { file, version: migration.version(), report, skipped: skipped.collect() }
             }
             source => {
-                let line = line_of_error(migration.sql(), &source);
+                let line = line_of_error(migration.up(), start, &source);
                 let obstacle = match (holder, with.ledger) {
                     (Some(holder), _) if gives_way(&source) => Some(Obstacle::Holder(holder)),
                     (_, Some(table)) if already_there(&source) => {
@@ -218,12 +254,12 @@ fn left_behind(index: &str, error: &db::LockTimeout) -> db::Notice {
 }
 
 /// What made a file fail that neither asks for a hook nor is recorded elsewhere.
-pub(super) fn failed(file: &str, sql: &str, error: db::Error, holder: Option<db::Holder>) -> Error {
+pub(super) fn failed(script: &Script, error: db::Error, holder: Option<db::Holder>) -> Error {
     if matches!(error, db::Error::Interrupted) {
         return Error::Interrupted;
     }
     let obstacle = holder.filter(|_| gives_way(&error)).map(|holder| Box::new(Obstacle::Holder(holder)));
-    Error::Migration { file: file.to_owned(), line: line_of_error(sql, &error), source: error, obstacle }
+    Error::Migration { file: script.path.clone(), line: line_of_error(script, 0, &error), source: error, obstacle }
 }
 
 async fn pid_of(connection: &Connection) -> Result<i32, db::Error> {
@@ -240,16 +276,17 @@ fn already_there(error: &db::Error) -> bool {
     db::ALREADY_THERE.iter().any(|state| error.is(state))
 }
 
-/// The line of a file that the server points at.
-fn line_of_error(sql: &str, error: &db::Error) -> Option<usize> {
+/// The line of a file that the server points at, when it was sent the script from this byte on.
+fn line_of_error(script: &Script, start: usize, error: &db::Error) -> Option<usize> {
     let db::Error::Server(report) = error else { return None };
-    report.position.map(|position| line_of(sql, position))
+    report.position.map(|position| line_of(script, start, position))
 }
 
 /// The line of a character position; both count from 1.
-fn line_of(sql: &str, position: u32) -> usize {
-    let byte = sql.char_indices().nth(position.saturating_sub(1) as usize).map_or(sql.len(), |(byte, _)| byte);
-    sql::line_at(sql, byte)
+fn line_of(script: &Script, start: usize, position: u32) -> usize {
+    let sent = &script.text[start..];
+    let byte = sent.char_indices().nth(position.saturating_sub(1) as usize).map_or(sent.len(), |(byte, _)| byte);
+    script.line_at(start + byte)
 }
 
 #[cfg(test)]
@@ -258,6 +295,7 @@ mod tests {
 
     #[test]
     fn a_position_is_counted_in_characters_and_lines_from_one() {
+        let line_of = |text, position| line_of(&Script::own("a", text), 0, position);
         assert_eq!(line_of("ä\nb", 1), 1);
         assert_eq!(line_of("ä\nb", 3), 2);
         assert_eq!(line_of("ä\r\nb\rc", 4), 2);

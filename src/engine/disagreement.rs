@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::description::{Objects, without_comment};
 use super::history::History;
-use super::migration::Mode;
+use super::mode::Mode;
 use super::out_of_step::{OutOfStep, Record};
 use super::{Error, Migration, Migrator, Set, Version, objects, record, sql};
 use crate::db;
@@ -131,7 +131,11 @@ fn would_make<'a>(set: &'a Set, history: &History) -> Vec<Thing<'a>> {
             }
             let of_new_table = !column.is_empty() && things.iter().any(|table| table.parts() == Some((relation, "")));
             let bears_it = sql::says_if_not_exists(migration.sql(), if column.is_empty() { relation } else { column });
-            if *migration.mode() == Mode::Transaction && !of_new_table && !bears_it && !made_anew(set, version) {
+            if !matches!(migration.mode(), Mode::NoTransaction { .. })
+                && !of_new_table
+                && !bears_it
+                && !made_anew(set, version)
+            {
                 things.push(thing);
             }
         }

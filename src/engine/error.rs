@@ -168,7 +168,7 @@ pub enum Error {
         database: String,
     },
     /// Something that does not belong to the chain depends on what a pending version drops.
-    #[error("V{version} drops {object}, and {dependent} depends on it")]
+    #[error("{} drops {object}, and {dependent} depends on it", version.label())]
     Dependent {
         /// The version.
         version: Version,

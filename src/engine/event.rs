@@ -102,6 +102,8 @@ pub enum Event {
         version: Version,
         /// Its name.
         name: String,
+        /// The file that holds it.
+        file: String,
         /// Why, although an older migrator has applied it before.
         #[serde(skip_serializing_if = "Option::is_none")]
         again: Option<String>,

@@ -128,7 +128,10 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        statements(&Script::own("V1__a.sql", text)).err().unwrap_or_else(|| panic!("this is not refused: {text:?}")).to_string()
+        statements(&Script::own("V1__a.sql", text))
+            .err()
+            .unwrap_or_else(|| panic!("this is not refused: {text:?}"))
+            .to_string()
     }
 
     #[test]

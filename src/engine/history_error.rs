@@ -20,9 +20,7 @@ pub enum HistoryError {
         unknown: Vec<Applied>,
     },
     /// A version between ours that no file accounts for.
-    #[error(
-        "version {version} ({name}) is recorded as applied, but this program has no migration V{version}__{name}.sql"
-    )]
+    #[error("version {version} ({name}) is recorded as applied, but this program has no such migration")]
     Missing {
         /// The version.
         version: Version,
@@ -76,7 +74,8 @@ impl HistoryError {
 
 fn list(applied: &[Applied]) -> String {
     const SHOWN: usize = 20;
-    let names: Vec<_> = applied.iter().take(SHOWN).map(|row| format!("V{}__{}", row.version, row.name)).collect();
+    let names: Vec<_> =
+        applied.iter().take(SHOWN).map(|row| format!("{}__{}", row.version.label(), row.name)).collect();
     let more = applied.len().saturating_sub(SHOWN);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", names.join(", "))

@@ -12,7 +12,7 @@ use tokio_postgres::error::SqlState;
 
 use super::context::HookContext;
 use super::hook::{Hook, HookError};
-use super::migration::ConcurrentIndex;
+use super::mode::ConcurrentIndex;
 use super::outcome::{Forecast, Outcome};
 use super::session::LOCK_TIMEOUT;
 use crate::db::{Connection, Error, Holder, LockTimeout, Transaction, Waiting};

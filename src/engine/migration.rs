@@ -1,9 +1,9 @@
 //! One migration: a file with a version, and how it wants to be run.
 
-use migrate_layout::{Checksum, File, Layout, Script, checksum_of};
+use migrate_layout::{Checksum, File, Layout, Script, Sending, checksum_of};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
-use super::mode::{ConcurrentIndex, Mode};
+use super::mode::Mode;
 use super::set_error::SetError;
 use super::{Version, sql};
 
@@ -99,17 +99,18 @@ impl Migration {
         };
         let number = file.version.as_number().filter(|_| file.version.is_number());
         let checksum = |text: &str| checksum_of(&file.name, number.unwrap_or_default(), text);
-        let unix = file.text.replace("\r\n", "\n");
+        let text = file.up.text.clone();
+        let unix = text.replace("\r\n", "\n");
         same.extend([checksum(&unix), checksum(&unix.replace('\n', "\r\n"))]);
         let down = file.down.map(|down| {
             let sending = down.sending;
-            mode(&down, sending == migrate_layout::Sending::Transaction).map(|mode| (down, mode))
+            mode(&down, sending == Sending::Transaction).map(|mode| (down, mode))
         });
         Ok(Self {
             version: file.version,
             mode: mode(&file.up, in_transaction)?,
             down: down.transpose()?,
-            checksum: checksum(&file.text),
+            checksum: checksum(&text),
             same,
             rewrites,
             entry: Entry {
@@ -169,6 +170,39 @@ impl Migration {
         checksum.is_some_and(|checksum| checksum == self.checksum() || self.same.contains(&checksum))
     }
 
+    /// What is sent to apply it.
+    pub(super) fn up(&self) -> &Script {
+        &self.up
+    }
+
+    /// What is sent to take it back, and how, where there is such a thing.
+    #[must_use]
+    pub fn down(&self) -> Option<(&Script, &Mode)> {
+        self.down.as_ref().map(|(script, mode)| (script, mode))
+    }
+
+    /// What the history of another tool says of it.
+    pub(super) fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    /// Whether it may be applied below a version that is applied already, whatever the layout says.
+    #[must_use]
+    pub fn may_be_late(&self) -> bool {
+        self.may_be_late
+    }
+
+    /// Whether it stands for all versions up to its own, in a database that has none of them.
+    #[must_use]
+    pub fn is_baseline(&self) -> bool {
+        self.is_baseline
+    }
+
+    /// The number under which the history keeps it; otherwise it keeps it by its name.
+    pub(super) fn number(&self) -> Option<i64> {
+        self.number
+    }
+
     /// The tables whose rows it says it changes, with `-- migrate: rewrites <table>`.
     #[must_use]
     pub fn rewrites(&self) -> &[String] {
@@ -182,7 +216,7 @@ impl Serialize for Migration {
         let mut migration = serializer.serialize_struct("Migration", 4)?;
         migration.serialize_field("version", &self.version())?;
         migration.serialize_field("name", self.name())?;
-        migration.serialize_field("transaction", &(self.mode == Mode::Transaction))?;
+        migration.serialize_field("transaction", &(!matches!(self.mode, Mode::NoTransaction { .. })))?;
         migration.serialize_field("sql", self.sql())?;
         migration.end()
     }
@@ -191,12 +225,13 @@ impl Serialize for Migration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mode::ConcurrentIndex;
 
     fn index_of(sql: &str) -> Result<Option<ConcurrentIndex>, SetError> {
         let migration = Migration::new("V1__index.sql", &format!("-- migrate: no-transaction\n{sql}"))?;
         match migration.mode {
-            Mode::NoTransaction { index } => Ok(index),
-            Mode::Transaction => panic!("{sql}: the directive was not seen"),
+            Mode::NoTransaction { statements } => Ok(statements[0].index.clone()),
+            _ => panic!("{sql}: the directive was not seen"),
         }
     }
 

@@ -4,7 +4,7 @@ use migrate_layout::{Script, Sending};
 
 use super::set_error::SetError;
 use super::sql::Statement;
-use super::{Token, forbidden, sql};
+use super::{Token, forbidden};
 
 /// How a migration's statements are sent to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,9 +68,7 @@ impl Mode {
             _ if control => Self::OwnTransaction { record_at: end_of_only_transaction(&statements) },
             (Sending::Statements, all) => Self::NoTransaction { statements: all.iter().map(alone).collect() },
             // Several statements in one message are one transaction; one that cannot be in any comes alone.
-            (Sending::Whole, [one]) if sql::needs_no_transaction(*one) => {
-                Self::NoTransaction { statements: vec![alone(one)] }
-            }
+            (Sending::Whole, [one]) if runs_alone(*one) => Self::NoTransaction { statements: vec![alone(one)] },
             (Sending::Transaction | Sending::Whole, _) => Self::Transaction,
         })
     }
@@ -82,6 +80,12 @@ impl Mode {
     }
 }
 
+/// Whether the server refuses the statement inside a transaction.
+fn runs_alone(statement: Statement) -> bool {
+    statement.tokens().any(|token| token.is("CONCURRENTLY"))
+        || statement.tokens().next().is_some_and(|t| t.is("VACUUM"))
+}
+
 /// In front of the last `COMMIT` of a file that is `BEGIN; …; COMMIT;` and nothing else.
 fn end_of_only_transaction(statements: &[Statement]) -> Option<usize> {
     let ends = |statement: &Statement| forbidden::is_control(*statement);
@@ -89,8 +93,8 @@ fn end_of_only_transaction(statements: &[Statement]) -> Option<usize> {
     let (last, between) = rest.split_last()?;
     let begins = first.tokens().next().is_some_and(|word| word.is("BEGIN") || word.is("START"));
     let word = last.tokens().next()?;
-    let commits = (word.is("COMMIT") || word.is("END"))
-        && !last.tokens().any(|word| word.is("PREPARED") || word.is("CHAIN"));
+    let commits =
+        (word.is("COMMIT") || word.is("END")) && !last.tokens().any(|word| word.is("PREPARED") || word.is("CHAIN"));
     (begins && commits && !between.iter().any(ends)).then_some(last.start)
 }
 

@@ -3,9 +3,9 @@
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN};
-use super::{Migration, Set};
-use crate::db::{Connection, Error};
+use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN, STEP_BACK_SOON, WAIT_AGAIN};
+use super::{Migration, Set, sql};
+use crate::db::{self, Connection, Error};
 
 /// What goes along with a migration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,10 +42,40 @@ pub(super) async fn in_transaction(
     }
 }
 
-/// Runs the one statement of a file that does without a transaction. To be recorded once its effect is there.
-pub(super) async fn statement(connection: &Connection, migration: &Migration) -> Result<(), Error> {
+/// Runs a file that begins and ends a transaction itself. If that is all it does, its record is part of the transaction, and
+/// it can be tried again; otherwise the record follows.
+pub(super) async fn in_own_transaction(
+    connection: &Connection,
+    set: &Set,
+    migration: &Migration,
+    record_at: Option<usize>,
+    with: With<'_>,
+) -> Result<(), Error> {
+    let record = record(set, migration, with)?;
+    let role = with.role.map(|role| format!("; SET ROLE {}", db::ident(role))).unwrap_or_default();
+    // A file that is more than one transaction may have committed a part, and waits for its locks as long as the run may.
+    let patience = if record_at.is_some() { STEP_BACK_SOON } else { "" };
+    connection.batch(&format!("{READ_AS_WRITTEN}{patience}{role}")).await?;
+    let ran = match record_at {
+        Some(at) => {
+            let text = &migration.up().text;
+            connection.batch(&format!("{};{record};{}", sql::without_mark(&text[..at]), &text[at..])).await
+        }
+        None => connection.batch(migration.sql()).await,
+    };
+    // After an error the file's transaction is still open.
+    let ended = if ran.is_err() { connection.batch("ROLLBACK").await } else { Ok(()) };
+    let patience = if record_at.is_some() { WAIT_AGAIN } else { "" };
+    connection.batch(&format!("RESET ROLE{patience}")).await?;
+    ran?;
+    ended?;
+    if record_at.is_none() { connection.batch(&record).await } else { Ok(()) }
+}
+
+/// Runs one statement outside a transaction.
+pub(super) async fn statement(connection: &Connection, sql: &str) -> Result<(), Error> {
     connection.batch(READ_AS_WRITTEN).await?;
-    connection.batch(migration.sql()).await
+    connection.batch(sql).await
 }
 
 /// Records what was applied without a transaction.

@@ -25,7 +25,6 @@ impl Migrator {
     ) -> Result<(), Error> {
         let started = Instant::now();
         self.observer.tell(Event::RepeatableStarted { name: repeatable.name().to_owned(), why: why.clone() });
-        let file = repeatable.file();
         let attempt = async |noted: Option<&Noted>| {
             Box::pin(self.noting(connection, noted, self.repeat_once(connection, repeatable, why, role))).await
         };
@@ -35,7 +34,7 @@ impl Migrator {
         };
         self.patiently(connection, options, retried, attempt)
             .await?
-            .map_err(|(error, holder)| failed(&file, repeatable.sql(), error, holder))?;
+            .map_err(|(error, holder)| failed(repeatable.up(), error, holder))?;
         let (name, duration) = (repeatable.name().to_owned(), started.elapsed());
         self.observer.tell(Event::RepeatableApplied { name, why: why.clone(), duration });
         Ok(())

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use migrate_layout::{Script, checksum_of};
+use serde::{Serialize, Serializer};
 
 use super::hook::Hook;
 use super::set_error::SetError;
@@ -20,7 +21,8 @@ use super::{Boundary, Version, forbidden, sql};
 #[derive(Clone, Serialize)]
 pub struct Repeatable {
     name: String,
-    sql: String,
+    #[serde(serialize_with = "text_of", rename = "sql")]
+    up: Script,
     #[serde(skip)]
     since: Version,
     #[serde(skip)]
@@ -45,7 +47,8 @@ impl Repeatable {
         let Some(bare) = bare.strip_prefix("R__").filter(|bare| !bare.is_empty()) else {
             return Err(SetError::Name { name: name.to_owned(), reason: "expected R__<name>".to_owned() });
         };
-        let file = format!("R__{bare}.sql");
+        let up = Script::own(&format!("R__{bare}.sql"), sql::without_mark(text));
+        let file = up.path.clone();
         let (mut since, mut revision) = (None, None);
         for (at, directive) in sql::directives(text) {
             match directive.split_once(' ').map(|(word, number)| (word, number.trim().parse::<i64>())) {
@@ -60,20 +63,9 @@ impl Repeatable {
         let (Some(since), Some(revision)) = (since, revision) else {
             return Err(SetError::NotPlaced { name: name.to_owned() });
         };
-        forbidden::statements(&file, text)?;
-        // The same checksum as that of a versioned file.
-        let checksum = refinery::Migration::unapplied(&format!("V0__{bare}"), text)
-            .map_err(|source| SetError::Name { name: name.to_owned(), reason: source.to_string() })?
-            .checksum();
-        Ok(Self {
-            name: bare.to_owned(),
-            sql: sql::without_mark(text).to_owned(),
-            since,
-            revision,
-            checksum,
-            left_alone_if: None,
-            hooks: Vec::new(),
-        })
+        forbidden::statements(&up)?;
+        let checksum = checksum_of(bare, 0, text);
+        Ok(Self { name: bare.to_owned(), up, since, revision, checksum, left_alone_if: None, hooks: Vec::new() })
     }
 
     /// A query of one column of text. A row that it returns says why the file must not be applied to this database: what is
@@ -101,13 +93,18 @@ impl Repeatable {
     /// The file that holds it.
     #[must_use]
     pub fn file(&self) -> String {
-        format!("R__{}.sql", self.name)
+        self.up.path.clone()
     }
 
     /// The text of the file, without a byte order mark.
     #[must_use]
     pub fn sql(&self) -> &str {
-        &self.sql
+        &self.up.text
+    }
+
+    /// What is sent.
+    pub(super) fn up(&self) -> &Script {
+        &self.up
     }
 
     /// The version from which on it is applied.
@@ -126,6 +123,10 @@ impl Repeatable {
     pub(super) fn boundary(&self) -> Boundary {
         Boundary::After(self.name.as_str().into())
     }
+}
+
+fn text_of<S: Serializer>(script: &Script, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&script.text)
 }
 
 impl std::fmt::Debug for Repeatable {

@@ -7,9 +7,8 @@ use super::description::Description;
 use super::hook::Hook;
 use super::invalid_index::InvalidIndexCleanup;
 use super::ledger::Ledger;
-use super::migration::Mode;
 use super::set_error::SetError;
-use super::{Migration, Repeatable, Version};
+use super::{Error, Migration, Repeatable, Version};
 use crate::db::{LockKey, RUN_SESSION_LOCK, RunLocks};
 
 /// The advisory lock of a run, unless the set names another.
@@ -72,6 +71,28 @@ impl Set {
     pub fn migration(&self, version: impl Into<Version>) -> Option<&Migration> {
         let version = version.into();
         self.migrations.iter().find(|migration| migration.version() == version)
+    }
+
+    /// The version that an operator means by `text`: its number, its name, or its file's name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoSuchTarget`] if there is none, or several have that number.
+    pub fn version(&self, text: &str) -> Result<Version, Error> {
+        let typed: Version = text.parse().unwrap_or(Version::NONE);
+        let means = |migration: &&Migration| {
+            let (version, file) = (migration.version(), migration.file());
+            version == typed
+                || version.to_string() == text
+                || version.as_number().is_some() && version.as_number() == typed.as_number()
+                || file == text
+                || file.rsplit('/').next().and_then(|file| file.split('.').next()) == Some(text)
+        };
+        let mut meant = self.migrations.iter().filter(means).map(Migration::version);
+        match (meant.next(), meant.next()) {
+            (Some(version), None) => Ok(version),
+            _ => Err(Error::NoSuchTarget { target: typed, latest: self.latest() }),
+        }
     }
 
     /// The hooks that run before a version, in order.
@@ -164,7 +185,7 @@ impl SetBuilder {
     /// Adds the migrations that `refinery::embed_migrations!` has read.
     #[must_use]
     pub fn embedded(mut self, runner: &refinery::Runner) -> Self {
-        self.migrations.extend(runner.get_migrations().iter().cloned().map(Migration::from_refinery));
+        self.migrations.extend(runner.get_migrations().iter().map(Migration::from_refinery));
         self
     }
 
@@ -248,7 +269,7 @@ impl SetBuilder {
         let mut hooks: BTreeMap<Version, Vec<Arc<dyn Hook>>> = BTreeMap::new();
         // An interrupted concurrent build is cleaned up before it is tried again, for every such file there is.
         for migration in &migrations {
-            if let Mode::NoTransaction { index: Some(index) } = migration.mode() {
+            for index in migration.mode().indexes() {
                 let cleanup = InvalidIndexCleanup::new(index.clone());
                 hooks.entry(migration.version()).or_default().push(Arc::new(cleanup));
             }

@@ -7,7 +7,6 @@ use tokio_postgres::Row;
 
 use super::description::{Objects, without_comment};
 use super::history::History;
-use super::migration::Mode;
 use super::overloads::{self, Warning};
 use super::standing::{self, Standing};
 use super::{
@@ -109,7 +108,7 @@ impl Migrator {
 
     fn of_history(&self, problem: &HistoryError) -> Problem {
         let version = problem.version();
-        let recorded_as = self.set.migration(version).map_or_else(|| format!("V{version}"), super::Migration::file);
+        let recorded_as = self.set.migration(version).map_or_else(|| version.label(), super::Migration::file);
         Problem::new(version, recorded_as, "version", problem.to_string())
     }
 
@@ -236,9 +235,11 @@ impl Migrator {
     async fn broken_indexes(&self, connection: &Connection, applied: &[Version]) -> Result<Vec<Problem>, Error> {
         let mut problems = Vec::new();
         for migration in self.set.migrations().iter().filter(|m| applied.contains(&m.version())) {
-            let Mode::NoTransaction { index: Some(index) } = migration.mode() else { continue };
-            let found = invalid_index::look_up(connection, index).await?;
-            if !matches!(found, invalid_index::Found::ValidIndex | invalid_index::Found::Nothing) {
+            for index in migration.mode().indexes() {
+                let found = invalid_index::look_up(connection, index).await?;
+                if matches!(found, invalid_index::Found::ValidIndex | invalid_index::Found::Nothing) {
+                    continue;
+                }
                 let object = format!("index {} on {}", index.name, index.table);
                 problems.push(Problem {
                     remedy: remedy(&object, &Fault::Interrupted),

@@ -66,15 +66,23 @@ pub(crate) fn crc32_lines(text: &str) -> i32 {
 /// refinery's checksum in decimal digits, with a version of four bytes and with one of eight: which one a history holds
 /// depends on how refinery was built. A version that does not fit into four bytes has only the second.
 pub(crate) fn refinery(name: &str, version: i64, text: &str) -> (String, String) {
-    let sum = |version: &[u8]| {
-        let mut hasher = SipHasher13::new();
-        for part in [name.as_bytes(), &[0xff], version, text.as_bytes(), &[0xff]] {
-            hasher.write(part);
-        }
-        hasher.finish().to_string()
-    };
+    let sum = |version: &[u8]| sip(name, version, text).to_string();
     let wide = sum(&version.to_le_bytes());
     (i32::try_from(version).map_or_else(|_| wide.clone(), |version| sum(&version.to_le_bytes())), wide)
+}
+
+/// This program's own checksum of a version: refinery's, with a version of eight bytes.
+#[must_use]
+pub fn checksum_of(name: &str, version: i64, text: &str) -> u64 {
+    sip(name, &version.to_le_bytes(), text)
+}
+
+fn sip(name: &str, version: &[u8], text: &str) -> u64 {
+    let mut hasher = SipHasher13::new();
+    for part in [name.as_bytes(), &[0xff], version, text.as_bytes(), &[0xff]] {
+        hasher.write(part);
+    }
+    hasher.finish()
 }
 
 #[cfg(test)]

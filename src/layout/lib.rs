@@ -26,9 +26,9 @@ mod tokens;
 mod up_down;
 mod version;
 
-pub use checksum::{Checksum, crc32};
+pub use checksum::{Checksum, checksum_of, crc32};
 pub use error::LayoutError;
-pub use folder::{Directive, File, Folder, Options, Repeatable, Script, Sending};
+pub use folder::{Directive, File, Folder, Options, Repeatable, Script, Sending, directives};
 pub use layouts::{Late, Layout};
 pub use source::{Source, Sources};
 pub use tokens::{Kind, Token};

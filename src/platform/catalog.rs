@@ -118,8 +118,8 @@ mod tests {
     fn indexes_of_usage_are_built_outside_a_transaction() {
         let platform = platform().unwrap();
         let built = platform.migrations().iter().filter_map(|migration| match migration.mode() {
-            Mode::NoTransaction { index } => Some((migration.version(), index.clone())),
-            Mode::Transaction => None,
+            Mode::NoTransaction { statements } => Some((migration.version(), statements[0].index.clone())),
+            _ => None,
         });
         let index = |name: &str| {
             let (name, table) = (format!("idx_task_usage_{name}"), "task_usage".to_owned());

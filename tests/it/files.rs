@@ -39,7 +39,9 @@ async fn a_byte_order_mark_is_ignored_but_for_the_checksum() {
 async fn directives_end_with_any_kind_of_line() {
     for newline in ["\n", "\r\n", "\r"] {
         let text = format!("-- Why.{newline}-- migrate: no-transaction{newline}VACUUM");
-        assert_eq!(Migration::new("V1__a", &text).unwrap().mode(), &Mode::NoTransaction { index: None }, "{newline:?}");
+        let migration = Migration::new("V1__a", &text).unwrap();
+        assert!(matches!(migration.mode(), Mode::NoTransaction { .. }), "{newline:?}");
+        assert_eq!(migration.mode().indexes().count(), 0, "{newline:?}");
     }
 }
 
