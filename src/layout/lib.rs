@@ -9,6 +9,9 @@ mod diesel;
 mod drizzle;
 mod environment;
 mod error;
+mod flyway;
+mod flyway_conf;
+mod flyway_script;
 mod folder;
 mod golang_migrate;
 mod goose;
@@ -58,7 +61,7 @@ pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Fold
         Layout::Dbmate => dbmate::read(sources),
         Layout::Goose => goose::read(sources, options),
         Layout::Refinery => refinery::read(sources),
-        Layout::Flyway => Err(unread(sources)),
+        Layout::Flyway => flyway::read(sources, options),
         Layout::Diesel => diesel::read(sources),
         Layout::Prisma => prisma::read(sources),
         Layout::Drizzle => drizzle::read(sources),
