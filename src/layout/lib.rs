@@ -3,6 +3,7 @@
 //!
 //! [`Sources`] reads a folder once; [`fits`] tells which layouts it fits; [`read`] reads it as one of them.
 
+mod atlas;
 mod checksum;
 mod dbmate;
 mod diesel;
@@ -57,7 +58,7 @@ pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Fold
         Layout::GolangMigrate => golang_migrate::read(sources),
         Layout::UpDown => up_down::read(sources),
         Layout::Supabase => supabase::read(sources),
-        Layout::Atlas => Err(unread(sources)),
+        Layout::Atlas => atlas::read(sources),
         Layout::Dbmate => dbmate::read(sources),
         Layout::Goose => goose::read(sources, options),
         Layout::Refinery => refinery::read(sources),
