@@ -14,6 +14,8 @@ mod flyway;
 mod flyway_conf;
 mod flyway_script;
 mod folder;
+#[cfg(test)]
+mod fuzz;
 mod golang_migrate;
 mod goose;
 mod layouts;

@@ -13,10 +13,6 @@ pub(crate) fn script(source: &Source, sending: Sending) -> Result<Script, Layout
     if text.trim().is_empty() {
         return Err(LayoutError::EmptyFile { path: source.path.clone() });
     }
-    if let Some(byte) = source.text.find('\0') {
-        let reason = "it holds a byte of value 0, which PostgreSQL does not take";
-        return Err(LayoutError::content(&source.path, sql::line_at(&source.text, byte), reason));
-    }
     Ok(Script { path: source.path.clone(), text: text.to_owned(), line: 1, sending })
 }
 
@@ -88,15 +84,8 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_empty_file_and_a_byte_of_value_zero_are_refused() {
-        let refused = |text: &str| {
-            let source = Source { path: "a.sql".into(), text: text.into() };
-            script(&source, Sending::Whole).unwrap_err().to_string()
-        };
-        assert_eq!(refused("\u{feff} \r\n"), "a.sql is empty");
-        assert_eq!(
-            refused("SELECT 1;\n\0"),
-            "line 2 of a.sql: it holds a byte of value 0, which PostgreSQL does not take"
-        );
+    fn an_empty_file_is_refused() {
+        let source = Source { path: "a.sql".into(), text: "\u{feff} \r\n".into() };
+        assert_eq!(script(&source, Sending::Whole).unwrap_err().to_string(), "a.sql is empty");
     }
 }

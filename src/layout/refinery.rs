@@ -4,16 +4,15 @@
 
 use super::names::{is_sql, misnamed};
 use super::reading::{file, file_name, folder, script};
-use super::source::is_rust;
 use super::{Checksum, Folder, Layout, LayoutError, Sending, Sources, Version, checksum};
 
 pub(crate) fn read(sources: &Sources) -> Result<Folder, LayoutError> {
+    if let Some(path) = sources.others.iter().find(|path| is_rust(file_name(path))) {
+        let reason = "it is a migration in Rust, which only the program it is compiled into can run";
+        return Err(misnamed(path, reason));
+    }
     let mut files = Vec::new();
     for source in &sources.files {
-        if is_rust(file_name(&source.path)) {
-            let reason = "it is a migration in Rust, which only the program it is compiled into can run";
-            return Err(misnamed(&source.path, reason));
-        }
         if !is_sql(&source.path) {
             continue;
         }
@@ -28,6 +27,12 @@ pub(crate) fn read(sources: &Sources) -> Result<Folder, LayoutError> {
         files.push(file);
     }
     folder(sources, Layout::Refinery, files)
+}
+
+/// Whether refinery takes a file for a migration that its program brings along.
+fn is_rust(name: &str) -> bool {
+    let version = name.strip_suffix(".rs").and_then(|stem| stem.strip_prefix(['V', 'U'])?.split_once("__"));
+    version.is_some_and(|(version, _)| is_number(version))
 }
 
 /// What the letter before the number says.

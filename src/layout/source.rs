@@ -121,13 +121,7 @@ fn is_wanted(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     let beside = ["atlas.sum", "migration_lock.toml", "metadata.toml", "_journal.json"];
     let ending = name.rsplit('.').next().unwrap_or_default();
-    ending.eq_ignore_ascii_case("sql") || beside.contains(&name) || name.ends_with(".sql.conf") || is_rust(name)
-}
-
-/// Whether a file is a migration in Rust, as refinery has them. It cannot be run, but must not be missed either.
-pub(crate) fn is_rust(name: &str) -> bool {
-    let version = name.strip_suffix(".rs").and_then(|stem| stem.strip_prefix(['V', 'U'])?.split_once("__"));
-    version.is_some_and(|(version, _)| version.bytes().all(|byte| byte.is_ascii_digit()))
+    ending.eq_ignore_ascii_case("sql") || beside.contains(&name) || name.ends_with(".sql.conf")
 }
 
 /// Where a link leads, and what is there.
@@ -144,11 +138,18 @@ fn text(path: &Path, shown: &str) -> Result<String, LayoutError> {
         let reason = format!("it is longer than {} MiB", LONGEST / 1024 / 1024);
         return Err(LayoutError::Unreadable { path: shown.to_owned(), reason });
     }
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = before.split(|byte| *byte == b'\n').count();
         LayoutError::content(shown, line, "it is not UTF-8: save it in that encoding")
-    })
+    })?;
+    match text.find('\0') {
+        None => Ok(text),
+        Some(at) => {
+            let line = text[..at].split('\n').count();
+            Err(LayoutError::content(shown, line, "it holds a byte of value 0, which PostgreSQL does not take"))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -207,10 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_utf_8_is_refused_with_its_line() {
+    fn a_file_that_is_no_text_is_refused_with_its_line() {
         let trial = Trial::new("utf-8");
         trial.write("1_a.sql", b"SELECT 1;\nSELECT '\xe4';\n");
         assert_eq!(trial.refusal(), "line 2 of 1_a.sql: it is not UTF-8: save it in that encoding");
+        trial.write("1_a.sql", b"SELECT 1;\n\nSELECT '\0';\n");
+        let expected = "line 3 of 1_a.sql: it holds a byte of value 0, which PostgreSQL does not take";
+        assert_eq!(trial.refusal(), expected);
     }
 
     #[test]
