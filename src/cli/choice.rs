@@ -6,6 +6,7 @@ use super::failure::Failure;
 use super::manifest::{Known, Manifest, ManifestError, SetConfig, is_name};
 use super::near;
 use super::product::Product;
+use crate::db::{Hint, Program};
 
 /// The name of a set that is given as a folder alone. `migrate init` writes it, so that a manifest continues its history.
 pub(super) const MAIN: &str = "main";
@@ -76,7 +77,11 @@ fn pick(
                 None => Err(several(manifest)),
             },
             (None, [first, ..]) => Ok(Choice::BuiltIn(first.clone())),
-            (None, []) => Err(Failure::usage("no folder of migrations given").hint("pass --dir, or run migrate init")),
+            (None, []) => {
+                let hint =
+                    |program: &Program| format!("pass --dir, or run {}", program.command("init").unwrap_or_default());
+                Err(Failure::usage("no folder of migrations given").hint(Hint::of(hint)))
+            }
         },
     }
 }
@@ -136,7 +141,9 @@ mod tests {
                 let over = config.over.map(|over| format!(" under {over}")).unwrap_or_default();
                 format!("{} in {}{over}", config.name, config.dir.display())
             }
-            Err(failure) => format!("{}; {}", failure.message, failure.hint.unwrap_or_default()),
+            Err(failure) => {
+                format!("{}; {}", failure.message, failure.next(&Program::named("migrate")).unwrap_or_default())
+            }
         }
     }
 

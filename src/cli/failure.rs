@@ -1,14 +1,16 @@
 //! Converts an error of the library into a message and an exit code. This happens only here.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use tokio_postgres::error::SqlState;
 
 use super::exit;
-use super::hint::{hint, rights_hint};
-use super::repair_command::command_of;
-use crate::db::{self, ServerReport, grouped};
+use crate::db::{self, Hint, LockTimeout, Program, ServerReport, grouped};
 use crate::engine::{AdoptionError, Boundary, Error, HistoryError, HookError, Problem};
 use crate::repair::RepairError;
+
+const REFUSED_STATEMENT: &str = "the server refused a statement";
 
 /// Why a command failed.
 #[derive(Debug, Serialize)]
@@ -25,14 +27,23 @@ pub struct Failure {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub server: Option<Box<ReportedByServer>>,
     /// What to do next.
-    #[serde(rename = "next", skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
+    #[serde(skip)]
+    pub hint: Option<Hint>,
     /// The progress at the failure.
     #[serde(skip)]
     pub reached: Option<String>,
     /// The engine's error, if it is one.
     #[serde(skip)]
-    pub source: Option<Box<Error>>,
+    pub source: Option<Arc<Error>>,
+}
+
+/// A failure in the words of one program, as JSON.
+#[derive(Debug, Serialize)]
+pub struct Told<'a> {
+    #[serde(flatten)]
+    failure: &'a Failure,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// The server's report, as a JSON field.
@@ -63,9 +74,59 @@ impl Failure {
 
     /// What to do about it.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// What to do next, in the words of this program.
+    #[must_use]
+    pub fn next(&self, program: &Program) -> Option<String> {
+        self.hint.as_ref()?.text(program)
+    }
+
+    /// The failure as JSON.
+    #[must_use]
+    pub fn told(&self, program: &Program) -> Told<'_> {
+        Told { failure: self, next: self.next(program) }
+    }
+
+    /// A statement's or connection's, without what to do about it.
+    fn of_database(error: &db::Error) -> Self {
+        let exit = exit_code_of_database(error);
+        match error.report() {
+            Some(report) => {
+                let server = Some(Box::new(ReportedByServer { server: report.clone() }));
+                Self { server, ..Self::new(exit, REFUSED_STATEMENT) }
+            }
+            None => Self::new(exit, error.to_string()),
+        }
+    }
+
+    /// A repair's, without what to do about it.
+    fn of_repair(error: &RepairError) -> Self {
+        let refused = || Self::new(exit::REFUSED, error.to_string());
+        match error {
+            RepairError::Database(error) => Self::of_database(error),
+            RepairError::Lock(LockTimeout::Database(error)) => Self::of_database(error),
+            RepairError::Lock(error @ LockTimeout::TimedOut { .. }) => Self::new(exit::LOCKED, error.to_string()),
+            RepairError::Failed { .. } => Self::new(exit::FAILED, error.to_string()),
+            RepairError::Stopped { run, done, total, source } => {
+                let [done, total] = [done, total].map(|rows| grouped(*rows));
+                let reached = format!("run {run} has done {done} of {total} rows");
+                let mut failure = Self::of_repair(source);
+                failure.message = format!("{}; {reached}", failure.message);
+                failure.reached = Some(reached);
+                failure
+            }
+            RepairError::Refused { .. }
+            | RepairError::Changed { .. }
+            | RepairError::Unfinished { .. }
+            | RepairError::ClockSetBack { .. }
+            | RepairError::Busy { .. }
+            | RepairError::Overruled { .. }
+            | RepairError::NoSuchRun { .. } => refused(),
+        }
     }
 
     /// What happened, without the problems, which the output lists below it.
@@ -77,7 +138,7 @@ impl Failure {
     /// Replaces the hint by the set's own advice on this error, if it has one.
     pub(crate) fn advised_by(mut self, advice: impl Fn(&Error) -> Option<String>) -> Self {
         if let Some(advice) = self.source.as_deref().and_then(advice) {
-            self.hint = Some(advice);
+            self.hint = Some(advice.into());
         }
         self
     }
@@ -98,7 +159,6 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = exit_code(&error);
-        let hint = hint(&error);
         let problems = match &error {
             Error::Adoption(AdoptionError::Problems { problems, .. }) => problems.clone(),
             _ => Vec::new(),
@@ -115,11 +175,16 @@ impl From<Error> for Failure {
                 (failed_hook(hook, boundary), Some(report))
             }
             Error::Hook { hook, boundary, source } => (format!("{}: {source}", failed_hook(hook, boundary)), None),
-            Error::Database(db::Error::Server(report)) => ("the server refused a statement".to_owned(), Some(report)),
+            Error::Database(db::Error::Server(report)) => (REFUSED_STATEMENT.to_owned(), Some(report)),
             other => (other.to_string(), None),
         };
         let server = server.map(|report| Box::new(ReportedByServer { server: report.as_ref().clone() }));
-        Self { exit, message, problems, server, hint, reached: None, source: Some(Box::new(error)) }
+        let source = Arc::new(error);
+        let hint = Hint::if_any({
+            let error = Arc::clone(&source);
+            move |program| error.hint(program)
+        });
+        Self { exit, message, problems, server, hint: Some(hint), reached: None, source: Some(source) }
     }
 }
 
@@ -138,58 +203,16 @@ impl From<db::Error> for Failure {
 
 impl From<RepairError> for Failure {
     fn from(error: RepairError) -> Self {
-        let message = error.to_string();
-        match error {
-            RepairError::Database(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
-                Self { exit: exit::LOCKED, ..Self::from(error) }
-            }
-            RepairError::Database(error) => error.into(),
-            RepairError::Lock(error) => Error::from(error).into(),
-            RepairError::Refused { hint, .. } => Self { hint, ..Self::new(exit::REFUSED, message) },
-            RepairError::Changed { .. } => Self::new(exit::REFUSED, message)
-                .hint("nothing was written; run it without --execute, check what it shows, then use the new digest"),
-            RepairError::Unfinished { ref run } => {
-                let hint = format!(
-                    "continue it: {}; or close it: migrate repair close {id}; or, to run both, add --beside {id}",
-                    command_of(run),
-                    id = run.id
-                );
-                Self::new(exit::REFUSED, message).hint(hint)
-            }
-            RepairError::ClockSetBack { .. } => Self::new(exit::REFUSED, message)
-                .hint("correct the clock, or wait until it passes that time; then run the same command again"),
-            RepairError::Busy { .. } => {
-                Self::new(exit::REFUSED, message).hint("wait for its end, or stop it with SIGTERM")
-            }
-            RepairError::Overruled { table } => Self::new(exit::REFUSED, message)
-                .hint(format!("find that BEFORE UPDATE trigger (\\d {table}), and disable it during the repair")),
-            RepairError::NoSuchRun { .. } => {
-                Self::new(exit::REFUSED, message).hint("migrate repair runs lists all runs")
-            }
-            RepairError::Failed { hint, .. } => Self { hint, ..Self::new(exit::FAILED, message) },
-            RepairError::Stopped { run, done, total, source } => {
-                let [done, total] = [done, total].map(grouped);
-                let reached = format!("run {run} has done {done} of {total} rows");
-                let mut failure = Self::from(*source);
-                failure.message = format!("{}; {reached}", failure.message);
-                let again = "run the same command again to continue";
-                let next = match done.as_str() {
-                    "0" => again.to_owned(),
-                    _ => format!("{again}; migrate repair undo {run} would undo it"),
-                };
-                failure.hint = Some(failure.hint.map_or(next.clone(), |hint| format!("{hint}; then {next}")));
-                failure.reached = Some(reached);
-                failure
-            }
-        }
+        let mut failure = Self::of_repair(&error);
+        failure.hint = Some(Hint::if_any(move |program| error.hint(program)));
+        failure
     }
 }
 
 fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::NoSuchTarget { .. }
-        | Error::NoSuchHook { .. }
-        | Error::Database(db::Error::BadUrl { .. } | db::Error::Authorities { .. }) => exit::USAGE,
+        Error::Database(error) => exit_code_of_database(error),
+        Error::NoSuchTarget { .. } | Error::NoSuchHook { .. } => exit::USAGE,
         Error::History(HistoryError::Newer { .. })
         | Error::ServerTooOld { .. }
         | Error::Standby
@@ -206,19 +229,12 @@ fn exit_code(error: &Error) -> u8 {
         | Error::TargetBehind { .. }
         | Error::OutOfStep(_)
         | Error::Adoption(_)
-        | Error::Database(db::Error::SuperuserRefused(_) | db::Error::AlteredHistory { .. })
         | Error::Refused { .. }
         | Error::UnusableIndex { .. }
         | Error::Hook { source: HookError::Refused { .. }, .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
         Error::Lock(_) | Error::Entangled { .. } | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,
-        Error::Database(
-            db::Error::Connect { .. }
-            | db::Error::SwappedSession { .. }
-            | db::Error::SplitServers { .. }
-            | db::Error::Lost { .. },
-        )
-        | Error::Migration { source: db::Error::Lost { .. }, .. }
+        Error::Migration { source: db::Error::Lost { .. }, .. }
         | Error::Hook {
             source:
                 HookError::Database(db::Error::Connect { .. } | db::Error::SplitServers { .. } | db::Error::Lost { .. }),
@@ -229,9 +245,23 @@ fn exit_code(error: &Error) -> u8 {
         {
             exit::LOCKED
         }
-        _ if rights_hint(error).is_some() => exit::REFUSED,
-        Error::Database(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => exit::LOCKED,
+        _ if error.is_missing_right() => exit::REFUSED,
         Error::Interrupted => exit::SIGTERM,
         _ => exit::FAILED,
+    }
+}
+
+fn exit_code_of_database(error: &db::Error) -> u8 {
+    match error {
+        db::Error::BadUrl { .. } | db::Error::Authorities { .. } => exit::USAGE,
+        db::Error::SuperuserRefused(_) | db::Error::AlteredHistory { .. } => exit::REFUSED,
+        db::Error::Connect { .. }
+        | db::Error::SwappedSession { .. }
+        | db::Error::SplitServers { .. }
+        | db::Error::Lost { .. } => exit::UNREACHABLE,
+        db::Error::Interrupted => exit::SIGTERM,
+        _ if error.is_missing_right() => exit::REFUSED,
+        _ if error.is(&SqlState::LOCK_NOT_AVAILABLE) => exit::LOCKED,
+        db::Error::Server(_) | db::Error::Conversion { .. } => exit::FAILED,
     }
 }

@@ -3,12 +3,13 @@
 use super::failure::Failure;
 use super::output;
 use super::text::{NL, RED, RESET, Text, text};
+use crate::db::Program;
 
 /// How many lines of each part of a server's report are shown.
 pub(crate) const LINES_SHOWN: usize = 6;
 
 /// What happened, the server's report, and what to do.
-pub(super) fn failure(failure: &Failure) {
+pub(super) fn failure(failure: &Failure, program: &Program) {
     let mut text = text!("{RED}error:{RESET} {}", failure.summary());
     for problem in &failure.problems {
         text.push(&text!("{NL}  {problem}"));
@@ -25,7 +26,7 @@ pub(super) fn failure(failure: &Failure) {
             }
         }
     }
-    if let Some(hint) = &failure.hint {
+    if let Some(hint) = failure.next(program) {
         // One line, if there is nothing but the message.
         let below = server.is_some() || !failure.problems.is_empty();
         text.push(&if below { text!("{NL}next: ") } else { text!("; ") });

@@ -6,7 +6,6 @@ mod choice;
 pub mod exit;
 mod failure;
 mod failure_human;
-mod hint;
 mod human;
 mod json;
 mod lines;

@@ -10,7 +10,9 @@ use crate::engine::{Adopted, LeftAlone};
 /// A repeatable file that is not applied.
 pub(crate) fn left_alone_text(left_alone: &LeftAlone) -> String {
     let LeftAlone { file, reason } = left_alone;
-    format!("{file} was not applied: {reason}, which this build does not know; upgrade to a newer build of migrate")
+    format!(
+        "{file} was not applied: {reason}, which this build does not know; upgrade to a newer build of this program"
+    )
 }
 
 /// One step: its kind, its name, its duration, and a note.

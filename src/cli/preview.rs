@@ -7,9 +7,10 @@ use super::lines::{adopted, left_alone_text, step};
 use super::output::{self, out};
 use super::text::{DIM, RESET, Text, YELLOW, text};
 use super::words::count;
+use crate::db::Program;
 use crate::engine::{Event, Mode, Plan, Step};
 
-pub(super) fn human(preview: &Plan, verbose: bool) {
+pub(super) fn human(preview: &Plan, verbose: bool, program: &Program) {
     if let Some(note) = &preview.note {
         aside(note.as_str());
     }
@@ -64,7 +65,7 @@ pub(super) fn human(preview: &Plan, verbose: bool) {
             }
         }
     }
-    out("nothing was written; run migrate up to do it");
+    out(text!("nothing was written; {} to do it", program.run_up()));
 }
 
 /// The text of a file, with `-v`.

@@ -8,7 +8,7 @@ use clap::{ArgMatches, Command};
 
 use super::failure::Failure;
 use super::screen::Screen;
-use crate::db::Connector;
+use crate::db::{Connector, Program};
 use crate::engine::{Error, Migrator, Set, SetError};
 use crate::repair::Repairs;
 
@@ -53,9 +53,9 @@ pub trait Content: Send + Sync + 'static {
         let _ = cx;
     }
 
-    /// A hint for an error, if this content has a better one than the engine.
-    fn hint(&self, error: &Error) -> Option<String> {
-        let _ = error;
+    /// A hint for an error, if this content has a better one than the engine, in the words of the program that shows it.
+    fn hint(&self, error: &Error, program: &Program) -> Option<String> {
+        let _ = (error, program);
         None
     }
 }

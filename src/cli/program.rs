@@ -16,7 +16,7 @@ use super::screen::Screen;
 use super::signal::Interrupt;
 use super::text::{RED, RESET, Text, text};
 use super::{exit, output, repair_verb, secrets, status, up, verify};
-use crate::db::{Connector, Database, Observer};
+use crate::db::{Connector, Database, Observer, Program};
 use crate::engine::{Error, Event, Migrator};
 use crate::repair::Repairer;
 
@@ -209,7 +209,8 @@ fn content(product: &Product, choice: &Choice) -> Result<Arc<dyn Content>, Failu
 fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
     let Global { format, quiet, verbose, .. } = global;
     set_up_tracing(global);
-    let screen = |set: &str| Arc::new(Screen::new(set, *format == Format::Json, *quiet, *verbose));
+    let called = called(product, global);
+    let screen = |set: &str| Arc::new(Screen::new(called.clone(), set, *format == Format::Json, *quiet, *verbose));
     let chosen = choice::choose(product, global.set.as_deref(), global.dir(), global.config.as_deref());
     let content = match chosen.and_then(|choice| content(product, &choice)) {
         Ok(content) => content,
@@ -239,7 +240,9 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
             () = interrupt.patience_is_over() => Err(Failure::from(Error::Interrupted)),
         };
         result.unwrap_or_else(|failure| {
-            let failure = failure.advised_by(|error| content.hint(error)).unless_interrupted(interrupt.exit_code());
+            let failure = failure
+                .advised_by(|error| content.hint(error, screen.program()))
+                .unless_interrupted(interrupt.exit_code());
             screen.failure(&failure);
             failure.exit
         })
@@ -248,6 +251,16 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
     // Work in the background, such as a look-up of a host name, must not delay the exit.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ExitCode::from(code)
+}
+
+/// How the operator calls the program: by its name, and with the flags that every command has to repeat to mean the same set.
+fn called(product: &Product, global: &Global) -> Program {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let flags = [("--config", path(&global.config)), ("--dir", path(&global.dir)), ("--set", global.set.clone())];
+    flags.into_iter().fold(Program::named(product.name), |program, (flag, value)| match value {
+        Some(value) => program.with(flag).with(value),
+        None => program,
+    })
 }
 
 async fn dispatch(

@@ -1,9 +1,9 @@
-//! The command that repeats, executes or continues a repair.
+//! The command that repeats or executes a repair.
 
 use serde_json::Value;
 
-use crate::db::Database;
-use crate::repair::{Pacing, Rows, UNDO, Unfinished};
+use crate::db::{Database, Program};
+use crate::repair::{Pacing, Rows, UNDO, command};
 
 /// The subject of a finding, for the renderers.
 #[derive(Clone, Copy)]
@@ -11,6 +11,8 @@ pub(super) struct Subject<'a> {
     /// The repair, or `undo`.
     pub name: &'a str,
     pub arguments: &'a Value,
+    /// The program that the command is of.
+    pub program: &'a Program,
     pub rows: &'a Rows,
     pub database: &'a Database,
     pub pacing: &'a Pacing,
@@ -19,13 +21,13 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub fn of_undo(rows: &'a Rows, database: &'a Database, pacing: &'a Pacing, run: i64) -> Self {
-        Self { name: UNDO, arguments: &Value::Null, rows, database, pacing, undoes: Some(run) }
+    pub fn of_undo(program: &'a Program, rows: &'a Rows, database: &'a Database, pacing: &'a Pacing, run: i64) -> Self {
+        Self { name: UNDO, arguments: &Value::Null, program, rows, database, pacing, undoes: Some(run) }
     }
 
     /// The command that selects these rows and has this pacing.
     pub fn command(&self) -> String {
-        let mut command = command(self.name, self.arguments);
+        let mut command = command(self.program, self.name, self.arguments).unwrap_or_default();
         if let Some(run) = self.undoes {
             command = format!("{command} {run}");
         }
@@ -49,27 +51,4 @@ impl<'a> Subject<'a> {
         }
         command
     }
-}
-
-/// The command that continues a run.
-pub(super) fn command_of(run: &Unfinished) -> String {
-    match run.arguments.get("run") {
-        Some(undone) if run.repair == UNDO => format!("migrate repair undo {undone} --execute"),
-        _ => format!("{} --execute", command(&run.repair, &run.arguments)),
-    }
-}
-
-/// The command for a repair with these arguments.
-pub(super) fn command(name: &str, arguments: &Value) -> String {
-    let mut command = format!("migrate repair {name}");
-    for (name, value) in arguments.as_object().into_iter().flatten() {
-        let flag = format!(" --{}", name.replace('_', "-"));
-        match value {
-            Value::Null | Value::Bool(false) => {}
-            Value::Bool(true) => command += &flag,
-            Value::String(text) => command.extend([&flag, " ", text]),
-            other => command.extend([&flag, " ", &other.to_string()]),
-        }
-    }
-    command
 }

@@ -13,11 +13,13 @@ use super::failure_human;
 use super::human::Human;
 use super::json::Json;
 use super::text::{Style, Text, text};
+use crate::db::Program;
 use crate::engine::{Event, Progress};
 use crate::repair::RepairEvent;
 
 /// One of the two renderers.
 pub struct Screen {
+    program: Program,
     quiet: bool,
     verbose: u8,
     kind: Kind,
@@ -29,9 +31,21 @@ enum Kind {
 }
 
 impl Screen {
-    pub(crate) fn new(set: &str, json: bool, quiet: bool, verbose: u8) -> Self {
+    pub(crate) fn new(program: Program, set: &str, json: bool, quiet: bool, verbose: u8) -> Self {
         let kind = if json { Kind::Json(Json::new(set)) } else { Kind::Human(Mutex::new(Human::new(verbose))) };
-        Self { quiet, verbose, kind }
+        Self { program, quiet, verbose, kind }
+    }
+
+    /// The program as the operator called it: with the flags that choose the set.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// A command of this program, as the operator would type it.
+    #[must_use]
+    pub fn command(&self, command: &str) -> String {
+        self.program.command(command).unwrap_or_else(|| command.to_owned())
     }
 
     /// Whether the output is JSON.
@@ -132,14 +146,14 @@ impl Screen {
 
     /// Why a command failed.
     pub fn failure(&self, failure: &Failure) {
-        self.json("error", failure);
+        self.json("error", &failure.told(&self.program));
         self.complaint(failure);
     }
 
     /// The same on standard error alone, for something that is tried again.
     pub fn complaint(&self, failure: &Failure) {
         self.clear();
-        failure_human::failure(failure);
+        failure_human::failure(failure, &self.program);
     }
 
     fn human(&self) -> Option<MutexGuard<'_, Human>> {

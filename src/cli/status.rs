@@ -27,7 +27,7 @@ pub(super) fn command() -> Command {
 impl Status {
     pub async fn run(&self, cx: &Context<'_>) -> Result<u8, Failure> {
         let report = cx.migrator.status().await?;
-        cx.screen.show(|| status_human::status(&report), |to| json(&report, to));
+        cx.screen.show(|| status_human::status(&report, cx.screen.program()), |to| json(&report, to));
         Ok(if !self.check {
             exit::OK
         } else if report.is_drift() {

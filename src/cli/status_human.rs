@@ -3,9 +3,10 @@
 use super::output::out;
 use super::text::{BOLD, DIM, PLAIN, RED, RESET, YELLOW, text};
 use super::words::{count, utc};
+use crate::db::Program;
 use crate::engine::{HookRun, RepeatableStatus, Status, StatusReport};
 
-pub(super) fn status(report: &StatusReport) {
+pub(super) fn status(report: &StatusReport, program: &Program) {
     let entries = &report.versions;
     let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(4).max(4);
     let time_head = "applied at (UTC)";
@@ -62,15 +63,16 @@ pub(super) fn status(report: &StatusReport) {
     match (pending, adoptable) {
         _ if report.out_of_step.is_some() => {
             let found = report.out_of_step.as_ref().map(ToString::to_string).unwrap_or_default();
-            out(text!("{RED}{found}{RESET}; migrate up shows what to do"));
+            out(text!("{RED}{found}{RESET}; {} shows what to do", program.up()));
         }
         _ if drift > 0 => {
             let differ = if drift == 1 { "differs" } else { "differ" };
-            out(text!("{} {differ} from this program's files; migrate up shows how", count(drift, "version")));
+            let (versions, up) = (count(drift, "version"), program.up());
+            out(text!("{versions} {differ} from this program's files; {up} shows how"));
         }
         (0, 0) => out("nothing is pending"),
-        (_, 0) => out(text!("{} pending; run migrate up", count(pending, "version"))),
-        _ => out(text!("{} to adopt, {pending} pending; run migrate up", count(adoptable, "version"))),
+        (_, 0) => out(text!("{} pending; {}", count(pending, "version"), program.run_up())),
+        _ => out(text!("{} to adopt, {pending} pending; {}", count(adoptable, "version"), program.run_up())),
     }
 }
 

@@ -47,7 +47,8 @@ impl Up {
         let options = UpOptions { target, skip_hooks, lock_wait: cx.lock_wait, skip_empty };
         if self.dry_run {
             let (plan, verbose) = (cx.migrator.preview(&options).await?, cx.screen.is_verbose());
-            cx.screen.show(|| preview::human(&plan, verbose), |to| preview::json(&plan, verbose, to));
+            cx.screen
+                .show(|| preview::human(&plan, verbose, cx.screen.program()), |to| preview::json(&plan, verbose, to));
         } else {
             cx.migrator.up(&options).await?;
             content.after_up(cx).await;

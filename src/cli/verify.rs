@@ -9,6 +9,7 @@ use super::failure::Failure;
 use super::json::Json;
 use super::product::{Check, Context};
 use super::verify_human;
+use crate::db::Program;
 use crate::engine::Verified;
 
 /// The subcommands of `migrate verify`; all of them if none is given.
@@ -91,14 +92,18 @@ impl Verify {
 }
 
 fn verified(found: &Verified, cx: &Context<'_>) -> u8 {
-    cx.screen.show(|| verify_human::verified(found, cx.screen.is_verbose()), |to| json(found, to));
+    let program = cx.screen.program();
+    cx.screen.show(|| verify_human::verified(found, cx.screen.is_verbose(), program), |to| json(found, program, to));
     if found.problems.is_empty() { exit::OK } else { exit::DRIFT }
 }
 
-fn json(found: &Verified, to: &Json) {
+fn json(found: &Verified, program: &Program, to: &Json) {
     for problem in &found.problems {
         if let Ok(Value::Object(mut object)) = serde_json::to_value(problem) {
             object.insert("check".to_owned(), json!(found.check));
+            if let Some(remedy) = &problem.remedy {
+                object.insert("remedy".to_owned(), json!(remedy.text(program)));
+            }
             to.named("problem", &object);
         }
     }

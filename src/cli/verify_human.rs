@@ -4,9 +4,10 @@ use super::lines::left_alone_text;
 use super::output::out;
 use super::text::{DIM, RED, RESET, Text, YELLOW, text};
 use super::words::count;
+use crate::db::Program;
 use crate::engine::{Check, Problem, Verified};
 
-pub(super) fn verified(found: &Verified, verbose: bool) {
+pub(super) fn verified(found: &Verified, verbose: bool, program: &Program) {
     for problem in &found.problems {
         out(problem_text(problem, found.check));
         for (label, text) in [("expected", &problem.expected), ("found", &problem.found)] {
@@ -15,7 +16,7 @@ pub(super) fn verified(found: &Verified, verbose: bool) {
             }
         }
         if let Some(remedy) = &problem.remedy {
-            out(text!("        next: {remedy}"));
+            out(text!("        next: {}", remedy.text(program)));
         }
     }
     for left_alone in &found.left_alone {

@@ -5,8 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use tokio_postgres::error::SqlState;
 
-/// An error of the connection or of a statement.
-#[derive(Debug, thiserror::Error)]
+/// An error of the connection or of a statement. Its `Debug` is for people, with the server's report and a hint.
+#[derive(thiserror::Error)]
 pub enum Error {
     /// The connection URL cannot be used. The URL itself is not quoted: it may hold a password.
     #[error("the database URL cannot be used: {reason}")]
@@ -79,8 +79,8 @@ pub enum Error {
 
     /// The tables of this program's schema carry code that it did not create.
     #[error(
-        "found {object} in the schema migrate; migrate did not create it, and it would run with the rights of any role \
-         that writes there"
+        "found {object} in the schema migrate; this program did not create it, and it would run with the rights of any \
+         role that writes there"
     )]
     AlteredHistory {
         /// The code, and its table.

@@ -75,8 +75,8 @@ impl LockKey {
     }
 }
 
-/// A lock could not be acquired in time.
-#[derive(Debug, thiserror::Error)]
+/// A lock could not be acquired in time. Its `Debug` is for people, with a hint.
+#[derive(thiserror::Error)]
 pub enum LockTimeout {
     /// Another session held it for the whole time.
     #[error("waited {} for {what}{}", humantime::format_duration(*waited), held_by(holder.as_deref()))]

@@ -268,7 +268,7 @@ pub(super) async fn problems(
         let fault = Fault::parse(row.get("fault"), row.get("found"), &expected.part.of_type);
         Some(Problem {
             elsewhere: if let Fault::Elsewhere(schema) = &fault { Some(schema.clone()) } else { None },
-            remedy: remedy(set, expected, &fault, row.get("named")),
+            remedy: remedy(set, expected, &fault, row.get("named")).map(Into::into),
             ..Problem::new(expected.version, recorded_as, &expected.part.named(), fault)
         })
     };

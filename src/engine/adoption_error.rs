@@ -1,10 +1,13 @@
 //! Why an older migrator's database cannot be taken over.
 
+use std::fmt;
+
 use super::Version;
-use super::problem::Problem;
+use super::problem::{Fault, Problem};
+use crate::db::{Program, ident, readable};
 
 /// A database that an older migrator has built cannot be taken over as it is. Nothing was written.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum AdoptionError {
     /// Of the entries that together stand for one version, some are missing.
     #[error("{table} records a part of what version {version} stands for: {} is missing", missing.join(", "))]
@@ -56,6 +59,78 @@ pub enum AdoptionError {
         /// What does not check out.
         problems: Vec<Problem>,
     },
+}
+
+impl AdoptionError {
+    /// What to do about it, in the words of the program that shows it.
+    #[must_use]
+    pub fn hint(&self, program: &Program) -> String {
+        let run_up = program.run_up();
+        match self {
+            Self::Incomplete { .. } => format!(
+                "nothing was written; migrate this database further with the migrator that recorded it, then {run_up}"
+            ),
+            Self::Gap { table, missing, .. } => format!(
+                "nothing was written; if it was applied, run: INSERT INTO {table} (version) VALUES ('{}'); {} then checks its \
+                 objects. If it was not applied, delete the later entries",
+                missing.first().map(String::as_str).unwrap_or_default(),
+                program.up()
+            ),
+            Self::Elsewhere { schema, .. } => search_path_hint(schema),
+            Self::Restored { .. } => format!(
+                "nothing was written; was a backup restored over an upgraded database? Then restore it once more into an empty \
+                 one (psql \"$DATABASE_URL\" -c 'CREATE DATABASE ...', then pg_restore --dbname= with the URL of that one), and \
+                 {run_up} there"
+            ),
+            Self::Unexplained { .. } => {
+                "nothing was written; check the database and the search path. If it was restored from a backup of one schema \
+                 (pg_dump -n public), restore the schema migrate as well, which holds the history"
+                    .to_owned()
+            }
+            Self::Problems { table, problems } => problems_hint(table, problems, program),
+        }
+    }
+}
+
+impl fmt::Debug for AdoptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        readable(self, None, Some(&self.hint(&Program::embedded())), f)
+    }
+}
+
+fn problems_hint(table: &str, problems: &[Problem], program: &Program) -> String {
+    let remedies: Vec<_> = problems.iter().filter_map(|problem| Some(problem.remedy.as_ref()?.text(program))).collect();
+    if let Some(schema) = problems.iter().find_map(|problem| problem.elsewhere.as_deref()) {
+        return search_path_hint(schema);
+    }
+    let run_up = program.run_up();
+    if problems.iter().all(|problem| problem.what == Fault::StillThere) {
+        let mut entries: Vec<_> = problems.iter().map(|problem| format!("'{}'", problem.recorded_as)).collect();
+        entries.dedup();
+        return format!(
+            "nothing was written; these were not applied, so run this, then {run_up} again:\n  \
+             DELETE FROM {table} WHERE version IN ({});",
+            entries.join(", ")
+        );
+    }
+    if remedies.is_empty() {
+        return format!(
+            "nothing was written; restore these objects from a backup, or finish with the migrator that recorded them, then \
+             {run_up} again"
+        );
+    }
+    let rest = match problems.len() - remedies.len() {
+        0 => "",
+        _ => ", restore the others from a backup",
+    };
+    format!("nothing was written; run this{rest}, then {run_up} again:\n  {}", remedies.join("\n  "))
+}
+
+fn search_path_hint(schema: &str) -> String {
+    let plain = schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let name = if plain { schema.to_owned() } else { ident(schema) };
+    let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC);
+    format!("nothing was written; add that schema to the search path, in the URL: ?options=-csearch_path%3D{encoded}")
 }
 
 /// One line each, below the first.

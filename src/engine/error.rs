@@ -47,7 +47,10 @@ pub enum Obstacle {
 }
 
 /// Why a run stopped. Whatever it had completed stays.
-#[derive(Debug, thiserror::Error)]
+///
+/// Its `Debug` is for people: what happened, the server's report, and what to do. So `fn main() -> Result<(), Error>` ends with a
+/// message that can be acted on. `Display` is the message alone, and [`Error::hint`] what to do.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The set itself is wrong.
@@ -63,7 +66,7 @@ pub enum Error {
     #[error("{0}")]
     OutOfStep(Box<OutOfStep>),
     /// A target that the database is past already.
-    #[error("versions only go forward: the database is at {current}, and --target {target} is below that")]
+    #[error("versions only go forward: the database is at {current}, and target {target} is below that")]
     TargetBehind {
         /// What was asked for.
         target: Version,

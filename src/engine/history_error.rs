@@ -1,12 +1,15 @@
 //! How history and set contradict each other.
 
+use std::fmt;
+
 use time::OffsetDateTime;
 
 use super::Version;
 use super::applied::Applied;
+use crate::db::readable;
 
 /// The history of a database and the migrations of a set contradict each other. Nothing was written.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum HistoryError {
     /// The database was migrated by a newer program.
     #[error(
@@ -60,6 +63,23 @@ pub enum HistoryError {
 }
 
 impl HistoryError {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Newer { .. } => "run the version of this program that migrated it, or a newer one".to_owned(),
+            Self::Missing { .. } => "run a build of this program that has that migration".to_owned(),
+            Self::Divergent { .. } => {
+                "an applied migration must not change: restore the file, and put the change into a new migration"
+                    .to_owned()
+            }
+            Self::OutOfOrder { restore, .. } => format!(
+                "if its row was deleted from the history, put it back: {restore} if the file is new, give it a version above \
+                 the current one"
+            ),
+        }
+    }
+
     /// The first version that it is about.
     #[must_use]
     pub fn version(&self) -> Version {
@@ -69,6 +89,12 @@ impl HistoryError {
                 *version
             }
         }
+    }
+}
+
+impl fmt::Debug for HistoryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        readable(self, None, Some(&self.hint()), f)
     }
 }
 

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::context::HookContext;
 use super::outcome::{Forecast, Outcome};
-use crate::db::{self, LockTimeout};
+use crate::db::{self, Hint, LockTimeout};
 
 /// Work that has to be done before a migration may run.
 ///
@@ -32,8 +32,8 @@ pub trait Hook: Send + Sync {
     }
 }
 
-/// Why a hook failed.
-#[derive(Debug, thiserror::Error)]
+/// Why a hook failed. Its `Debug` is for people.
+#[derive(thiserror::Error)]
 pub enum HookError {
     /// The connection, or a statement.
     #[error(transparent)]
@@ -47,7 +47,7 @@ pub enum HookError {
         /// What is wrong.
         message: String,
         /// What to do about it.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
     /// It refuses to run, and has changed nothing.
     #[error("{message}")]
@@ -55,7 +55,7 @@ pub enum HookError {
         /// Why.
         message: String,
         /// What to do about it.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
 }
 
@@ -66,7 +66,7 @@ impl HookError {
     }
 
     /// Something is not as it should be, and this is what to do about it.
-    pub fn with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn with_hint(message: impl Into<String>, hint: impl Into<Hint>) -> Self {
         Self::Failed { message: message.into(), hint: Some(hint.into()) }
     }
 
@@ -76,7 +76,7 @@ impl HookError {
     }
 
     /// It refuses to run, and this is what to do about it.
-    pub fn refused_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn refused_with_hint(message: impl Into<String>, hint: impl Into<Hint>) -> Self {
         Self::Refused { message: message.into(), hint: Some(hint.into()) }
     }
 }

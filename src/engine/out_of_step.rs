@@ -1,6 +1,7 @@
 //! How history and objects disagree.
 
 use super::Version;
+use crate::db::Program;
 
 /// How history and objects disagree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +27,42 @@ pub enum OutOfStep {
 }
 
 impl OutOfStep {
+    /// What to do about it, in the words of the program that shows it.
+    #[must_use]
+    pub fn hint(&self, program: &Program) -> String {
+        let (run_up, restore_whole) = (program.run_up(), restore_whole(program));
+        match self {
+            Self::Behind { record: Some(record), .. } if record.in_older_ledger => format!(
+                "nothing was written; if an older migrator was killed between making this and recording it, run: {} then {run_up} \
+                 again, which checks it. If a backup was restored over a newer database, {restore_whole}",
+                record.statement
+            ),
+            Self::Behind { record: Some(record), .. } => {
+                let verify = program.command("verify").map(|verify| format!(", and {verify}"));
+                format!(
+                    "nothing was written; all objects are as V{} to V{} leave them. If only the history was lost, or was restored \
+                     from an older backup, correct it with: {} then {run_up}{}. If the tables were restored from a backup, too, \
+                     {restore_whole}",
+                    record.first,
+                    record.last,
+                    record.statement,
+                    verify.unwrap_or_default()
+                )
+            }
+            Self::Behind { there, record: None, .. } => {
+                let stray = there.first().map(|(object, _)| object.as_str()).unwrap_or_default();
+                format!(
+                    "nothing was written; was a backup restored over a newer database? Objects that are not in the backup stay, even \
+                     with pg_restore --clean: {restore_whole}. If {stray} is not this program's, rename it first"
+                )
+            }
+            Self::Ahead { .. } => format!(
+                "nothing was written; was only the schema migrate restored, or were the tables restored from an older backup? \
+                 Then {restore_whole}"
+            ),
+        }
+    }
+
     /// The statement that would make them agree, where one does.
     #[must_use]
     pub fn statement(&self) -> Option<String> {
@@ -34,6 +71,15 @@ impl OutOfStep {
             Self::Behind { .. } | Self::Ahead { .. } => None,
         }
     }
+}
+
+/// A backup that is restored in part leaves history and objects of different times.
+fn restore_whole(program: &Program) -> String {
+    format!(
+        "restore one backup whole, the schema migrate with the others, into an empty database (pg_restore without --clean), \
+         and {} there",
+        program.run_up()
+    )
 }
 
 /// The statement that brings a history up to what is there.

@@ -47,7 +47,7 @@ pub(super) async fn refuse(connection: &Connection, set: &Set) -> Result<(), Err
 /// All of them, as faults of the schema.
 pub(super) async fn problems(connection: &Connection, set: &Set) -> Result<Vec<Problem>, Error> {
     let problem = |Overload { object, owner, remedy }| Problem {
-        remedy: Some(format!("{remedy};")),
+        remedy: Some(format!("{remedy};").into()),
         ..Problem::new(
             Version::NONE,
             String::new(),

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::Version;
 use super::why::Change;
+use crate::db::Program;
 
 /// An object that is not as a recorded version should have left it.
 #[derive(Clone, Debug, Serialize)]
@@ -27,9 +28,9 @@ pub struct Problem {
     /// The schema that it was found in, outside the search path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub elsewhere: Option<String>,
-    /// A statement that mends it, where one does.
+    /// What mends it, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
+    pub remedy: Option<Remedy>,
 }
 
 impl Problem {
@@ -44,6 +45,38 @@ impl Problem {
             elsewhere: None,
             remedy: None,
         }
+    }
+}
+
+/// What mends an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// This statement.
+    Statement(String),
+    /// The next run.
+    Up,
+}
+
+impl Remedy {
+    /// The statement or the command.
+    #[must_use]
+    pub fn text(&self, program: &Program) -> String {
+        match self {
+            Self::Statement(statement) => statement.clone(),
+            Self::Up => program.up(),
+        }
+    }
+}
+
+impl From<String> for Remedy {
+    fn from(statement: String) -> Self {
+        Self::Statement(statement)
+    }
+}
+
+impl Serialize for Remedy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text(&Program::embedded()))
     }
 }
 

@@ -12,7 +12,7 @@ use super::event::Event;
 use super::hook::{Hook, HookError};
 use super::outcome::{Boundary, Outcome, Progress};
 use super::{Error, Migrator, Plan, UpOptions, Version, history};
-use crate::db::{self, Connection, Connector, Observer};
+use crate::db::{self, Connection, Connector, Observer, Program};
 
 /// How long the record of a hook's failure may take.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(2);
@@ -136,6 +136,7 @@ impl Migrator {
                     HookError::Database(db::Error::Interrupted) => (HookState::Interrupted, "told to stop".to_owned()),
                     HookError::Failed { message, hint: Some(hint) }
                     | HookError::Refused { message, hint: Some(hint) } => {
+                        let hint = hint.text(&Program::embedded()).unwrap_or_default();
                         (HookState::Failed, format!("{message}; {hint}"))
                     }
                     other => (HookState::Failed, other.to_string()),

@@ -10,8 +10,8 @@ use super::history::History;
 use super::overloads::{self, Warning};
 use super::standing::{self, Standing};
 use super::{
-    AdoptionError, Change, Error, Fault, HistoryError, LeftAlone, Migrator, OutOfStep, Problem, Repeatable, Version,
-    Why, adopt, invalid_index, objects, record,
+    AdoptionError, Change, Error, Fault, HistoryError, LeftAlone, Migrator, OutOfStep, Problem, Remedy, Repeatable,
+    Version, Why, adopt, invalid_index, objects, record,
 };
 use crate::db::{self, Connection};
 
@@ -74,7 +74,7 @@ impl Migrator {
                     _ => None,
                 };
                 problems.push(Problem {
-                    remedy,
+                    remedy: remedy.map(Into::into),
                     ..Problem::new(Version::NONE, String::new(), "version", error.to_string())
                 });
             }
@@ -85,7 +85,7 @@ impl Migrator {
                 let migration = self.set.migration(*version)?;
                 let missing = recorded.missing(&self.set, migration);
                 (!missing.is_empty()).then(|| Problem {
-                    remedy: Some(record::ledger_insert(&recorded.table, &missing) + ";"),
+                    remedy: Some((record::ledger_insert(&recorded.table, &missing) + ";").into()),
                     ..Problem::new(
                         *version,
                         migration.file(),
@@ -155,7 +155,7 @@ impl Migrator {
         match db::check_history(&connection).await {
             Ok(()) => {}
             Err(db::Error::AlteredHistory { object, remedy }) => problems.push(Problem {
-                remedy: remedy.map(|remedy| format!("{remedy};")),
+                remedy: remedy.map(|remedy| format!("{remedy};").into()),
                 ..Problem::new(
                     Version::NONE,
                     String::new(),
@@ -220,7 +220,7 @@ impl Migrator {
             Some(Problem {
                 expected: definition.map(str::to_owned),
                 found: found.get(*object).cloned(),
-                remedy: remedy(object, &fault),
+                remedy: remedy(object, &fault).map(Into::into),
                 ..Problem::new(*version, self.file(*version), object, fault)
             })
         };
@@ -242,7 +242,7 @@ impl Migrator {
                 }
                 let object = format!("index {} on {}", index.name, index.table);
                 problems.push(Problem {
-                    remedy: remedy(&object, &Fault::Interrupted),
+                    remedy: remedy(&object, &Fault::Interrupted).map(Into::into),
                     ..Problem::new(migration.version(), migration.file(), &object, found.to_string())
                 });
             }
@@ -280,7 +280,7 @@ impl Migrator {
         Ok(stray
             .filter(|(object, _)| !known.iter().any(|problem| problem.object == *object))
             .map(|(object, statement)| Problem {
-                remedy: Some(statement),
+                remedy: Some(statement.into()),
                 ..Problem::new(
                     Version::NONE,
                     String::new(),
@@ -295,7 +295,7 @@ impl Migrator {
 /// How many objects a repeatable file has made, and which of them are not as it made them.
 fn of_repeatable(repeatable: &Repeatable, standing: &Standing, found: &Objects) -> (usize, Vec<Problem>) {
     let problem = |object: &str, what: Fault| Problem {
-        remedy: Some("migrate up".to_owned()),
+        remedy: Some(Remedy::Up),
         ..Problem::new(repeatable.since(), repeatable.file(), object, what)
     };
     let Some(made) = &standing.made else {

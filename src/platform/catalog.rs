@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use crate::cli::{Check, Content, Context, Verb};
+use crate::db::Program;
 use crate::derived::HOURLY;
 use crate::engine::{AdoptionError, Error, Repeatable, Set, SetError};
 use crate::hooks;
@@ -52,7 +53,7 @@ impl Content for Platform {
         tell_who_schedules(cx).await;
     }
 
-    fn hint(&self, error: &Error) -> Option<String> {
+    fn hint(&self, error: &Error, _: &Program) -> Option<String> {
         let Error::Adoption(error) = error else { return None };
         let hint = match error {
             AdoptionError::Incomplete { .. } => {
@@ -87,7 +88,7 @@ pub fn platform() -> Result<Set, SetError> {
         .notes_on_empty(
             "the database is empty: building the usage tables alone. The platform's own migrator cannot continue \
              from there (it stops at its first file: relation \"workspace\" already exists); to have the whole platform, let it \
-             build an empty database first, then run migrate up",
+             build an empty database first, then run this program again",
         )
         .described_by(include_str!("../../migrations/platform.objects"))
         .build()

@@ -1,11 +1,11 @@
 //! What can go wrong with a repair.
 
 use super::runs::Unfinished;
-use crate::db::{self, Holder, LockTimeout};
+use crate::db::{self, Hint, Holder, LockTimeout};
 use crate::engine::HookError;
 
-/// Why a repair failed. Committed batches stay, and the same command continues after them.
-#[derive(Debug, thiserror::Error)]
+/// Why a repair failed. Committed batches stay, and the same command continues after them. Its `Debug` is for people.
+#[derive(thiserror::Error)]
 pub enum RepairError {
     /// The connection or a statement.
     #[error(transparent)]
@@ -19,7 +19,7 @@ pub enum RepairError {
         /// What is not suitable.
         message: String,
         /// What to do about it.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
     /// The rows are not those that the operator authorised. Nothing was written.
     #[error("the rows to repair have changed: their digest is {found}, not {expected}")]
@@ -73,7 +73,7 @@ pub enum RepairError {
         /// What happened.
         message: String,
         /// What to do about it.
-        hint: Option<String>,
+        hint: Option<Hint>,
     },
     /// The run stopped before its end; the journal records where.
     #[error("run {run} has repaired {done} of {total} rows: {source}")]
@@ -96,7 +96,7 @@ impl RepairError {
     }
 
     /// A refusal with a hint.
-    pub fn refused_with_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn refused_with_hint(message: impl Into<String>, hint: impl Into<Hint>) -> Self {
         Self::Refused { message: message.into(), hint: Some(hint.into()) }
     }
 }

@@ -10,7 +10,7 @@ use super::finding::Finding;
 use super::journal::{self, Opening};
 use super::past;
 use super::runs::Unfinished;
-use crate::db::{Connection, Transaction};
+use crate::db::{Connection, Hint, Transaction};
 use crate::engine::{Forecast, Hook};
 
 /// What the inspection found, with a journal that is not committed yet.
@@ -95,10 +95,7 @@ pub(super) async fn resume(
     if journalled < total {
         return Err(RepairError::refused_with_hint(
             format!("run {id} cannot continue: it found {total} rows, and its journal has {journalled} of them"),
-            format!(
-                "restore migrate.repair_change from a backup; or run: migrate repair close {id}, then this command again, \
-                 which starts a new run"
-            ),
+            to_close(*id),
         ));
     }
     agree(expected, &[&now.digest, digest.as_deref().unwrap_or_default()])?;
@@ -126,6 +123,17 @@ pub(super) async fn rebuild(
         None => journal::open(connection, &Opening { set, repair, arguments, undoes: None, hashed: None }).await?,
     };
     Ok(Ok(Authorised { what: hook, run }))
+}
+
+/// What to do about a run whose journal is incomplete.
+fn to_close(run: i64) -> Hint {
+    Hint::of(move |program| {
+        let close = program.command(&format!("repair close {run}")).map(|command| format!(": {command}"));
+        format!(
+            "restore migrate.repair_change from a backup; or close the run{}, and run this again, which starts a new one",
+            close.unwrap_or_default()
+        )
+    })
 }
 
 fn agree(expected: Option<&str>, found: &[&str]) -> Result<(), RepairError> {

@@ -9,6 +9,7 @@ use super::RepairError;
 use super::derived::Derived;
 use super::repair::Repair;
 use super::rows::Rows;
+use crate::db::Hint;
 use crate::engine::Hook;
 
 /// Repairs by name, in the order in which they are listed.
@@ -174,7 +175,8 @@ impl Repairs {
 }
 
 fn no_such(name: &str) -> RepairError {
-    RepairError::refused_with_hint(format!("there is no repair {name}"), "migrate repair list shows all repairs")
+    let list = Hint::if_any(|program| Some(format!("{} shows all repairs", program.command("repair list")?)));
+    RepairError::refused_with_hint(format!("there is no repair {name}"), list)
 }
 
 fn read<A: Args + Serialize>(matches: &ArgMatches) -> Result<Value, clap::Error> {

@@ -10,7 +10,7 @@ use crate::repair::{Derived, Pacing, RepairKind, Repairs, UNDO};
 
 #[derive(Debug, Args)]
 pub(in super::super) struct Undo {
-    /// The number of the run; migrate repair runs lists all runs.
+    /// The number of the run; repair runs lists all runs.
     #[arg(value_name = "RUN", value_parser = run_number)]
     pub run: i64,
     #[command(flatten)]
@@ -78,7 +78,7 @@ fn digest(text: &str) -> Result<String, String> {
 
 fn run_number(text: &str) -> Result<i64, String> {
     let number = text.parse().ok().filter(|run| *run > 0);
-    number.ok_or_else(|| "expected the number of a run; migrate repair runs lists all runs".to_owned())
+    number.ok_or_else(|| "expected the number of a run; repair runs lists all runs".to_owned())
 }
 
 fn between(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
@@ -113,7 +113,7 @@ pub(in super::super) fn command(command: Command) -> Command {
         .subcommand(
             Command::new("close")
                 .about("Close an unfinished run, so that no command continues it; its changes stay")
-                .arg(run.help("The number of the run; migrate repair runs lists all runs")),
+                .arg(run.help("The number of the run; repair runs lists all runs")),
         )
         .subcommand(
             Undo::augment_args(Command::new(UNDO))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Subject;
-use crate::db::{Holder, grouped};
+use crate::db::{Holder, Program, grouped};
 use crate::engine::{Forecast, Outcome};
 use crate::output::{aside, out};
 use crate::repair::{Derived, Finding, Lines, Refresh, Repaired, Repairer, Repairs, Run, RunState, Totals, UNDO};
@@ -181,7 +181,7 @@ pub(super) fn finding(finding: &Finding, subject: &Subject, verbose: bool) {
     out(text!("{:<22}{found} of migrate.repair_change, in {} transaction{plural}", "", grouped(batches)));
     if let Some(words) = subject.rows.derived.map(Derived::words) {
         let refresh = match finding.refresh {
-            Refresh::Absent => format!("nothing: there is no {} yet; run migrate up first", words.name),
+            Refresh::Absent => format!("nothing: there is no {} yet; {} first", words.name, subject.program.run_up()),
             Refresh::Left { .. } | Refresh::NotConcerned => format!("nothing: left to {}", words.left_to),
             Refresh::Now => words.dependent.to_owned(),
         };
@@ -321,7 +321,8 @@ pub(super) fn repaired(repaired: &Repaired, subject: &Subject, quiet: bool) {
     long_transaction(repaired.long_transaction.as_ref());
     left(repaired, subject);
     if subject.undoes.is_none() && totals.rows > 0 && !quiet {
-        aside(text!("{DIM}migrate repair undo {run} would undo it{RESET}"));
+        let undo = subject.program.command(&format!("repair undo {run}")).unwrap_or_default();
+        aside(text!("{DIM}{undo} would undo it{RESET}"));
     }
 }
 
@@ -333,11 +334,14 @@ fn long_transaction(holder: Option<&Holder>) {
     }
 }
 
-pub(super) fn closed(run: &Run, can_be_undone: bool) {
+pub(super) fn closed(run: &Run, can_be_undone: bool, program: &Program) {
     let [done, found] = [run.rows_done, run.rows_found].map(|rows| grouped(rows.unsigned_abs()));
     let id = run.id;
     let next = match (run.rows_done, can_be_undone) {
-        (_, true) => format!("; migrate repair undo {id} would undo it"),
+        (_, true) => {
+            let undo = program.command(&format!("repair undo {id}")).unwrap_or_default();
+            format!("; {undo} would undo it")
+        }
         (0, false) => String::new(),
         (_, false) => " according to its journal, which is incomplete: it cannot be undone".to_owned(),
     };

@@ -15,10 +15,10 @@ use self::args::{Execution, Rebuilding, Undo, refreshes};
 use self::report::Report;
 use super::exit;
 use super::failure::Failure;
-use super::repair_command::{self, Subject};
+use super::repair_command::Subject;
 use super::screen::Screen;
 use crate::engine::Forecast;
-use crate::repair::{Executed, Finding, Line, Pacing, Rebuilt, Repaired, Repairer, Repairs, Rows, UNDO};
+use crate::repair::{self, Executed, Finding, Line, Pacing, Rebuilt, Repaired, Repairer, Repairs, Rows, UNDO};
 
 pub(super) use self::args::{augment, command};
 
@@ -73,7 +73,10 @@ impl Repair {
             }
             Self::Close(run) => {
                 let (run, can_be_undone) = repairer.close(*run, lock_wait).await?;
-                screen.show(|| human::closed(&run, can_be_undone), |to| json::closed(&run, can_be_undone, to));
+                screen.show(
+                    || human::closed(&run, can_be_undone, screen.program()),
+                    |to| json::closed(&run, can_be_undone, to),
+                );
             }
             Self::Undo(undo, matches) => {
                 let refresh = refreshes(matches, repairer.repairs());
@@ -108,6 +111,7 @@ async fn named(
     let subject = Subject {
         name,
         arguments: &arguments,
+        program: screen.program(),
         rows: &rows,
         database: repairer.database(),
         pacing: &pacing,
@@ -134,15 +138,16 @@ impl Undo {
         let Self { run, execution } = self;
         let pacing = execution.pacing(lock_wait, refresh);
         let report = execution.report()?;
-        let (database, pacing) = (repairer.database(), &pacing);
+        let (program, database, pacing) = (screen.program(), repairer.database(), &pacing);
         if execution.execute {
             let (rows, executed) = repairer.undo(*run, execution.expect.as_deref(), pacing).await?;
-            executed_rows(&executed, &Subject::of_undo(&rows, database, pacing, *run), report, screen)
+            executed_rows(&executed, &Subject::of_undo(program, &rows, database, pacing, *run), report, screen)
         } else {
-            let mut on_line =
-                |rows: &Rows, line: &Line| json::line(line, &Subject::of_undo(rows, database, pacing, *run), screen);
+            let mut on_line = |rows: &Rows, line: &Line| {
+                json::line(line, &Subject::of_undo(program, rows, database, pacing, *run), screen)
+            };
             let (rows, finding) = repairer.undo_dry_run(*run, pacing, &mut on_line).await?;
-            shown(&finding, &Subject::of_undo(&rows, database, pacing, *run), report, screen)
+            shown(&finding, &Subject::of_undo(program, &rows, database, pacing, *run), report, screen)
         }
     }
 }
@@ -205,7 +210,7 @@ async fn rebuild(
 ) -> Result<u8, Failure> {
     let pacing = Pacing { sleep_between_batches: rebuilding.sleep_between_slices, lock_wait, ..Pacing::default() };
     if !rebuilding.execute {
-        let command = repair_command::command(name, arguments);
+        let command = repair::command(screen.program(), name, arguments).unwrap_or_default();
         forecast(name, &command, &repairer.forecast(name, arguments).await?, screen);
         return Ok(exit::OK);
     }

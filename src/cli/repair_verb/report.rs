@@ -50,7 +50,7 @@ impl Report<'_> {
                 head {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { "migrate repair: " (title) }
+                    title { (self.subject.program.name().unwrap_or_default()) " repair: " (title) }
                     style { (PreEscaped(include_str!("report.css"))) }
                 }
                 body {

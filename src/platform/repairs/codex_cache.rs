@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use crate::db::Connection;
+use crate::db::{Connection, Hint};
 use crate::derived::HOURLY;
 use crate::repair::{Column, Counts, Names, Owner, Repair, RepairError, Rows};
 
@@ -117,7 +117,7 @@ impl Repair for CodexCache {
         if !row.get::<_, bool>("has_column") {
             return Err(RepairError::refused_with_hint(
                 "task_usage has no column updated_at, which says whether a row is from before the cutoff",
-                "run migrate up first",
+                Hint::of(|program| format!("{} first", program.run_up())),
             ));
         }
         let row = connection.query_one(IN_THE_PAST, &[&self.cutoff]).await?;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 
-use crate::db::Connection;
+use crate::db::{Connection, Hint};
 use crate::engine::{Forecast, Hook, HookContext, HookError, Outcome};
 use crate::usage::{self, Pipeline, RollupError, Survey, WalkOptions, WalkScope};
 
@@ -36,33 +36,36 @@ impl HourlyRollup {
     }
 }
 
+fn no_rollup() -> HookError {
+    let first = Hint::of(|program| format!("{} first", program.run_up()));
+    HookError::refused_with_hint("this database has no hourly rollup", first)
+}
+
 /// Refuses a rollup that cannot be rebuilt.
 async fn can_be_rebuilt(connection: &Connection) -> Result<(), HookError> {
     match Pipeline::read(connection).await? {
         None => {
-            return Err(HookError::refused_with_hint("this database has no hourly rollup", "run migrate up first"));
+            return Err(no_rollup());
         }
         Some(Pipeline { unknown: Some(what), .. }) => {
             return Err(HookError::refused_with_hint(
                 format!("{what}, which this build does not know: it would compute buckets without it"),
-                "upgrade to a newer build of migrate",
+                "upgrade to a newer build of this program",
             ));
         }
         Some(Pipeline { foreign, .. }) if !foreign.is_empty() => {
             return Err(HookError::refused_with_hint(
                 format!("the rollup in force is not this program's: {}", foreign.join(", ")),
-                "run migrate up, which replaces it and rebuilds every bucket",
+                Hint::of(|program| format!("{}, which replaces it and rebuilds every bucket", program.run_up())),
             ));
         }
         Some(_) => {}
     }
     match Survey::read(connection).await? {
-        Survey::NoUsage | Survey::NoPipeline(_) => {
-            Err(HookError::refused_with_hint("this database has no hourly rollup", "run migrate up first"))
-        }
+        Survey::NoUsage | Survey::NoPipeline(_) => Err(no_rollup()),
         Survey::NoState => Err(HookError::Refused {
             message: RollupError::NoState.to_string(),
-            hint: RollupError::NoState.hint().map(str::to_owned),
+            hint: Some(Hint::if_any(|program| RollupError::NoState.hint(program))),
         }),
         Survey::Ready(_) => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! What can go wrong with the hourly rollup.
 
-use crate::db::{self, LockTimeout};
+use crate::db::{self, Hint, LockTimeout, Program};
 use crate::engine::HookError;
 
 /// Why a tick, a walk or a comparison failed. What a walk or a rebuild has committed stays, and the next one continues there.
@@ -57,22 +57,24 @@ pub enum RollupError {
 impl RollupError {
     /// What to do; none where the server's message or the lock's holder says it.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
+    pub fn hint(&self, program: &Program) -> Option<String> {
+        let hint = match self {
             Self::Database(_) | Self::Lock(_) => None,
-            Self::NoPipeline => Some("run migrate up first"),
+            Self::NoPipeline => return Some(format!("{} first", program.run_up())),
             Self::NoState => Some("INSERT INTO task_usage_hourly_rollup_state (id) VALUES (1); then run it again"),
             Self::UsageWithoutHour { .. } => Some("correct or delete such rows in task_usage, then run it again"),
             Self::BucketWithoutHour { .. } => {
-                Some("migrate verify rollup --fix removes such buckets, to which no usage can belong")
+                let fix = program.command("verify rollup --fix")?;
+                return Some(format!("{fix} removes such buckets, to which no usage can belong"));
             }
-            Self::Unknown { .. } => Some("nothing was written; upgrade to a newer build of migrate"),
+            Self::Unknown { .. } => Some("nothing was written; upgrade to a newer build of this program"),
             Self::HeldBack { .. } => Some("end that transaction (see pg_stat_activity), then run it again"),
             Self::Hidden => Some(
                 "let the owner of task_usage see them: GRANT pg_read_all_stats TO <owner>; if there are none, look at \
                  pg_prepared_xacts",
             ),
-        }
+        };
+        hint.map(str::to_owned)
     }
 }
 
@@ -93,11 +95,13 @@ impl From<tokio_postgres::Error> for RollupError {
 
 impl From<RollupError> for HookError {
     fn from(error: RollupError) -> Self {
-        let (message, hint) = (error.to_string(), error.hint());
         match error {
             RollupError::Database(error) => error.into(),
             RollupError::Lock(error) => error.into(),
-            _ => Self::Failed { message, hint: hint.map(str::to_owned) },
+            other => {
+                let message = other.to_string();
+                Self::Failed { message, hint: Some(Hint::if_any(move |program| other.hint(program))) }
+            }
         }
     }
 }

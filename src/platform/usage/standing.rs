@@ -116,9 +116,9 @@ impl Scheduling {
         self.ticked_lately || !self.watches.is_empty() || self.jobs.iter().any(|job| job.active)
     }
 
-    /// How to schedule it. `database` is the name of the database to roll up.
+    /// How to schedule it. `database` is the name of the database to roll up, `watch` the command that does it without pg_cron.
     #[must_use]
-    pub fn ways(&self, database: &str) -> Vec<Way> {
+    pub fn ways(&self, database: &str, watch: String) -> Vec<Way> {
         const JOB: &str = "'rollup_task_usage_hourly', '*/5 * * * *', 'SELECT rollup_task_usage_hourly()'";
         let database = database.replace('\'', "''");
         let cron = match &self.cron {
@@ -131,7 +131,7 @@ impl Scheduling {
                 command: format!("SELECT cron.schedule_in_database({JOB}, '{database}');"),
             }),
         };
-        let watch = Way { place: "as a process of its own".to_owned(), command: "migrate rollup watch".to_owned() };
+        let watch = Way { place: "as a process of its own".to_owned(), command: watch };
         cron.into_iter().chain([watch]).collect()
     }
 

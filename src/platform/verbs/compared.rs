@@ -161,10 +161,10 @@ fn compared(found: &Comparison, screen: &Screen) {
             grouped(different),
             if too_large > 0 { format!(", {} too large", grouped(too_large)) } else { String::new() },
             match fixed {
-                _ if found.fault().is_some() || found.unknown().is_some() => "",
-                _ if too_large == found.wrong() => "; correct the usage of the buckets above",
-                0 => "; migrate verify rollup --fix rebuilds them",
-                _ => " after the rebuild; see migrate verify schema",
+                _ if found.fault().is_some() || found.unknown().is_some() => String::new(),
+                _ if too_large == found.wrong() => "; correct the usage of the buckets above".to_owned(),
+                0 => format!("; {} rebuilds them", screen.command("verify rollup --fix")),
+                _ => format!(" after the rebuild; see {}", screen.command("verify schema")),
             }
         ));
     } else if waiting == 0 {
@@ -172,27 +172,26 @@ fn compared(found: &Comparison, screen: &Screen) {
     } else {
         screen.out(text!("compared {compared}: the hourly rollup equals the raw usage, except for what is waiting"));
     }
+    let [tick, watch] = ["rollup tick", "rollup watch"].map(|command| screen.command(command));
     if waiting > 0 {
         let wait = if waiting == 1 { "waits" } else { "wait" };
         let waiting = counted(waiting, "bucket");
         if found.is_ahead() {
             screen.out(text!(
-                "{RED}the watermark is ahead of the clock{RESET}, so no waiting bucket is rolled up; next: migrate rollup tick"
+                "{RED}the watermark is ahead of the clock{RESET}, so no waiting bucket is rolled up; next: {tick}"
             ));
         } else if found.is_stalled() {
-            let ago = ago(lag);
+            let (ago, status) = (ago(lag), screen.command("rollup status"));
             screen.out(text!(
-                "{RED}{waiting} {wait}, and the watermark is {ago} behind{RESET}; see migrate rollup status; to roll them up: \
-                 migrate rollup watch"
+                "{RED}{waiting} {wait}, and the watermark is {ago} behind{RESET}; see {status}; to roll them up: {watch}"
             ));
         } else {
             screen.out(text!("{waiting} {wait} for the next tick"));
         }
     } else if found.is_ahead() {
-        screen.out(text!(
-            "{RED}the watermark is ahead of the clock{RESET}, so new usage is not rolled up; next: migrate rollup tick"
-        ));
+        screen
+            .out(text!("{RED}the watermark is ahead of the clock{RESET}, so new usage is not rolled up; next: {tick}"));
     } else if found.is_stalled() {
-        screen.out(text!("{RED}the watermark is at 1970: the rollup has never run{RESET}; next: migrate rollup watch"));
+        screen.out(text!("{RED}the watermark is at 1970: the rollup has never run{RESET}; next: {watch}"));
     }
 }

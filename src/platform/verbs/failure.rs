@@ -3,12 +3,13 @@
 use tokio_postgres::error::SqlState;
 
 use crate::cli::{Failure, exit};
+use crate::db::Hint;
 use crate::engine::Error;
 use crate::usage::RollupError;
 
 impl From<RollupError> for Failure {
     fn from(error: RollupError) -> Self {
-        let (message, hint) = (error.to_string(), error.hint());
+        let message = error.to_string();
         let exit = match error {
             RollupError::Database(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
                 return Self { exit: exit::LOCKED, ..Self::from(error) };
@@ -19,10 +20,6 @@ impl From<RollupError> for Failure {
             RollupError::BucketWithoutHour { .. } => exit::DRIFT,
             RollupError::UsageWithoutHour { .. } | RollupError::HeldBack { .. } | RollupError::Hidden => exit::FAILED,
         };
-        let failure = Self::new(exit, message);
-        match hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Self::new(exit, message).hint(Hint::if_any(move |program| error.hint(program)))
     }
 }

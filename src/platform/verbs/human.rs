@@ -37,13 +37,16 @@ pub(super) fn standing(standing: &Standing, ways: &[Way], screen: &Screen) {
     if let Some(what) = &standing.pipeline.unknown {
         line("in force", said_of_unknown(what).into());
     } else if let Some(fault) = standing.pipeline.fault() {
-        line("in force", text!("{RED}{fault}{RESET}; next: migrate up"));
+        line("in force", text!("{RED}{fault}{RESET}; next: {}", screen.command("up")));
     }
     let at = to_the_second(&standing.watermark);
     if standing.lag < -1.0 {
         line(
             "watermark",
-            text!("{at}, {RED}ahead of the clock{RESET}: nothing new is rolled up; next: migrate rollup tick"),
+            text!(
+                "{at}, {RED}ahead of the clock{RESET}: nothing new is rolled up; next: {}",
+                screen.command("rollup tick")
+            ),
         );
     } else {
         line("watermark", text!("{at}, {} ago", ago(standing.lag)));
@@ -81,7 +84,8 @@ pub(super) fn standing(standing: &Standing, ways: &[Way], screen: &Screen) {
     }
     let scheduling = &standing.scheduling;
     let mut by: Vec<Text> = scheduling.jobs.iter().map(|job| said_of_job(job).into()).collect();
-    by.extend(scheduling.watches.iter().map(|watch| text!("migrate rollup watch, {watch}")));
+    let watching = screen.command("rollup watch");
+    by.extend(scheduling.watches.iter().map(|watch| text!("{watching}, {watch}")));
     if by.is_empty() && scheduling.ticked_lately {
         by.push("a caller not visible to this role: the last tick ended less than 15 minutes ago".into());
     }
@@ -129,13 +133,13 @@ pub(super) fn not_scheduled(ways: &[Way], screen: &Screen) {
 /// Why `migrate up` has to be run, if it has.
 pub(super) fn fault(fault: Option<String>, screen: &Screen) {
     if let Some(fault) = fault {
-        screen.out(text!("{RED}{fault}{RESET}; next: migrate up"));
+        screen.out(text!("{RED}{fault}{RESET}; next: {}", screen.command("up")));
     }
 }
 
 pub(super) fn said_of_unknown(what: &str) -> String {
     format!(
-        "{what}, which this build does not know, so it does not judge the rollup in force; upgrade to a newer build of migrate"
+        "{what}, which this build does not know, so it does not judge the rollup in force; upgrade to a newer build of this program"
     )
 }
 

@@ -115,7 +115,7 @@ fn watched(tick: &Tick, screen: &Screen) {
 }
 
 fn watch_failed(failure: &Failure, again_in: Duration, screen: &Screen) {
-    if let Ok(Value::Object(mut object)) = serde_json::to_value(failure) {
+    if let Ok(Value::Object(mut object)) = serde_json::to_value(failure.told(screen.program())) {
         object.remove("exit_code");
         object.insert("again_in".to_owned(), json!(again_in.as_secs_f64()));
         screen.json("tick_failed", &object);
@@ -129,7 +129,7 @@ async fn status(cx: &Context<'_>) -> Result<u8, Failure> {
     let connection = cx.connector.clone().read_only().connect("migrate: rollup status").await?;
     let standing = Standing::read(&connection).await?;
     connection.close().await;
-    let ways = standing.scheduling.ways(cx.connector.database().name());
+    let ways = standing.scheduling.ways(cx.connector.database().name(), cx.screen.command("rollup watch"));
     cx.screen.show(|| human::standing(&standing, &ways, &cx.screen), |to| to.named("rollup", &standing));
     Ok(exit::OK)
 }
@@ -150,12 +150,15 @@ pub(crate) async fn tell_who_schedules(cx: &Context<'_>) {
     };
     match look.await {
         Ok(Some(scheduling)) if !scheduling.is_called() && !cx.screen.is_quiet() => {
-            let ways = scheduling.ways(cx.connector.database().name());
+            let ways = scheduling.ways(cx.connector.database().name(), cx.screen.command("rollup watch"));
             cx.screen.json("nobody_schedules_rollup", &json!({ "ways": ways }));
             human::not_scheduled(&ways, &cx.screen);
         }
         Ok(_) => {}
-        Err(error) => tracing::warn!("could not read what calls the hourly rollup: {error}; see migrate rollup status"),
+        Err(error) => {
+            let status = cx.screen.command("rollup status");
+            tracing::warn!("could not read what calls the hourly rollup: {error}; see {status}");
+        }
     }
 }
 
