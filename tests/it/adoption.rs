@@ -210,7 +210,7 @@ async fn an_invalid_index_that_is_recorded_as_built_is_refused_and_the_statement
     let up = database.program().args(["up"]).run().expect(7);
     let line = "075_task_usage_created_at_index: index idx_task_usage_created_at on task_usage is invalid";
     assert!(up.stderr.contains(line), "{}", up.stderr);
-    let (_, remedy) = up.stderr.split_once("then migrate up again:\n").expect("a remedy");
+    let (_, remedy) = up.stderr.split_once("then run migrate up again:\n").expect("a remedy");
     assert_eq!(remedy.trim(), "REINDEX INDEX CONCURRENTLY idx_task_usage_created_at;");
     database.batch(remedy.trim()).await;
     database.program().args(["up"]).run().expect(0);
