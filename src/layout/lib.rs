@@ -3,6 +3,7 @@
 //!
 //! [`Sources`] reads a folder once; [`fits`] tells which layouts it fits; [`read`] reads it as one of them.
 
+mod alone;
 mod atlas;
 mod checksum;
 mod dbmate;
