@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::names::{is_sql, misnamed};
+use super::names::{is_sql, misnamed, whole};
 use super::reading::{file, folder, script};
 use super::{Folder, Layout, LayoutError, Sending, Source, Sources, Version};
 
@@ -32,12 +32,7 @@ pub(crate) fn read(sources: &Sources) -> Result<Folder, LayoutError> {
         let sending = parts.metadata.map_or(Ok(Sending::Transaction), sending)?;
         let behind = name.split_once('_').map_or("", |(_, behind)| behind);
         let mut file = file(Version::text(&entry), behind, &entry, script(up, sending)?, None);
-        file.down = match parts.down {
-            // Nothing is no way back, but no reason either not to go on.
-            Some(down) if down.text.trim().is_empty() => None,
-            Some(down) => Some(script(down, sending)?),
-            None => None,
-        };
+        file.down = parts.down.map(|down| whole(down, sending));
         files.push(file);
     }
     folder(sources, Layout::Diesel, files)
@@ -171,8 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_down_file_is_no_way_back() {
-        let files = [("1_a/up.sql", "SELECT 1"), ("1_a/down.sql", "\n")];
-        assert_eq!(read(&sources(&files)).unwrap().files[0].down, None);
+    fn a_down_file_without_a_statement_is_no_way_back() {
+        let files = [("1_a/up.sql", "SELECT 1"), ("1_a/down.sql", "-- This file should undo anything in `up.sql`\n")];
+        let found = crate::read(&sources(&files), Layout::Diesel, &crate::Options::default()).unwrap();
+        assert_eq!(found.files[0].down, None);
     }
 }

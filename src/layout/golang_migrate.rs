@@ -50,7 +50,7 @@ mod tests {
         let folder = folder(
             Layout::GolangMigrate,
             &[
-                ("10_b.up.sql", ""),
+                ("10_b.up.sql", "SELECT 10;"),
                 ("000002_a.up.b.down.sql", "BEGIN; SELECT -2; COMMIT;\r\n"),
                 ("000002_c.up.SQL", "\u{feff}SELECT 2;"),
                 ("2_below/1_a.up.sql", ""),

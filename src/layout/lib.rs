@@ -53,8 +53,22 @@ pub fn fits(sources: &Sources) -> Vec<Layout> {
 /// # Errors
 ///
 /// [`LayoutError`] for what is wrong with it, with file and line.
-#[allow(clippy::match_same_arms)]
 pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Folder, LayoutError> {
+    let mut folder = read_files(sources, layout, options)?;
+    for file in &mut folder.files {
+        // Nobody wants to see it recorded before it is written. A section of a file may be empty.
+        if sources.find(&file.up.path).is_some_and(|source| sql::without_mark(&source.text).trim().is_empty()) {
+            return Err(LayoutError::EmptyFile { path: file.up.path.clone() });
+        }
+        // A file without a statement takes nothing back. Some tools want it to be there.
+        if file.down.as_ref().is_some_and(|down| !names::has_statements(&down.text)) {
+            file.down = None;
+        }
+    }
+    Ok(folder)
+}
+
+fn read_files(sources: &Sources, layout: Layout, options: &Options) -> Result<Folder, LayoutError> {
     match layout {
         Layout::Migrate => migrate::read(sources),
         Layout::Sqlx => sqlx::read(sources),
@@ -73,6 +87,32 @@ pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Fold
     }
 }
 
-fn unread(sources: &Sources) -> LayoutError {
-    LayoutError::Empty { folder: sources.folder.clone() }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_is_refused_and_an_empty_way_back_is_none() {
+        for (layout, path, down) in [
+            (Layout::Migrate, "1_a.up.sql", "1_a.down.sql"),
+            (Layout::Sqlx, "1_a.up.sql", "1_a.down.sql"),
+            (Layout::GolangMigrate, "1_a.up.sql", "1_a.down.sql"),
+            (Layout::UpDown, "1_a.up.sql", "1_a.down.sql"),
+            (Layout::Flyway, "V1__a.sql", "U1__a.sql"),
+            (Layout::Diesel, "1_a/up.sql", "1_a/down.sql"),
+            (Layout::Prisma, "1_a/migration.sql", "1_a/down.sql"),
+        ] {
+            let read = |up, back| {
+                let sources = Sources::embedded("f", [(path, up), (down, back)]);
+                read(&sources, layout, &Options::default())
+            };
+            let empty = read("\u{feff}\r\n", "SELECT 1;").unwrap_err();
+            assert_eq!(empty.to_string(), format!("{path} is empty"));
+            assert!(read("SELECT 1;", "SELECT 2;").unwrap().files[0].down.is_some(), "{layout}");
+            // In a folder that we own, it must say what it does.
+            if layout != Layout::Migrate {
+                assert_eq!(read("SELECT 1;", "-- nothing;\n").unwrap().files[0].down, None, "{layout}");
+            }
+        }
+    }
 }

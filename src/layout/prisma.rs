@@ -3,7 +3,7 @@
 //! Prisma puts no transaction around a file. A `down.sql` in such a folder is the place that Prisma's guide gives it.
 
 use super::checksum::sha256;
-use super::names::{is_sql, misnamed};
+use super::names::{is_sql, misnamed, whole};
 use super::reading::{by_locale, file, folder, script};
 use super::{Checksum, Folder, Layout, LayoutError, Sending, Source, Sources, Version};
 
@@ -27,10 +27,7 @@ pub(crate) fn read(sources: &Sources) -> Result<Folder, LayoutError> {
         let behind = name.split_once('_').map_or(name.as_str(), |(_, behind)| behind);
         let version = Version::placed(&by_locale(name), name);
         let mut file = file(version, behind, name, script(up, Sending::Whole)?, Some(checksum(&up.text)));
-        file.down = match find("down.sql") {
-            Some(down) if !down.text.trim().is_empty() => Some(script(down, Sending::Whole)?),
-            _ => None,
-        };
+        file.down = find("down.sql").map(|down| whole(down, Sending::Whole));
         files.push(file);
     }
     let mut folder = folder(sources, Layout::Prisma, files)?;

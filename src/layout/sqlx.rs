@@ -66,7 +66,7 @@ mod tests {
                 ("0002_two.up.sql", "\u{feff}SELECT 2;\r\n"),
                 ("3_c.sql", "-- no-transaction\nVACUUM"),
                 ("below/1_a.sql", "SELECT 1;"),
-                ("4_.sql", ""),
+                ("4_.sql", "SELECT 4;"),
             ],
         );
         assert_eq!(

@@ -34,7 +34,12 @@ mod tests {
     fn supabase_reads_files_by_name() {
         let folder = folder(
             Layout::Supabase,
-            &[("20240102000000_add_b.sql", "SELECT 1;"), ("1_x.sql", ""), ("10_y.sql", ""), ("seed/a.sql", "")],
+            &[
+                ("20240102000000_add_b.sql", "SELECT 1;"),
+                ("1_x.sql", "SELECT 2;"),
+                ("10_y.sql", "SELECT 3;"),
+                ("seed/a.sql", ""),
+            ],
         );
         assert_eq!(
             entries(&folder),
