@@ -22,8 +22,10 @@ mod goose;
 mod layouts;
 mod migrate;
 mod names;
+mod new;
 mod prisma;
 mod reading;
+mod recognise;
 mod refinery;
 mod source;
 pub mod sql;
@@ -37,16 +39,11 @@ pub use checksum::{Checksum, checksum_of, crc32};
 pub use error::LayoutError;
 pub use folder::{Directive, File, Folder, Options, Repeatable, Script, Sending, directives};
 pub use layouts::{Late, Layout};
+pub use new::{New, new_files};
+pub use recognise::{fits, why_not};
 pub use source::{Source, Sources};
 pub use tokens::{Kind, Token};
 pub use version::Version;
-
-/// The layouts that a folder fits, markers and names considered. More than one where their files look alike.
-#[must_use]
-pub fn fits(sources: &Sources) -> Vec<Layout> {
-    let _ = sources;
-    Vec::new()
-}
 
 /// Reads a folder as `layout` says.
 ///

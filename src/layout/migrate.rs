@@ -2,8 +2,7 @@
 //! beside it as `.down.sql`, and `R__<name>.sql`, which is applied again whenever it changes. All in one folder.
 
 use super::names::{self, Half, Way};
-use super::sql;
-use super::{Directive, Folder, Layout, LayoutError, Repeatable, Script, Sending, Source, Sources, Version};
+use super::{Directive, Folder, Layout, LayoutError, Repeatable, Script, Sending, Source, Sources, Version, folder};
 
 /// The directive of a file that runs outside a transaction.
 const NO_TRANSACTION: &str = "no-transaction";
@@ -77,9 +76,7 @@ fn script(source: &Source) -> Result<(Script, Vec<Directive>), LayoutError> {
     if !names::has_statements(&source.text) {
         return Err(LayoutError::EmptyFile { path: source.path.clone() });
     }
-    let directive =
-        |(at, text): (usize, &str)| Directive { text: text.to_owned(), line: sql::line_at(&source.text, at) };
-    let directives: Vec<_> = sql::directives(&source.text).map(directive).collect();
+    let directives = folder::directives(&source.text);
     let outside = directives.iter().any(|directive| directive.text == NO_TRANSACTION);
     Ok((names::whole(source, if outside { Sending::Statements } else { Sending::Transaction }), directives))
 }

@@ -30,7 +30,7 @@ pub(crate) fn read(sources: &Sources) -> Result<Folder, LayoutError> {
 }
 
 /// Whether refinery takes a file for a migration that its program brings along.
-fn is_rust(name: &str) -> bool {
+pub(crate) fn is_rust(name: &str) -> bool {
     let version = name.strip_suffix(".rs").and_then(|stem| stem.strip_prefix(['V', 'U'])?.split_once("__"));
     version.is_some_and(|(version, _)| is_number(version))
 }
