@@ -6,7 +6,7 @@ use std::fmt;
 
 use tokio_postgres::Row;
 
-use crate::db::{Connection, Error};
+use crate::db::{Connection, Error, ident};
 
 /// A tool that records what it has applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -56,6 +56,45 @@ pub struct ToolTable {
     pub qualified: String,
     /// Whether its bare name means it: it is the first of its name in the search path.
     pub is_visible: bool,
+    /// Its columns, each with its type, as the server writes it.
+    pub columns: Vec<String>,
+}
+
+impl ToolTable {
+    /// A table that a tool would make: in its own schema or this one, under its own name or this one. `is_wide`: refinery was
+    /// built for versions of eight bytes.
+    #[must_use]
+    pub fn planned(tool: Tool, schema: &str, table: Option<&str>, is_wide: bool) -> Self {
+        let schema = tool.own_schema().unwrap_or(schema).to_owned();
+        let table = table.unwrap_or(tool.own_name()).to_owned();
+        let columns: &[&str] = match tool {
+            Tool::Refinery if is_wide => &["version bigint"],
+            Tool::Refinery => &["version integer"],
+            Tool::Supabase => &["version text", "statements text[]", "name text"],
+            Tool::DrizzleFolders => &["name text", "applied_at timestamp with time zone"],
+            Tool::Atlas => {
+                &["error text", "error_stmt text", "partial_hashes jsonb", "operator_version character varying"]
+            }
+            _ => &[],
+        };
+        let qualified = format!("{}.{}", ident(&schema), ident(&table));
+        let columns = columns.iter().map(|&column| column.to_owned()).collect();
+        Self { tool, schema, table, qualified, is_visible: false, columns }
+    }
+
+    /// Whether it has a column of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        named(&self.columns, name)
+    }
+
+    /// Whether refinery, as it was built for this table, has versions of eight bytes.
+    pub(super) fn is_wide(&self) -> bool {
+        self.columns.iter().any(|column| column == "version bigint")
+    }
+}
+
+fn named(columns: &[String], name: &str) -> bool {
+    columns.iter().any(|column| column.split(' ').next() == Some(name))
 }
 
 /// What the tools call their tables, unless they are configured otherwise.
@@ -120,10 +159,56 @@ impl Tool {
         Self::ALL.into_iter().find(|tool| tool.key() == key)
     }
 
+    /// What it calls its table, unless it is configured otherwise.
+    #[must_use]
+    pub fn own_name(self) -> &'static str {
+        match self {
+            Self::Sqlx => "_sqlx_migrations",
+            Self::GolangMigrate | Self::Dbmate | Self::UpDown | Self::Supabase | Self::Rails | Self::Ecto => {
+                "schema_migrations"
+            }
+            Self::Goose => "goose_db_version",
+            Self::Refinery => "refinery_schema_history",
+            Self::Flyway => "flyway_schema_history",
+            Self::Diesel => "__diesel_schema_migrations",
+            Self::Prisma => "_prisma_migrations",
+            Self::Drizzle | Self::DrizzleFolders => "__drizzle_migrations",
+            Self::Atlas => "atlas_schema_revisions",
+        }
+    }
+
+    /// The schema that it makes for its table, if it does.
+    #[must_use]
+    pub fn own_schema(self) -> Option<&'static str> {
+        match self {
+            Self::Drizzle | Self::DrizzleFolders => Some("drizzle"),
+            Self::Supabase => Some("supabase_migrations"),
+            Self::Atlas => Some("atlas_schema_revisions"),
+            _ => None,
+        }
+    }
+
+    /// The name that it goes by, in a sentence.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flyway => "Flyway",
+            Self::Diesel => "Diesel",
+            Self::Prisma => "Prisma",
+            Self::Drizzle | Self::DrizzleFolders => "Drizzle",
+            Self::Supabase => "Supabase",
+            Self::Atlas => "Atlas",
+            Self::Rails => "Rails",
+            Self::Ecto => "Ecto",
+            Self::UpDown => "the up-down migrator",
+            Self::Sqlx | Self::GolangMigrate | Self::Dbmate | Self::Goose | Self::Refinery => self.key(),
+        }
+    }
+
     /// Whose table has these columns, each with its type. `has_metadata`: Rails keeps a table of its own beside it.
     fn of(schema: &str, columns: &[String], has_metadata: bool) -> Option<Self> {
         let has = |wanted: &[&str]| wanted.iter().all(|wanted| columns.iter().any(|column| column == wanted));
-        let named = |name: &str| columns.iter().any(|column| column.split(' ').next() == Some(name));
+        let named = |name: &str| named(columns, name);
         let numbered = has(&["version bigint"]);
         let lone = columns.len() == 1 && has(&["version character varying"]);
         Some(match () {
@@ -161,7 +246,7 @@ impl fmt::Display for Tool {
 ///
 /// The server's error.
 pub async fn find_tool_tables(connection: &Connection, also: Option<&str>) -> Result<Vec<ToolTable>, Error> {
-    const FIND: &str = include_str!("tool_tables.sql");
+    const FIND: &str = include_str!("tables.sql");
     let rows = connection.query(FIND, &[&NAMES.as_slice(), &also]).await?;
     Ok(rows.iter().filter_map(tool_table).collect())
 }
@@ -171,5 +256,5 @@ fn tool_table(row: &Row) -> Option<ToolTable> {
     let (schema, columns): (String, Vec<String>) = (row.get("schema"), row.get("columns"));
     let tool = Tool::of(&schema, &columns, row.get("has_metadata"))?;
     let (table, qualified, is_visible) = (row.get("table"), row.get("qualified"), row.get("visible"));
-    Some(ToolTable { tool, schema, table, qualified, is_visible })
+    Some(ToolTable { tool, schema, table, qualified, is_visible, columns })
 }

@@ -1,0 +1,5 @@
+CREATE TABLE IF NOT EXISTS {table} (
+    id serial PRIMARY KEY,
+    hash text NOT NULL,
+    created_at bigint
+);

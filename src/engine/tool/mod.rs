@@ -1,0 +1,24 @@
+//! The history tables of other migration tools: which a database has, what they say, and how each tool writes them.
+//!
+//! Each tool's own rules decide what counts as applied ([`rows`]), and what is written is what the tool itself would have
+//! written, so that it can go on where this program stops.
+
+// Until `up`, `down` and `status` use them.
+#![allow(dead_code, unused_imports)]
+
+mod clear;
+mod create;
+mod erase;
+mod insert;
+mod locks;
+mod quote;
+mod rows;
+mod tables;
+
+pub(crate) use clear::clears;
+pub(crate) use create::create;
+pub(crate) use erase::delete;
+pub(crate) use insert::{cannot_keep, insert, insert_repeatable};
+pub use locks::locks;
+pub use rows::{RowState, ToolRow, rows};
+pub use tables::{Tool, ToolTable, find_tool_tables};
