@@ -7,7 +7,7 @@ SELECT coalesce(version, description)::text AS entry,
        NULL AS written,
        CASE WHEN NOT success THEN 'failed'
             WHEN version IS NULL THEN 'repeatable'
-            WHEN type IN ('BASELINE', 'SQL_BASELINE', 'JDBC_BASELINE') THEN 'up to'
+            WHEN type LIKE '%BASELINE' OR type = 'INIT' THEN 'up to'
             ELSE 'applied'
        END AS state
 FROM (
