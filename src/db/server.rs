@@ -36,7 +36,7 @@ pub struct ServerFacts {
 }
 
 /// SQL: whether the row `c` of `pg_class`, which is in the schema `migrate`, is a table of this program.
-pub(super) const OWN_TABLE: &str = "(c.relname ~ '^history_'::text
+pub(super) const OWN_TABLE: &str = "(c.relname ~ '^(file_)?history_'::text
     OR c.relname IN ('hook_run', 'hook_state', 'repeatable', 'repair_run', 'repair_change'))";
 
 /// A name as a quoted SQL identifier.

@@ -1,4 +1,4 @@
--- What the tool remembers, made on the first run that has something to do. {history} is the set's history table.
+-- What the tool remembers, made on the first run that has something to do. {histories}: the tables of the set's history.
 DO $$
 BEGIN
     IF pg_catalog.to_regnamespace('migrate') IS NULL THEN
@@ -8,30 +8,7 @@ BEGIN
 END
 $$;
 
--- Version, name, applied_on and checksum are refinery's; what follows is ours.
-CREATE TABLE IF NOT EXISTS {history} (
-    version      bigint PRIMARY KEY,
-    name         text NOT NULL,
-    applied_on   text NOT NULL,
-    checksum     text NOT NULL,
-    recorded_at  timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    recorded_by  text NOT NULL DEFAULT session_user,
-    tool_version text DEFAULT pg_catalog.current_setting('migrate.tool_version', true),
-    -- Applied by an older migrator; then recorded_at is when, by what that one's ledger says.
-    adopted      boolean NOT NULL DEFAULT false
-);
-
-DO $$
-BEGIN
-    -- A table from before there was such a thing.
-    IF NOT EXISTS (
-        SELECT FROM pg_catalog.pg_attribute WHERE attrelid = '{history}'::regclass::oid AND attname = 'adopted' AND NOT attisdropped
-    ) THEN
-        ALTER TABLE {history} ADD COLUMN adopted boolean NOT NULL DEFAULT false;
-    END IF;
-END
-$$;
-
+{histories}
 CREATE TABLE IF NOT EXISTS migrate.hook_run (
     id             bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
     set_name       text NOT NULL,

@@ -170,7 +170,7 @@ fn must_be_there<'a>(set: &'a Set, history: &History) -> Vec<Thing<'a>> {
 
 /// Whether a repeatable file makes anew what this version has made.
 fn made_anew(set: &Set, version: Version) -> bool {
-    set.repeatables().iter().any(|repeatable| repeatable.since() == version)
+    set.repeatables().iter().any(|repeatable| repeatable.since() == Some(version))
 }
 
 /// Which of these are there, where new tables would go.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::applied::{Adopted, Applied, HookRun, HookState, plain};
-use super::record::{NOW, history_row, history_table};
+use super::record::{NOW, file_history_table, history_row, history_table};
 use super::standing::{self, Standing};
-use super::{HistoryError, Outcome, Set, Version, adopt};
+use super::{HistoryError, Migration, Outcome, Set, Version, adopt};
 use crate::db::{Connection, Error, in_calendar};
 
 /// More rows than any history has are not read: what is wrong with it shows in these.
@@ -25,7 +25,14 @@ pub(super) struct History {
 /// Makes the tables that a run writes to, and closes hook runs that were killed. The migration lock must
 /// be held.
 pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Error> {
-    let script = include_str!("bookkeeping.sql").replace("{history}", &history_table(set));
+    let table = |table: &str, of_type: &str| {
+        include_str!("history_table.sql").replace("{history}", table).replace("{type}", of_type)
+    };
+    let mut histories = table(&history_table(set), "bigint");
+    if set.has_names() {
+        histories.push_str(&table(&file_history_table(set), "text"));
+    }
+    let script = include_str!("bookkeeping.sql").replace("{histories}", &histories);
     let version = env!("CARGO_PKG_VERSION");
     connection.batch(&format!("SET migrate.tool_version TO '{version}'")).await?;
     // "already exists, skipping" is nothing to bother anybody with.
@@ -33,25 +40,27 @@ pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Er
 }
 
 /// The recorded versions.
-async fn applied(connection: &Connection, table: &str) -> Result<Vec<Applied>, Error> {
+async fn applied(connection: &Connection, set: &Set, tables: &[String]) -> Result<Vec<Applied>, Error> {
     let mut applied = Vec::new();
     // Tables of earlier builds of this program lack the last column.
-    let sql = format!(
-        "SELECT version, name, checksum, {} AS at, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false) AS adopted
-         FROM {table} h
-         ORDER BY version
-         LIMIT {MOST_ROWS}",
-        plain("recorded_at")
-    );
-    for row in connection.query(&sql, &[]).await? {
+    let rows_of = |table: &String| {
+        format!(
+            "SELECT version::text AS version, name, checksum, {} AS at, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false) AS adopted
+             FROM {table} h",
+            plain("recorded_at")
+        )
+    };
+    let sql = tables.iter().map(rows_of).collect::<Vec<_>>().join(" UNION ALL ");
+    for row in connection.query(&format!("{sql} LIMIT {MOST_ROWS}"), &[]).await? {
         applied.push(Applied {
-            version: Version::number(row.try_get("version")?),
+            version: set.recorded_version(row.try_get("version")?),
             name: row.try_get("name")?,
             checksum: row.try_get::<_, String>("checksum")?.parse().ok(),
             at: row.try_get("at")?,
             adopted: row.try_get("adopted")?,
         });
     }
+    applied.sort_by_key(|row| row.version);
     Ok(applied)
 }
 
@@ -83,27 +92,27 @@ async fn last_runs(connection: &Connection, set: &Set) -> Result<BTreeMap<(i64, 
 impl History {
     /// Reads it; a database that was never migrated has an empty one.
     pub async fn read(connection: &Connection, set: &Set) -> Result<Self, Error> {
-        let table = history_table(set);
-        let present = connection
-            .query_one(
-                "SELECT pg_catalog.to_regclass($1) IS NOT NULL AS history, pg_catalog.to_regclass('migrate.hook_run') IS NOT NULL AS hooks",
-                &[&table],
-            )
-            .await?;
+        const PRESENT: &str = "
+            SELECT pg_catalog.to_regclass($1) IS NOT NULL AS history, pg_catalog.to_regclass($2) IS NOT NULL AS files,
+                   pg_catalog.to_regclass('migrate.hook_run') IS NOT NULL AS hooks";
+        let (numbers, files) = (history_table(set), file_history_table(set));
+        let present = connection.query_one(PRESENT, &[&numbers, &files]).await?;
+        let tables = [(present.get("history"), numbers), (present.get("files"), files)];
+        let tables: Vec<String> = tables.into_iter().filter_map(|(there, table): (bool, _)| there.then_some(table)).collect();
         let mut history = Self {
             applied: Vec::new(),
-            is_kept: present.get("history"),
+            is_kept: !tables.is_empty(),
             ledger: adopt::Found::Nothing,
             repeatables: Vec::new(),
             hook_runs: BTreeMap::new(),
         };
-        if present.get("history") {
-            history.applied = applied(connection, &table).await?;
+        if !tables.is_empty() {
+            history.applied = applied(connection, set, &tables).await?;
         }
         history.ledger = adopt::read(connection, set, &history.versions()).await?;
         let current = history.current();
         for repeatable in set.repeatables() {
-            let standing = if repeatable.since() > current {
+            let standing = if !repeatable.is_due(current) {
                 Standing::not_yet()
             } else {
                 standing::look(connection, set, repeatable).await?
@@ -145,7 +154,8 @@ impl History {
     }
 
     pub fn row(&self, version: Version) -> Option<&Applied> {
-        self.applied.iter().find(|applied| applied.version == version)
+        let at = self.applied.binary_search_by_key(&version, |applied| applied.version).ok()?;
+        self.applied.get(at)
     }
 
     /// Compares what was applied with what the set has.
@@ -195,21 +205,30 @@ impl History {
 
 /// Writes down what an older migrator had applied, all of it or nothing.
 pub(super) async fn adopt(connection: &Connection, set: &Set, versions: &[Adopted]) -> Result<(), Error> {
-    let sql = format!(
-        "INSERT INTO {} (version, name, applied_on, checksum, recorded_at, adopted)
-         SELECT a.version, a.name, pg_catalog.to_json(a.at) #>> '{{}}'::text[], a.checksum, a.at, true
-         FROM ROWS FROM (pg_catalog.unnest($1::bigint[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::timestamptz[])) AS a (version, name, checksum, at)",
-        history_table(set)
-    );
-    let numbers: Vec<_> = versions.iter().map(|adopted| adopted.version.key()).collect();
-    let names: Vec<_> = versions.iter().map(|adopted| adopted.name.as_str()).collect();
-    let checksums: Vec<_> = numbers
-        .iter()
-        .map(|version| set.migration(*version).map(|m| m.checksum().to_string()).unwrap_or_default())
-        .collect();
-    let times: Vec<_> = versions.iter().map(|adopted| adopted.at).collect();
-    connection.execute(&sql, &[&numbers, &names, &checksums, &times]).await?;
-    Ok(())
+    let transaction = connection.begin().await?;
+    let rows: Vec<_> = versions.iter().filter_map(|adopted| Some((adopted, set.migration(adopted.version)?))).collect();
+    for (table, of_type, named) in
+        [(history_table(set), "bigint", false), (file_history_table(set), "text", true)]
+    {
+        let rows: Vec<_> = rows.iter().filter(|(_, migration)| migration.number().is_none() == named).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let sql = format!(
+            "INSERT INTO {table} (version, name, applied_on, checksum, recorded_at, adopted)
+             SELECT a.version::{of_type}, a.name, pg_catalog.to_json(a.at) #>> '{{}}'::text[], a.checksum, a.at, true
+             FROM ROWS FROM (pg_catalog.unnest($1::text[]), pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[]), pg_catalog.unnest($4::timestamptz[])) AS a (version, name, checksum, at)"
+        );
+        let recorded_as = |migration: &Migration| {
+            migration.number().map_or_else(|| migration.version().to_string(), |number| number.to_string())
+        };
+        let numbers: Vec<_> = rows.iter().map(|(_, migration)| recorded_as(migration)).collect();
+        let names: Vec<_> = rows.iter().map(|(_, migration)| migration.name()).collect();
+        let checksums: Vec<_> = rows.iter().map(|(_, migration)| migration.checksum().to_string()).collect();
+        let times: Vec<_> = rows.iter().map(|(adopted, _)| adopted.at).collect();
+        transaction.execute(&sql, &[&numbers, &names, &checksums, &times]).await?;
+    }
+    transaction.commit().await
 }
 
 /// Opens the record of a hook run and returns its number.

@@ -125,9 +125,9 @@ impl Plan {
         let (mut left_alone, mut all_owed, mut last) = (Vec::new(), Vec::new(), Vec::new());
         let mut waiting: Vec<_> = set.repeatables().iter().zip(&history.repeatables).collect();
         // Each stands right behind the version it begins with, so that what comes later finds it in force.
-        let mut repeat = |steps: &mut Vec<Step>, reached: Version| {
+        let mut repeat = |steps: &mut Vec<Step>, reached: Version, is_all: bool| {
             waiting.retain(|(repeatable, standing)| {
-                if repeatable.since() > reached {
+                if repeatable.since().map_or(!is_all, |since| since > reached) {
                     return true;
                 }
                 if let Some(reason) = &standing.left_alone {
@@ -140,7 +140,7 @@ impl Plan {
                 let is_owed = |hook: &&Arc<dyn Hook>| standing.owed.iter().any(|name| name == hook.name());
                 last.extend(repeatable.hooks().iter().filter(|hook| standing.due.is_some() || is_owed(hook)).map(
                     |hook| {
-                        let (boundary, version) = (repeatable.boundary(), repeatable.since());
+                        let (boundary, version) = (repeatable.boundary(), repeatable.place());
                         let (hook, skipped) = (Arc::clone(hook), skipped(hook));
                         Step::Hook { hook, boundary, version, skipped, forecast: None }
                     },
@@ -154,7 +154,7 @@ impl Plan {
             if migration.version() <= current || !within(migration.version()) {
                 continue;
             }
-            repeat(&mut steps, target);
+            repeat(&mut steps, target, false);
             target = migration.version();
             for hook in set.hooks_before(target) {
                 steps.push(Step::Hook {
@@ -168,7 +168,7 @@ impl Plan {
             let again = recorded.and_then(|recorded| recorded.applied_again(target).map(str::to_owned));
             steps.push(Step::Apply { migration: migration.clone(), again });
         }
-        repeat(&mut steps, target);
+        repeat(&mut steps, target, target >= set.latest());
         steps.append(&mut last);
         let ledger = recorded.map(|recorded| recorded.table.clone());
         let note = set.note_on_empty().filter(|_| current == 0 && !steps.is_empty()).map(str::to_owned);

@@ -1,5 +1,7 @@
 //! Applying one migration and recording it, both or neither.
 
+use std::collections::BTreeMap;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -99,21 +101,45 @@ fn record(set: &Set, migration: &Migration, with: With<'_>) -> Result<String, Er
     Ok([Some(ours), theirs].into_iter().flatten().collect::<Vec<_>>().join(";\n"))
 }
 
-/// The table that holds the history of a set.
+/// The table that holds the history of a set: of the versions that are numbers.
 pub(super) fn history_table(set: &Set) -> String {
     format!("migrate.history_{}", set.name().replace('-', "_"))
+}
+
+/// The table that holds the history of versions that have names.
+pub(super) fn file_history_table(set: &Set) -> String {
+    format!("migrate.file_history_{}", set.name().replace('-', "_"))
+}
+
+/// The table that a migration is recorded in, and its version there, as SQL.
+fn place(set: &Set, migration: &Migration) -> (String, String) {
+    match migration.number() {
+        Some(number) => (history_table(set), number.to_string()),
+        None => (file_history_table(set), quoted(&migration.version().to_string())),
+    }
 }
 
 /// For a row that a person puts into the history.
 pub(super) const NOW: &str = "pg_catalog.now()";
 
-/// The statement that records migrations as applied at a time, which is SQL.
+/// The statements that record migrations as applied at a time, which is SQL.
 pub(super) fn history_row(set: &Set, migrations: &[&Migration], at: &str) -> String {
-    let rows: Vec<_> = migrations
-        .iter()
-        .map(|migration| format!("({}, '{}', {at}, '{}')", migration.version(), migration.name(), migration.checksum()))
-        .collect();
-    format!("INSERT INTO {} (version, name, applied_on, checksum) VALUES {}", history_table(set), rows.join(", "))
+    let mut rows: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for migration in migrations {
+        let (table, version) = place(set, migration);
+        let (name, checksum) = (quoted(migration.name()), migration.checksum());
+        rows.entry(table).or_default().push(format!("({version}, {name}, {at}, '{checksum}')"));
+    }
+    let insert = |(table, rows): (String, Vec<String>)| {
+        format!("INSERT INTO {table} (version, name, applied_on, checksum) VALUES {}", rows.join(", "))
+    };
+    rows.into_iter().map(insert).collect::<Vec<_>>().join(";\n")
+}
+
+/// The statement that deletes a version from the history.
+pub(super) fn history_delete(set: &Set, migration: &Migration) -> String {
+    let (table, version) = place(set, migration);
+    format!("DELETE FROM {table} WHERE version = {version}")
 }
 
 /// The statement that records a migration in the ledger `table`.

@@ -63,7 +63,11 @@ impl Migrator {
         let result: Result<_, db::Error> = async {
             transaction.batch(&[READ_AS_WRITTEN, LOCK_TIMEOUT].join(";\n")).await?;
             transaction.as_role(role, transaction.batch(repeatable.sql())).await?;
-            let mut made = objects::made_in_this_transaction(&transaction, &self.set).await?;
+            let mut made = if repeatable.is_compared {
+                objects::made_in_this_transaction(&transaction, &self.set).await?
+            } else {
+                Objects::new()
+            };
             // What an earlier application has made, and this one found to be there, is still of its making. What holds data is
             // not made anew; if it has changed, that is not for this file to mend.
             if let Some(row) = transaction.query_opt(BEFORE, &[&self.set.name(), &repeatable.name()]).await? {

@@ -13,6 +13,9 @@ use super::hook::Hook;
 use super::set_error::SetError;
 use super::{Boundary, Version, forbidden, sql};
 
+/// The directives that such a file can hold.
+const KNOWN: &str = "since <version>, revision <n>";
+
 /// A file `R__<name>.sql`.
 ///
 /// Two lines at its top say when it is due: `-- migrate: since <version>`, once that version is applied, and
@@ -24,11 +27,14 @@ pub struct Repeatable {
     #[serde(serialize_with = "text_of", rename = "sql")]
     up: Script,
     #[serde(skip)]
-    since: Version,
+    since: Option<Version>,
     #[serde(skip)]
     pub(super) revision: i64,
     #[serde(skip)]
     pub(super) checksum: u64,
+    /// Whether it is applied again when something that it makes has changed.
+    #[serde(skip)]
+    pub(super) is_compared: bool,
     #[serde(skip)]
     pub(super) left_alone_if: Option<String>,
     #[serde(skip)]
@@ -56,7 +62,7 @@ impl Repeatable {
                 Some(("revision", Ok(number))) => revision = Some(number),
                 _ => {
                     let (line, directive) = (sql::line_at(text, at), directive.to_owned());
-                    return Err(SetError::Directive { file, line, directive, known: "since <version>, revision <n>" });
+                    return Err(SetError::Directive { file, line, directive, known: KNOWN });
                 }
             }
         }
@@ -65,7 +71,42 @@ impl Repeatable {
         };
         forbidden::statements(&up)?;
         let checksum = checksum_of(bare, 0, text);
-        Ok(Self { name: bare.to_owned(), up, since, revision, checksum, left_alone_if: None, hooks: Vec::new() })
+        Ok(Self {
+            name: bare.to_owned(),
+            up,
+            since: Some(since),
+            revision,
+            checksum,
+            is_compared: true,
+            left_alone_if: None,
+            hooks: Vec::new(),
+        })
+    }
+
+    /// A repeatable file of a folder. It is applied after all versions, and again when its text has changed.
+    pub(super) fn from_folder(file: migrate_layout::Repeatable) -> Result<Self, SetError> {
+        let (mut since, mut revision) = (None, 1);
+        for directive in &file.directives {
+            match directive.text.split_once(' ').map(|(word, number)| (word, number.trim().parse::<i64>())) {
+                Some(("since", Ok(version))) => since = Some(Version::number(version)),
+                Some(("revision", Ok(number))) => revision = number,
+                _ => {
+                    let (line, directive) = (directive.line, directive.text.clone());
+                    return Err(SetError::Directive { file: file.up.path, line, directive, known: KNOWN });
+                }
+            }
+        }
+        forbidden::statements(&file.up)?;
+        Ok(Self {
+            checksum: checksum_of(&file.name, 0, &file.up.text),
+            name: file.name,
+            up: file.up,
+            since,
+            revision,
+            is_compared: false,
+            left_alone_if: None,
+            hooks: Vec::new(),
+        })
     }
 
     /// A query of one column of text. A row that it returns says why the file must not be applied to this database: what is
@@ -107,10 +148,20 @@ impl Repeatable {
         &self.up
     }
 
-    /// The version from which on it is applied.
+    /// The version from which on it is applied. None: it is applied after all versions.
     #[must_use]
-    pub fn since(&self) -> Version {
+    pub fn since(&self) -> Option<Version> {
         self.since
+    }
+
+    /// Whether it is applied once the versions up to `reached` are.
+    pub(super) fn is_due(&self, reached: Version) -> bool {
+        self.since.is_none_or(|since| since <= reached)
+    }
+
+    /// Under which its hooks' runs and progress are kept.
+    pub(super) fn place(&self) -> Version {
+        self.since.unwrap_or(Version::NONE)
     }
 
     /// The hooks behind it.
@@ -143,7 +194,7 @@ mod tests {
     fn its_place_is_read_from_the_top_of_the_file() {
         let file =
             Repeatable::new("R__views.sql", "-- migrate: since 3\n-- migrate: revision 2\n-- Why\nSELECT 1").unwrap();
-        assert_eq!((file.name(), file.since(), file.revision), ("views", 3.into(), 2));
+        assert_eq!((file.name(), file.since(), file.revision), ("views", Some(3.into()), 2));
         for (name, text) in [
             ("V1__views", "-- migrate: since 3\n-- migrate: revision 2"),
             ("R__views", "-- migrate: since 3"),

@@ -75,7 +75,7 @@ impl Migrator {
             for hook in repeatable.hooks() {
                 let boundary = repeatable.boundary();
                 // Asked as if nothing were owed: whether there is a new reason.
-                let at = Place { version: repeatable.since(), owed: Vec::new(), due: Some(why.clone()) };
+                let at = Place { version: repeatable.place(), owed: Vec::new(), due: Some(why.clone()) };
                 let cx = self.hook_context(hook.as_ref(), &boundary, at, connector.clone(), options);
                 let forecast = hook.plan(&cx).await.map_err(|source| hook_error(hook.as_ref(), &boundary, source))?;
                 if !forecast.work {

@@ -1,12 +1,15 @@
 //! A set: migrations, and the hooks at their version boundaries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+use migrate_layout::{Folder, Late, Layout};
 
 use super::description::Description;
 use super::hook::Hook;
 use super::invalid_index::InvalidIndexCleanup;
 use super::ledger::Ledger;
+use super::origin::Origin;
 use super::set_error::SetError;
 use super::{Error, Migration, Repeatable, Version};
 use crate::db::{LockKey, RUN_SESSION_LOCK, RunLocks};
@@ -28,6 +31,10 @@ pub struct Set {
     description: Description,
     note_on_empty: Option<String>,
     run_lock: i64,
+    origin: Option<Origin>,
+    owner: Option<String>,
+    /// What the history calls the versions, where some have names.
+    recorded_as: Option<HashMap<String, Version>>,
 }
 
 impl Set {
@@ -45,6 +52,8 @@ impl Set {
             description: String::new(),
             note_on_empty: None,
             run_lock: RUN_LOCK,
+            origin: None,
+            owner: None,
         }
     }
 
@@ -70,7 +79,19 @@ impl Set {
     #[must_use]
     pub fn migration(&self, version: impl Into<Version>) -> Option<&Migration> {
         let version = version.into();
-        self.migrations.iter().find(|migration| migration.version() == version)
+        let at = self.migrations.binary_search_by_key(&version, Migration::version).ok()?;
+        self.migrations.get(at)
+    }
+
+    /// Whether some of its versions are kept by their names.
+    pub(super) fn has_names(&self) -> bool {
+        self.recorded_as.is_some()
+    }
+
+    /// The version of a row of the history.
+    pub(super) fn recorded_version(&self, recorded: &str) -> Version {
+        let known = self.recorded_as.as_ref().and_then(|known| known.get(recorded)).copied();
+        known.unwrap_or_else(|| recorded.parse().unwrap_or_else(|_| Version::text(recorded)))
     }
 
     /// The version that an operator means by `text`: its number, its name, or its file's name.
@@ -125,6 +146,23 @@ impl Set {
         self.ledger.as_ref()
     }
 
+    /// The folder's tool and its rules, for a set that is a folder of files.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// Whether a file below an applied version is applied.
+    pub(super) fn applies_late(&self, migration: &Migration) -> bool {
+        migration.may_be_late() || self.origin.as_ref().is_some_and(|origin| origin.late == Late::Apply)
+    }
+
+    /// The role that owns everything that the migrations make, if one is named.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
+    }
+
     /// The table whose owner owns everything that the migrations make, and in whose schema they make it.
     #[must_use]
     pub fn owned_like(&self) -> Option<&str> {
@@ -172,6 +210,8 @@ pub struct SetBuilder {
     description: String,
     note_on_empty: Option<String>,
     run_lock: i64,
+    origin: Option<Origin>,
+    owner: Option<String>,
 }
 
 impl SetBuilder {
@@ -200,6 +240,30 @@ impl SetBuilder {
     #[must_use]
     pub fn repeatable(mut self, repeatable: Result<Repeatable, SetError>) -> Self {
         self.repeatables.push(repeatable);
+        self
+    }
+
+    /// Adds a folder that was written for a tool: its files, what that tool's rules are, and its history.
+    #[must_use]
+    pub fn folder(mut self, folder: Folder) -> Self {
+        let layout = folder.layout;
+        self.migrations.extend(folder.files.into_iter().map(|file| Migration::from_file(file, layout)));
+        self.repeatables.extend(folder.repeatables.into_iter().map(Repeatable::from_folder));
+        self.origin = Some(Origin::of(layout));
+        self
+    }
+
+    /// Says more about the folder than its layout does.
+    #[must_use]
+    pub fn with_origin(mut self, change: impl FnOnce(&mut Origin)) -> Self {
+        change(self.origin.get_or_insert_with(|| Origin::of(Layout::Migrate)));
+        self
+    }
+
+    /// What the migrations make belongs to this role, also when another one runs them.
+    #[must_use]
+    pub fn owner(mut self, role: &str) -> Self {
+        self.owner = Some(role.to_owned());
         self
     }
 
@@ -281,10 +345,18 @@ impl SetBuilder {
             hooks.entry(version).or_default().push(hook);
         }
         let repeatables = self.repeatables.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let unplaced = |repeatable: &&Repeatable| !migrations.iter().any(|m| m.version() == repeatable.since());
+        let unplaced = |repeatable: &&Repeatable| {
+            repeatable.since().is_some_and(|since| !migrations.iter().any(|m| m.version() == since))
+        };
         if let Some(repeatable) = repeatables.iter().find(unplaced) {
-            return Err(SetError::NoBoundary { hook: repeatable.file(), version: repeatable.since() });
+            return Err(SetError::NoBoundary { hook: repeatable.file(), version: repeatable.place() });
         }
+        let recorded = |migration: &Migration| {
+            let recorded = migration.number().map_or_else(|| migration.version().to_string(), |n| n.to_string());
+            (recorded, migration.version())
+        };
+        let has_names = migrations.iter().any(|migration| migration.number().is_none());
+        let recorded_as = has_names.then(|| migrations.iter().map(recorded).collect());
         let description = Description::parse(&self.description)?;
         let mut changed_tables: Vec<String> = self.owned_like.iter().cloned().collect();
         let others = description.changed_tables().into_iter().filter(|table| self.owned_like.as_deref() != Some(table));
@@ -297,6 +369,9 @@ impl SetBuilder {
             repeatables,
             note_on_empty: self.note_on_empty,
             run_lock: self.run_lock,
+            origin: self.origin,
+            owner: self.owner,
+            recorded_as,
             ledger: self.ledger,
             owned_like: self.owned_like,
             changed_tables,

@@ -50,7 +50,7 @@ pub(super) async fn look(connection: &Connection, set: &Set, repeatable: &Repeat
     let made: BTreeMap<String, String> = serde_json::from_value(record.try_get("made")?)
         .map_err(|error| db::Error::Conversion { reason: format!("migrate.repeatable cannot be read: {error}") })?;
     let names: Vec<String> = made.keys().cloned().collect();
-    let found = objects::some_objects(connection, set, &names).await?;
+    let found = if names.is_empty() { Objects::new() } else { objects::some_objects(connection, set, &names).await? };
     standing.due = match changed(&made, &found) {
         // Only what is owed has been kept so far.
         _ if revision == 0 => return Ok(standing),

@@ -106,8 +106,8 @@ pub enum RepeatableStatus {
 pub struct RepeatableEntry {
     /// Its name.
     pub name: String,
-    /// The version from which on it is applied.
-    pub since: Version,
+    /// The version from which on it is applied; none: after all.
+    pub since: Option<Version>,
     /// Its standing.
     #[serde(flatten)]
     pub status: RepeatableStatus,
@@ -158,7 +158,7 @@ impl History {
         let repeatables = set.repeatables().iter().zip(&self.repeatables).map(|(repeatable, standing)| {
             let hooks = repeatable.hooks().iter().map(|hook| {
                 let name = hook.name().to_owned();
-                let run = self.hook_runs.get(&(repeatable.since().key(), name.clone())).cloned();
+                let run = self.hook_runs.get(&(repeatable.place().key(), name.clone())).cloned();
                 (name, run)
             });
             RepeatableEntry {

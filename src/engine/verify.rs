@@ -190,11 +190,11 @@ impl Migrator {
         for (repeatable, standing) in self.set.repeatables().iter().zip(&history.repeatables) {
             match &standing.made {
                 Some(made) => expected.retain(|object, _| !made.contains_key(*object)),
-                None => expected.retain(|_, (version, _)| *version != repeatable.since()),
+                None => expected.retain(|_, (version, _)| Some(*version) != repeatable.since()),
             }
             if let Some(reason) = &standing.left_alone {
                 left_alone.push(LeftAlone { file: repeatable.file(), reason: reason.clone() });
-            } else if repeatable.since() <= history.current() {
+            } else if repeatable.is_due(history.current()) {
                 let (checked, wrong) = of_repeatable(repeatable, standing, found);
                 made += checked;
                 problems.extend(wrong);
@@ -296,7 +296,7 @@ impl Migrator {
 fn of_repeatable(repeatable: &Repeatable, standing: &Standing, found: &Objects) -> (usize, Vec<Problem>) {
     let problem = |object: &str, what: Fault| Problem {
         remedy: Some(Remedy::Up),
-        ..Problem::new(repeatable.since(), repeatable.file(), object, what)
+        ..Problem::new(repeatable.place(), repeatable.file(), object, what)
     };
     let Some(made) = &standing.made else {
         return (0, vec![problem(&repeatable.file(), "has not been applied to this database".to_owned().into())]);
