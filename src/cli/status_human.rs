@@ -25,10 +25,11 @@ pub(super) fn status(report: &StatusReport, program: &Program) {
                 ("divergent", utc(*at), format!("  applied as {recorded_name}"))
             }
             Status::Divergent { at, .. } => ("divergent", utc(*at), "  its text has changed since".to_owned()),
+            Status::NoFile { at } => ("applied", utc(*at), "  its file is gone".to_owned()),
             Status::Unknown { at } => ("unknown", utc(*at), "  this program has no such migration".to_owned()),
         };
         let color = match entry.status {
-            Status::Applied { .. } | Status::Adopted { .. } => PLAIN,
+            Status::Applied { .. } | Status::Adopted { .. } | Status::NoFile { .. } => PLAIN,
             Status::Pending { .. } | Status::Adoptable { .. } => YELLOW,
             _ => RED,
         };

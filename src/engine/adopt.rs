@@ -9,6 +9,8 @@ use tokio_postgres::types::ToSql;
 
 use super::applied::{Adopted, plain};
 use super::ledger::{Expected, Part};
+use super::take_over_error::TakeOverError;
+use super::tool::{self, ToolTable};
 use super::why::Change;
 use super::{AdoptionError, Fault, Migration, Problem, Set, Version, sql};
 use crate::db::{Connection, Error};
@@ -21,13 +23,17 @@ pub(super) struct Recorded {
     /// What it records, and our own history does not.
     pub adopt: Vec<Adopted>,
     /// What it records and is applied once more all the same.
-    again: Vec<(Version, String)>,
+    pub again: Vec<(Version, String)>,
     /// Versions whose every entry is there.
-    versions: Vec<Version>,
+    pub versions: Vec<Version>,
     /// Entries missing of versions of which others are there.
-    partial: Vec<(Version, Vec<String>)>,
-    /// Whether this session may add to it.
+    pub partial: Vec<(Version, Vec<String>)>,
+    /// Whether this session may add to it, if it has to.
     pub writable: bool,
+    /// The tool's table, if it is that of a tool.
+    pub tool: Option<ToolTable>,
+    /// Why it cannot be continued as it is.
+    pub problems: Vec<TakeOverError>,
 }
 
 /// What bears the ledger's name.
@@ -97,7 +103,16 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
         .collect();
 
     let mut found =
-        Recorded { table, adopt: Vec::new(), again: Vec::new(), versions: Vec::new(), partial: Vec::new(), writable };
+        Recorded {
+            table,
+            adopt: Vec::new(),
+            again: Vec::new(),
+            versions: Vec::new(),
+            partial: Vec::new(),
+            writable,
+            tool: None,
+            problems: Vec::new(),
+        };
     for migration in set.migrations() {
         let version = migration.version();
         let recorded_as = ledger.entries(version, migration.name());
@@ -136,7 +151,10 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
 impl Recorded {
     /// Makes sure that what is to be adopted is whole and without gaps, and that its objects are there.
     pub async fn check(&self, connection: &Connection, set: &Set, applied: &[Version]) -> Result<(), super::Error> {
-        let Some(ledger) = set.ledger() else { return Ok(()) };
+        if let Some(problem) = self.problems.first() {
+            return Err(AdoptionError::from(problem.clone()).into());
+        }
+        let Some(ledger) = set.ledger() else { return self.check_kept(set, applied) };
         let table = self.table.clone();
         if let Some((version, missing)) = self.partial.iter().find(|(version, _)| !applied.contains(version)) {
             let missing = missing.clone();
@@ -164,6 +182,19 @@ impl Recorded {
         if problems.is_empty() { Ok(()) } else { Err(AdoptionError::Problems { table, problems }.into()) }
     }
 
+    /// What we apply is recorded there in the same transaction, if it is to be kept in step.
+    fn check_kept(&self, set: &Set, applied: &[Version]) -> Result<(), super::Error> {
+        if !set.origin().is_some_and(|origin| origin.keep) {
+            return Ok(());
+        }
+        let missing = applied.iter().filter_map(|version| set.migration(*version));
+        let missing: Vec<&Migration> = missing.filter(|migration| !self.missing(set, migration).is_empty()).collect();
+        let Some(table) = self.tool.as_ref().filter(|_| !missing.is_empty()) else { return Ok(()) };
+        let statement = missing.iter().map(|migration| tool::insert(table, migration)).collect::<Vec<_>>().join("; ");
+        let missing = missing.iter().map(|migration| migration.file()).collect();
+        Err(AdoptionError::from(TakeOverError::NotKept { table: self.table.clone(), missing, statement }).into())
+    }
+
     /// Why a version that is recorded is applied once more, if it is.
     pub fn applied_again(&self, version: Version) -> Option<&str> {
         self.again.iter().find(|(again, _)| *again == version).map(|(_, reason)| reason.as_str())
@@ -174,6 +205,10 @@ impl Recorded {
         let version = migration.version();
         if self.versions.contains(&version) {
             return Vec::new();
+        }
+        if self.tool.is_some() {
+            let is_kept = set.origin().is_some_and(|origin| origin.keep);
+            return if is_kept { vec![migration.entry().version.clone()] } else { Vec::new() };
         }
         match self.partial.iter().find(|(partial, _)| *partial == version) {
             Some((_, missing)) => missing.clone(),

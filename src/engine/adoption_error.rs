@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Version;
 use super::problem::{Fault, Problem};
+use super::take_over_error::TakeOverError;
 use crate::db::{Program, ident, readable};
 
 /// A database that an older migrator has built cannot be taken over as it is. Nothing was written.
@@ -51,6 +52,9 @@ pub enum AdoptionError {
         /// The table.
         object: String,
     },
+    /// The history of another tool cannot be continued.
+    #[error(transparent)]
+    TakeOver(#[from] TakeOverError),
     /// Versions are recorded whose objects are not as they should be.
     #[error("{table} records versions that are not what is in the database:{}", lines(problems))]
     Problems {

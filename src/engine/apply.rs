@@ -231,8 +231,8 @@ impl Migrator {
                 let line = line_of_error(migration.up(), start, &source);
                 let obstacle = match (holder, with.ledger) {
                     (Some(holder), _) if gives_way(&source) => Some(Obstacle::Holder(holder)),
-                    (_, Some(table)) if already_there(&source) => {
-                        let statement = record::ledger_rows(&self.set, migration, table) + ";";
+                    (_, Some(also)) if already_there(&source) => {
+                        let statement = record::also_in(&self.set, migration, also) + ";";
                         Some(Obstacle::Unrecorded { statement })
                     }
                     _ => None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::applied::{Adopted, Applied, HookRun, HookState, plain};
 use super::record::{NOW, file_history_table, history_row, history_table};
 use super::standing::{self, Standing};
-use super::{HistoryError, Migration, Outcome, Set, Version, adopt};
+use super::{HistoryError, Migration, Outcome, Set, Version, adopt, take_over};
 use crate::db::{Connection, Error, in_calendar};
 
 /// More rows than any history has are not read: what is wrong with it shows in these.
@@ -109,7 +109,11 @@ impl History {
         if !tables.is_empty() {
             history.applied = applied(connection, set, &tables).await?;
         }
-        history.ledger = adopt::read(connection, set, &history.versions()).await?;
+        let versions = history.versions();
+        history.ledger = match (set.ledger(), set.origin()) {
+            (None, Some(origin)) => take_over::read(connection, set, origin, &versions).await?,
+            _ => adopt::read(connection, set, &versions).await?,
+        };
         let current = history.current();
         for repeatable in set.repeatables() {
             let standing = if !repeatable.is_due(current) {
@@ -150,7 +154,13 @@ impl History {
     }
 
     pub fn adopts(&self, version: Version) -> Option<&Adopted> {
-        self.adoptable().iter().find(|adopted| adopted.version == version)
+        let adoptable = self.adoptable();
+        adoptable.get(adoptable.binary_search_by_key(&version, |adopted| adopted.version).ok()?)
+    }
+
+    /// Whether it is applied, by us or before us.
+    pub fn is_recorded(&self, version: Version) -> bool {
+        self.row(version).is_some() || self.adopts(version).is_some()
     }
 
     pub fn row(&self, version: Version) -> Option<&Applied> {
@@ -171,11 +181,12 @@ impl History {
     pub fn problems(&self, set: &Set) -> Vec<HistoryError> {
         let mut problems = Vec::new();
         let (newer, ours): (Vec<_>, Vec<_>) = self.applied.iter().partition(|row| row.version > set.latest());
-        if !newer.is_empty() {
+        if !newer.is_empty() && set.refuses_entry_without_file() {
             let unknown = newer.into_iter().cloned().collect();
             problems.push(HistoryError::Newer { latest: set.latest(), unknown });
         }
         problems.extend(ours.into_iter().filter_map(|row| match set.migration(row.version) {
+            None if !set.refuses_entry_without_file() => None,
             None => Some(HistoryError::Missing { version: row.version, name: row.name.clone() }),
             Some(migration) if row.name != migration.name() || !migration.was_recorded_as(row.checksum) => {
                 Some(HistoryError::Divergent {
@@ -191,7 +202,7 @@ impl History {
         let current = self.current();
         let left_out = set.migrations().iter().filter(|migration| {
             let version = migration.version();
-            version < current && self.row(version).is_none() && self.adopts(version).is_none()
+            version < current && !self.is_recorded(version) && !migration.is_baseline() && !set.applies_late(migration)
         });
         problems.extend(left_out.map(|migration| HistoryError::OutOfOrder {
             version: migration.version(),

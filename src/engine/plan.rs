@@ -9,6 +9,7 @@ use super::applied::Adopted;
 use super::event::Event;
 use super::history::History;
 use super::hook::Hook;
+use super::tool::ToolTable;
 use super::why::LeftAlone;
 use super::{Boundary, Error, Forecast, Migration, Repeatable, Set, UpOptions, Version, Why};
 
@@ -92,6 +93,8 @@ pub struct Plan {
     pub note: Option<String>,
     /// The ledger of an older migrator, in which everything that is applied is recorded too.
     pub ledger: Option<String>,
+    /// The history table of another tool, where it is that one.
+    pub(super) tool: Option<ToolTable>,
     /// Repeatable files that are not applied.
     pub left_alone: Vec<LeftAlone>,
     /// Hooks behind repeatable files whose work an earlier run has left undone.
@@ -150,29 +153,37 @@ impl Plan {
             });
         };
         let mut target = current;
+        let baselines = set.migrations().iter().filter(|m| m.is_baseline() && within(m.version()));
+        let from = baselines.map(Migration::version).max().filter(|_| current == Version::NONE).unwrap_or(Version::NONE);
         for migration in set.migrations() {
-            if migration.version() <= current || !within(migration.version()) {
+            if history.is_recorded(migration.version()) || !within(migration.version()) {
+                continue;
+            }
+            // In an empty database the last baseline stands for all before it; in any other, it is nothing.
+            if migration.version() < from || (migration.is_baseline() && migration.version() != from) {
                 continue;
             }
             repeat(&mut steps, target, false);
-            target = migration.version();
-            for hook in set.hooks_before(target) {
+            target = target.max(migration.version());
+            let version = migration.version();
+            for hook in set.hooks_before(version) {
                 steps.push(Step::Hook {
                     hook: Arc::clone(hook),
-                    boundary: Boundary::Before(target),
-                    version: target,
+                    boundary: Boundary::Before(version),
+                    version,
                     skipped: skipped(hook),
                     forecast: None,
                 });
             }
-            let again = recorded.and_then(|recorded| recorded.applied_again(target).map(str::to_owned));
+            let again = recorded.and_then(|recorded| recorded.applied_again(version).map(str::to_owned));
             steps.push(Step::Apply { migration: migration.clone(), again });
         }
         repeat(&mut steps, target, target >= set.latest());
         steps.append(&mut last);
         let ledger = recorded.map(|recorded| recorded.table.clone());
         let note = set.note_on_empty().filter(|_| current == 0 && !steps.is_empty()).map(str::to_owned);
-        Ok(Self { current, target, note, ledger, left_alone, owed: all_owed, anew: Vec::new(), steps })
+        let tool = recorded.and_then(|recorded| recorded.tool.clone());
+        Ok(Self { current, target, note, ledger, tool, left_alone, owed: all_owed, anew: Vec::new(), steps })
     }
 
     /// What is told of it.

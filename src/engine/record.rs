@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN, STEP_BACK_SOON, WAIT_AGAIN};
+use super::tool::{self, ToolTable};
 use super::{Migration, Set, sql};
 use crate::db::{self, Connection, Error};
 
@@ -15,9 +16,18 @@ pub(super) struct With<'a> {
     /// The role that it runs as, if not the session's own.
     pub role: Option<&'a str>,
     /// The ledger of an older migrator, in which it is recorded too.
-    pub ledger: Option<&'a str>,
+    pub ledger: Option<AlsoIn<'a>>,
     /// Why it is applied although that migrator has applied it before.
     pub again: Option<&'a str>,
+}
+
+/// Where a migration is recorded besides our own history.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum AlsoIn<'a> {
+    /// The ledger that the set describes, in this table.
+    Ledger(&'a str),
+    /// The history table of the tool that the files were written for.
+    Tool(&'a ToolTable),
 }
 
 /// Runs a file and records it in one transaction.
@@ -96,8 +106,17 @@ pub(super) async fn applied(
 fn record(set: &Set, migration: &Migration, with: With<'_>) -> Result<String, Error> {
     let at = OffsetDateTime::now_utc().format(&Rfc3339);
     let at = at.map_err(|error| Error::Conversion { reason: format!("the time of this computer: {error}") })?;
-    let ours = history_row(set, &[migration], &format!("'{at}'"));
-    let theirs = with.ledger.map(|table| ledger_rows_unless_there(set, migration, table));
+    // A baseline stands for all files up to its own, which are then never applied.
+    let stands_for = |other: &&Migration| other.version() <= migration.version() && !other.is_baseline();
+    let mut recorded = vec![migration];
+    if migration.is_baseline() {
+        recorded.extend(set.migrations().iter().filter(stands_for));
+    }
+    let ours = history_row(set, &recorded, &format!("'{at}'"));
+    let theirs = with.ledger.map(|also| match also {
+        AlsoIn::Ledger(table) => ledger_rows_unless_there(set, migration, table),
+        AlsoIn::Tool(table) => tool::insert(table, migration),
+    });
     Ok([Some(ours), theirs].into_iter().flatten().collect::<Vec<_>>().join(";\n"))
 }
 
@@ -142,10 +161,15 @@ pub(super) fn history_delete(set: &Set, migration: &Migration) -> String {
     format!("DELETE FROM {table} WHERE version = {version}")
 }
 
-/// The statement that records a migration in the ledger `table`.
-pub(super) fn ledger_rows(set: &Set, migration: &Migration, table: &str) -> String {
-    let entries = set.ledger().map(|ledger| ledger.entries(migration.version(), migration.name())).unwrap_or_default();
-    ledger_insert(table, &entries)
+/// The statement that records a migration in the ledger of an older migrator.
+pub(super) fn also_in(set: &Set, migration: &Migration, also: AlsoIn<'_>) -> String {
+    match also {
+        AlsoIn::Ledger(table) => {
+            let entries = set.ledger().map(|ledger| ledger.entries(migration.version(), migration.name()));
+            ledger_insert(table, &entries.unwrap_or_default())
+        }
+        AlsoIn::Tool(table) => tool::insert(table, migration),
+    }
 }
 
 /// The same for a migration that may be recorded there already.

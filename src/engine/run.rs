@@ -7,7 +7,7 @@ use super::context::Place;
 use super::event::Event;
 use super::history;
 use super::out_of_step::OutOfStep;
-use super::record::With;
+use super::record::{AlsoIn, With};
 use super::{
     AdoptionError, Error, Migrator, Plan, StatusReport, Step, UpOptions, Version, fitness, overloads, owner, repeat,
 };
@@ -157,13 +157,21 @@ impl Migrator {
                 taken.summary.repeatables += 1;
             }
             Step::Apply { migration, again } => {
-                let with = With { role, ledger: plan.ledger.as_deref(), again: again.as_deref() };
+                let with = With { role, ledger: self.also_in(plan), again: again.as_deref() };
                 self.apply(connection, migration, with, options).await?;
                 taken.summary.migrations += 1;
                 taken.summary.version = migration.version();
             }
         }
         Ok(())
+    }
+
+    /// Where what is applied is recorded besides our own history.
+    fn also_in<'a>(&self, plan: &'a Plan) -> Option<AlsoIn<'a>> {
+        match self.set.origin() {
+            Some(origin) if self.set.ledger().is_none() => plan.tool.as_ref().filter(|_| origin.keep).map(AlsoIn::Tool),
+            _ => plan.ledger.as_deref().map(AlsoIn::Ledger),
+        }
     }
 
     fn tell_left_alone(&self, plan: &Plan) {

@@ -152,6 +152,11 @@ impl Set {
         self.origin.as_ref()
     }
 
+    /// Whether a recorded version that has no file is refused.
+    pub(super) fn refuses_entry_without_file(&self) -> bool {
+        self.origin.as_ref().is_none_or(|origin| origin.refuses_entry_without_file)
+    }
+
     /// Whether a file below an applied version is applied.
     pub(super) fn applies_late(&self, migration: &Migration) -> bool {
         migration.may_be_late() || self.origin.as_ref().is_some_and(|origin| origin.late == Late::Apply)

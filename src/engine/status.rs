@@ -46,6 +46,12 @@ pub enum Status {
         /// The name it was applied under.
         recorded_name: String,
     },
+    /// Applied; its file is gone, which the layout allows.
+    NoFile {
+        /// When, by the database's clock.
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+    },
     /// Applied, and unknown to this program.
     Unknown {
         /// When, by the database's clock.
@@ -177,11 +183,13 @@ impl History {
     }
 
     fn versions_with_status(&self, set: &Set) -> Vec<StatusEntry> {
-        let known = set.migrations().iter().map(|migration| {
+        let current = self.current();
+        let known = set.migrations().iter().filter_map(|migration| {
             let again = self.ledger.ledger().and_then(|recorded| recorded.applied_again(migration.version()));
             let status = match (self.row(migration.version()), self.adopts(migration.version())) {
                 (None, Some(adopted)) => Status::Adoptable { at: adopted.at },
-                (None, None) if migration.version() < self.current() => Status::OutOfOrder,
+                (None, None) if migration.is_baseline() && current != Version::NONE => return None,
+                (None, None) if migration.version() < current && !set.applies_late(migration) => Status::OutOfOrder,
                 (None, None) => Status::Pending { again: again.map(str::to_owned) },
                 (Some(row), _) if row.name == migration.name() && migration.was_recorded_as(row.checksum) => {
                     if row.adopted { Status::Adopted { at: row.at } } else { Status::Applied { at: row.at } }
@@ -193,17 +201,17 @@ impl History {
                 let run = self.hook_runs.get(&(migration.version().key(), name.clone())).cloned();
                 (name, run)
             });
-            StatusEntry {
+            Some(StatusEntry {
                 version: migration.version(),
                 name: migration.name().to_owned(),
                 status,
                 hooks: hooks.collect(),
-            }
+            })
         });
         let unknown = self.applied.iter().filter(|row| set.migration(row.version).is_none()).map(|row| StatusEntry {
             version: row.version,
             name: row.name.clone(),
-            status: Status::Unknown { at: row.at },
+            status: if set.refuses_entry_without_file() { Status::Unknown { at: row.at } } else { Status::NoFile { at: row.at } },
             hooks: Vec::new(),
         });
         let mut entries: Vec<_> = known.chain(unknown).collect();

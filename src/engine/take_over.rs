@@ -1,0 +1,154 @@
+//! Continuing the history of another tool: which of its entries stand for which files, and whether they can be trusted.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use time::OffsetDateTime;
+
+use super::adopt::{Found, Recorded};
+use super::applied::Adopted;
+use super::origin::Origin;
+use super::take_over_error::TakeOverError;
+use super::tool::{self, RowState, Tool, ToolRow, ToolTable};
+use super::{Migration, Set, Version};
+use crate::db::{Connection, Error};
+
+/// Looks for the history that a set of files continues, and compares it with the files. `applied`: our own history.
+pub(super) async fn read(
+    connection: &Connection,
+    set: &Set,
+    origin: &Origin,
+    applied: &[Version],
+) -> Result<Found, Error> {
+    let tables = tool::find_tool_tables(connection, origin.table.as_deref()).await?;
+    let is_named = |table: &ToolTable| {
+        origin.table.as_ref().is_some_and(|name| *name == table.table || *name == table.qualified)
+    };
+    let mut candidates: Vec<&ToolTable> = tables.iter().filter(|table| Some(table.tool) == origin.tool).collect();
+    candidates.sort_by_key(|table| (!is_named(table), !table.is_visible));
+    let Some(table) = candidates.first().copied() else {
+        let foreign = tables.iter().find(|table| table.is_visible);
+        return Ok(foreign.map_or(Found::Nothing, |table| Found::Foreign(format!("{} of {}", table.qualified, table.tool))));
+    };
+    const RIGHTS: &str = "
+        SELECT pg_catalog.has_table_privilege($1::text, 'SELECT') AS readable,
+               pg_catalog.has_table_privilege($1::text, 'INSERT') AND pg_catalog.has_table_privilege($1::text, 'DELETE') AS writable";
+    let rights = connection.query_one(RIGHTS, &[&table.qualified]).await?;
+    if !rights.get::<_, bool>("readable") {
+        return Ok(Found::Unreadable(table.qualified.clone()));
+    }
+    let rows = tool::rows(connection, table).await?;
+    let (recorded, problems) = matched(set, origin, table, &rows);
+    let mut adopt: Vec<Adopted> = Vec::new();
+    for (version, row) in &recorded {
+        let Some(migration) = set.migration(*version).filter(|_| applied.binary_search(version).is_err()) else { continue };
+        adopt.push(Adopted {
+            version: *version,
+            name: migration.name().to_owned(),
+            recorded_as: vec![migration.entry().version.clone()],
+            at: row.at.unwrap_or(OffsetDateTime::UNIX_EPOCH),
+        });
+    }
+    Ok(Found::Ledger(Recorded {
+        table: table.qualified.clone(),
+        adopt,
+        again: Vec::new(),
+        versions: recorded.into_keys().collect(),
+        partial: Vec::new(),
+        writable: !origin.keep || rights.get::<_, bool>("writable"),
+        tool: Some(table.clone()),
+        problems,
+    }))
+}
+
+/// The files that the rows stand for, and what is wrong.
+fn matched<'a>(
+    set: &Set,
+    origin: &Origin,
+    table: &ToolTable,
+    rows: &'a [ToolRow],
+) -> (BTreeMap<Version, &'a ToolRow>, Vec<TakeOverError>) {
+    let by_entry: BTreeMap<String, &Migration> =
+        set.migrations().iter().map(|migration| (entry_of(table.tool, migration), migration)).collect();
+    let (mut recorded, mut problems) = (BTreeMap::new(), Vec::new());
+    let mut without_file: Vec<&ToolRow> = Vec::new();
+    let latest = set.latest();
+    for row in rows {
+        let migration = by_entry.get(row.entry.as_str()).copied();
+        let what = || (table.tool, table.qualified.clone(), row.entry.clone());
+        let clears = || tool::clears(table, row);
+        match row.state {
+            RowState::Repeatable => {}
+            RowState::Failed => problems.push(TakeOverError::failed(what(), clears())),
+            RowState::Dirty => problems.push(TakeOverError::dirty(what(), clears())),
+            RowState::RolledBack => problems.push(TakeOverError::rolled_back(what(), clears())),
+            RowState::UpTo => {
+                let until = migration.map(Migration::version).or_else(|| placed(table.tool, set, row));
+                let Some(until) = until else {
+                    without_file.push(row);
+                    continue;
+                };
+                for migration in set.migrations().iter().filter(|m| m.version() <= until && !m.is_baseline()) {
+                    recorded.entry(migration.version()).or_insert(row);
+                }
+            }
+            RowState::Applied => match migration {
+                Some(migration) => {
+                    if let Some(problem) = changed(table, row, migration) {
+                        problems.push(problem);
+                    }
+                    recorded.insert(migration.version(), row);
+                }
+                // A newer deployment may have been here; every tool but these lets that be.
+                None if newer(row, latest) && table.tool == Tool::Flyway => {}
+                None => without_file.push(row),
+            },
+        }
+    }
+    if origin.refuses_entry_without_file && !without_file.is_empty() {
+        let entries: BTreeSet<String> = without_file.iter().map(|row| row.entry.clone()).collect();
+        let (tool, table) = (table.tool, table.qualified.clone());
+        problems.push(TakeOverError::WithoutFile { tool, table, entries: entries.into_iter().collect() });
+    }
+    (recorded, problems)
+}
+
+/// What the tool's history calls a file.
+fn entry_of(tool: Tool, migration: &Migration) -> String {
+    match (tool, migration.entry().written_at) {
+        (Tool::Drizzle, Some(written_at)) => written_at.to_string(),
+        _ => migration.entry().version.clone(),
+    }
+}
+
+/// The last file that counts as applied where the row stands for no file itself: between two of them.
+fn placed(tool: Tool, set: &Set, row: &ToolRow) -> Option<Version> {
+    match tool {
+        Tool::Drizzle => {
+            let until: i64 = row.entry.parse().ok()?;
+            let before = |m: &&Migration| m.entry().written_at.is_some_and(|written_at| written_at <= until);
+            set.migrations().iter().filter(before).map(Migration::version).max()
+        }
+        // A baseline need not have a file.
+        Tool::Flyway => row.entry.parse::<Version>().ok().map(|version| match version.as_number() {
+            Some(number) => Version::dotted([number.unsigned_abs()]),
+            None => version,
+        }),
+        _ => None,
+    }
+}
+
+fn newer(row: &ToolRow, latest: Version) -> bool {
+    let version: Version = row.entry.parse().unwrap_or(Version::NONE);
+    let version = version.as_number().map_or(version, |number| Version::dotted([number.unsigned_abs()]));
+    version > latest
+}
+
+/// Whether the tool's own rule says that a file is not the one that was applied.
+fn changed(table: &ToolTable, row: &ToolRow, migration: &Migration) -> Option<TakeOverError> {
+    let (recorded, checksum) = (row.checksum.as_ref()?, migration.entry().checksum.as_ref()?);
+    if checksum.matches(recorded) {
+        return None;
+    }
+    let (tool, table, file) = (table.tool, table.qualified.clone(), migration.file());
+    Some(TakeOverError::Changed { tool, table, file, recorded: recorded.clone(), found: checksum.recorded.clone() })
+}
