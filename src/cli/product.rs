@@ -9,7 +9,7 @@ use clap::{ArgMatches, Command};
 use super::failure::Failure;
 use super::screen::Screen;
 use crate::db::{Connector, Program};
-use crate::engine::{Error, Migrator, Set, SetError};
+use crate::engine::{Error, Hook, Migrator, Set, SetError};
 use crate::repair::Repairs;
 
 /// A program: its name, and the sets that it carries.
@@ -24,7 +24,7 @@ pub struct Product {
 #[async_trait]
 pub trait Content: Send + Sync + 'static {
     /// The name of the set.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// The set.
     ///
@@ -32,6 +32,16 @@ pub trait Content: Send + Sync + 'static {
     ///
     /// [`SetError`] if its files contradict each other.
     fn set(&self) -> Result<Set, SetError>;
+
+    /// The same for one database, where that decides something. Only a folder of files asks it.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]: the set is wrong, or the database cannot be asked.
+    async fn set_for(&self, connector: &Connector) -> Result<Set, Failure> {
+        let _ = connector;
+        self.set().map_err(|error| Failure::from(Error::from(error)))
+    }
 
     /// Repairs of data in its tables.
     fn repairs(&self) -> Repairs {
@@ -128,6 +138,11 @@ impl Product {
     /// The content of the set of this name.
     pub(crate) fn content(&self, name: &str) -> Option<&Arc<dyn Content>> {
         self.contents.iter().find(|content| content.name() == name)
+    }
+
+    /// A hook of one of its sets.
+    pub(crate) fn hook(&self, name: &str) -> Option<Arc<dyn Hook>> {
+        self.contents.iter().filter_map(|content| content.set().ok()).find_map(|set| set.hook(name))
     }
 
     /// The names of all hooks of its sets. A set that contradicts itself names none: every command of its own says so.

@@ -169,7 +169,10 @@ impl Recorded {
         let Some(last) = self.adopt.last() else { return Ok(()) };
         let left_out = set.migrations().iter().find(|migration| {
             let version = migration.version();
-            version < last.version && !applied.contains(&version) && !self.versions.contains(&version)
+            version < last.version
+                && !applied.contains(&version)
+                && !self.versions.contains(&version)
+                && !set.applies_late(migration)
         });
         if let Some(migration) = left_out {
             let missing = ledger.entries(migration.version(), migration.name());

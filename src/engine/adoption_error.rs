@@ -91,6 +91,7 @@ impl AdoptionError {
                  (pg_dump -n public), restore the schema migrate as well, which holds the history"
                     .to_owned()
             }
+            Self::TakeOver(error) => error.hint().unwrap_or_else(|| program.run_up()),
             Self::Problems { table, problems } => problems_hint(table, problems, program),
         }
     }

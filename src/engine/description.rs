@@ -48,6 +48,11 @@ impl Description {
         Ok(Self(versions))
     }
 
+    /// The same for versions that are elsewhere; those that are nowhere are left out.
+    pub(super) fn moved(self, place: impl Fn(Version) -> Option<Version>) -> Self {
+        Self(self.0.into_iter().filter_map(|(version, objects)| Some((place(version)?, objects))).collect())
+    }
+
     /// Whether nothing is described.
     #[must_use]
     pub fn is_empty(&self) -> bool {

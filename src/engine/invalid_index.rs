@@ -17,6 +17,9 @@ use super::outcome::{Forecast, Outcome};
 use super::session::LOCK_TIMEOUT;
 use crate::db::{Connection, Error, Holder, LockTimeout, Transaction, Waiting};
 
+/// The name of the hook. Nobody registers it: every file that builds an index without a transaction has it.
+pub(super) const CLEANUP: &str = "invalid-index-cleanup";
+
 /// What bears the name of an index.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -205,7 +208,7 @@ impl InvalidIndexCleanup {
 #[async_trait]
 impl Hook for InvalidIndexCleanup {
     fn name(&self) -> &'static str {
-        "invalid-index-cleanup"
+        CLEANUP
     }
 
     async fn plan(&self, cx: &HookContext) -> Result<Forecast, HookError> {

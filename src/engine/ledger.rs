@@ -14,8 +14,8 @@ use super::Version;
 pub struct Ledger {
     pub(super) table: String,
     naming: Naming,
-    recorded_as: BTreeMap<Version, Vec<String>>,
-    changes: BTreeMap<Version, Changes>,
+    pub(super) recorded_as: BTreeMap<Version, Vec<String>>,
+    pub(super) changes: BTreeMap<Version, Changes>,
     pub(super) again: BTreeMap<Version, Again>,
     pub(super) shared_until: Version,
 }
@@ -33,7 +33,7 @@ impl fmt::Debug for Naming {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Changes {
+pub(super) struct Changes {
     leaves: Vec<Part>,
     removes: Vec<Part>,
 }

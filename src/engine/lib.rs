@@ -31,6 +31,7 @@ mod options;
 mod origin;
 mod out_of_step;
 mod outcome;
+mod overlay;
 mod overloads;
 mod owner;
 mod plan;

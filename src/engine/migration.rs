@@ -170,6 +170,17 @@ impl Migration {
         checksum.is_some_and(|checksum| checksum == self.checksum() || self.same.contains(&checksum))
     }
 
+    /// The same, where a folder has a file for it: in that file's place, and recorded as that file by its tool.
+    pub(super) fn in_place_of(&self, file: File) -> Self {
+        let entry = Entry {
+            version: file.entry,
+            described_as: file.described_as,
+            checksum: file.checksum,
+            written_at: file.written_at,
+        };
+        Self { version: file.version, entry, ..self.clone() }
+    }
+
     /// What is sent to apply it.
     pub(super) fn up(&self) -> &Script {
         &self.up

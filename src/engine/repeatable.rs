@@ -148,6 +148,11 @@ impl Repeatable {
         &self.up
     }
 
+    /// The same, from another version on.
+    pub(super) fn since_version(self, since: Option<Version>) -> Self {
+        Self { since, ..self }
+    }
+
     /// The version from which on it is applied. None: it is applied after all versions.
     #[must_use]
     pub fn since(&self) -> Option<Version> {

@@ -20,17 +20,17 @@ const RUN_LOCK: i64 = 7_244_554_146_635_925_505;
 /// Migrations in order, each with the hooks that run before it.
 #[derive(Clone)]
 pub struct Set {
-    name: String,
-    minimum_server: i32,
-    migrations: Vec<Migration>,
-    hooks: BTreeMap<Version, Vec<Arc<dyn Hook>>>,
-    repeatables: Vec<Repeatable>,
-    ledger: Option<Ledger>,
-    owned_like: Option<String>,
-    changed_tables: Vec<String>,
-    description: Description,
+    pub(super) name: String,
+    pub(super) minimum_server: i32,
+    pub(super) migrations: Vec<Migration>,
+    pub(super) hooks: BTreeMap<Version, Vec<Arc<dyn Hook>>>,
+    pub(super) repeatables: Vec<Repeatable>,
+    pub(super) ledger: Option<Ledger>,
+    pub(super) owned_like: Option<String>,
+    pub(super) changed_tables: Vec<String>,
+    pub(super) description: Description,
     note_on_empty: Option<String>,
-    run_lock: i64,
+    pub(super) run_lock: i64,
     origin: Option<Origin>,
     owner: Option<String>,
     /// What the history calls the versions, where some have names.
@@ -186,6 +186,13 @@ impl Set {
         &self.description
     }
 
+    /// A hook of this name.
+    #[must_use]
+    pub fn hook(&self, name: &str) -> Option<Arc<dyn Hook>> {
+        let repeatables = self.repeatables.iter().flat_map(Repeatable::hooks);
+        self.hooks.values().flatten().chain(repeatables).find(|hook| hook.name() == name).cloned()
+    }
+
     /// The names of all hooks, each once.
     #[must_use]
     pub fn hook_names(&self) -> Vec<&str> {
@@ -227,6 +234,11 @@ impl SetBuilder {
         self
     }
 
+    pub(super) fn add(mut self, migration: Result<Migration, SetError>) -> Self {
+        self.migrations.push(migration);
+        self
+    }
+
     /// Adds the migrations that `refinery::embed_migrations!` has read.
     #[must_use]
     pub fn embedded(mut self, runner: &refinery::Runner) -> Self {
@@ -238,6 +250,13 @@ impl SetBuilder {
     #[must_use]
     pub fn before(mut self, version: impl Into<Version>, hook: impl Hook + 'static) -> Self {
         self.hooks.push((version.into(), Arc::new(hook)));
+        self
+    }
+
+    /// The same for a hook that is shared with others.
+    #[must_use]
+    pub fn before_shared(mut self, version: impl Into<Version>, hook: Arc<dyn Hook>) -> Self {
+        self.hooks.push((version.into(), hook));
         self
     }
 
