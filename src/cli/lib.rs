@@ -6,6 +6,7 @@ mod choice;
 pub mod exit;
 mod failure;
 mod failure_human;
+mod folder;
 mod human;
 mod json;
 mod lines;

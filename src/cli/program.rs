@@ -11,6 +11,7 @@ use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
 
 use super::choice::{self, Choice};
 use super::failure::Failure;
+use super::folder::FolderContent;
 use super::product::{Content, Context, Product, Verb};
 use super::screen::Screen;
 use super::signal::Interrupt;
@@ -202,7 +203,7 @@ fn content(product: &Product, choice: &Choice) -> Result<Arc<dyn Content>, Failu
     let missing = |name: &str| Failure::usage(format!("set {name} cannot be run by this program"));
     match choice {
         Choice::BuiltIn(name) => product.content(name).cloned().ok_or_else(|| missing(name)),
-        Choice::Folder(config) => Err(missing(&config.name)),
+        Choice::Folder(config) => Ok(Arc::new(FolderContent::new(product, config)?)),
     }
 }
 
@@ -275,12 +276,12 @@ async fn dispatch(
         return Ok(exit::OK);
     }
     let database = database(global)?;
-    let (set, lock_wait) = (content.set().map_err(Error::from)?, global.lock_wait);
+    let lock_wait = global.lock_wait;
     let token = || interrupt.token().clone();
     if let Command::Repair(command) = command {
         let events = Arc::clone(screen);
         let observer = move |event| events.repair_event(event);
-        let repairer = Repairer::new(set.name(), content.repairs(), database, token(), observer);
+        let repairer = Repairer::new(content.name(), content.repairs(), database, token(), observer);
         repairer.wait_at_most(lock_wait);
         return Box::pin(command.run(&repairer, screen, lock_wait)).await;
     }
@@ -289,6 +290,7 @@ async fn dispatch(
     let connector = Connector::new(database.clone(), token())
         .on_notice(observer.for_part(Event::Notice))
         .on_wait(observer.for_part(Event::Waiting));
+    let set = content.set_for(&connector).await?;
     let migrator = Migrator::new(set, database, token(), move |event| observer.tell(event));
     connector.wait_at_most(lock_wait);
     migrator.wait_at_most(lock_wait);

@@ -54,6 +54,7 @@ impl Set {
             run_lock: RUN_LOCK,
             origin: None,
             owner: None,
+            named_hooks: Vec::new(),
         }
     }
 
@@ -101,19 +102,7 @@ impl Set {
     /// [`Error::NoSuchTarget`] if there is none, or several have that number.
     pub fn version(&self, text: &str) -> Result<Version, Error> {
         let typed: Version = text.parse().unwrap_or(Version::NONE);
-        let means = |migration: &&Migration| {
-            let (version, file) = (migration.version(), migration.file());
-            version == typed
-                || version.to_string() == text
-                || version.as_number().is_some() && version.as_number() == typed.as_number()
-                || file == text
-                || file.rsplit('/').next().and_then(|file| file.split('.').next()) == Some(text)
-        };
-        let mut meant = self.migrations.iter().filter(means).map(Migration::version);
-        match (meant.next(), meant.next()) {
-            (Some(version), None) => Ok(version),
-            _ => Err(Error::NoSuchTarget { target: typed, latest: self.latest() }),
-        }
+        means(&self.migrations, text).ok_or(Error::NoSuchTarget { target: typed, latest: self.latest() })
     }
 
     /// The hooks that run before a version, in order.
@@ -224,6 +213,7 @@ pub struct SetBuilder {
     run_lock: i64,
     origin: Option<Origin>,
     owner: Option<String>,
+    named_hooks: Vec<(String, Arc<dyn Hook>)>,
 }
 
 impl SetBuilder {
@@ -257,6 +247,13 @@ impl SetBuilder {
     #[must_use]
     pub fn before_shared(mut self, version: impl Into<Version>, hook: Arc<dyn Hook>) -> Self {
         self.hooks.push((version.into(), hook));
+        self
+    }
+
+    /// Runs `hook` before the version that an operator would call `name`: by its number, its name, or its file's name.
+    #[must_use]
+    pub fn before_named(mut self, name: &str, hook: Arc<dyn Hook>) -> Self {
+        self.named_hooks.push((name.to_owned(), hook));
         self
     }
 
@@ -362,9 +359,17 @@ impl SetBuilder {
                 hooks.entry(migration.version()).or_default().push(Arc::new(cleanup));
             }
         }
-        for (version, hook) in self.hooks {
+        let mut registered = self.hooks;
+        for (name, hook) in self.named_hooks {
+            match means(&migrations, &name) {
+                Some(version) => registered.push((version, hook)),
+                None => return Err(SetError::NoBoundary { hook: format!("hook {}", hook.name()), version: name }),
+            }
+        }
+        for (version, hook) in registered {
             if !migrations.iter().any(|migration| migration.version() == version) {
-                return Err(SetError::NoBoundary { hook: format!("hook {}", hook.name()), version });
+                let hook = format!("hook {}", hook.name());
+                return Err(SetError::NoBoundary { hook, version: version.to_string() });
             }
             hooks.entry(version).or_default().push(hook);
         }
@@ -373,7 +378,7 @@ impl SetBuilder {
             repeatable.since().is_some_and(|since| !migrations.iter().any(|m| m.version() == since))
         };
         if let Some(repeatable) = repeatables.iter().find(unplaced) {
-            return Err(SetError::NoBoundary { hook: repeatable.file(), version: repeatable.place() });
+            return Err(SetError::NoBoundary { hook: repeatable.file(), version: repeatable.place().to_string() });
         }
         let recorded = |migration: &Migration| {
             let recorded = migration.number().map_or_else(|| migration.version().to_string(), |n| n.to_string());
@@ -402,6 +407,21 @@ impl SetBuilder {
             description,
         })
     }
+}
+
+/// The one version that somebody means by `text`: its number, its name, or its file's name.
+fn means(migrations: &[Migration], text: &str) -> Option<Version> {
+    let typed: Version = text.parse().ok()?;
+    let is_it = |migration: &&Migration| {
+        let (version, file) = (migration.version(), migration.file());
+        version == typed
+            || version.to_string() == text
+            || version.as_number().is_some() && version.as_number() == typed.as_number()
+            || file == text
+            || file.rsplit('/').next().and_then(|file| file.split('.').next()) == Some(text)
+    };
+    let mut meant = migrations.iter().filter(is_it).map(Migration::version);
+    meant.next().filter(|_| meant.next().is_none())
 }
 
 #[cfg(test)]

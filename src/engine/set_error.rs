@@ -1,5 +1,7 @@
 //! What can be wrong with a set.
 
+use migrate_layout::LayoutError;
+
 use super::Version;
 
 /// Something is wrong with a set itself; no database was asked.
@@ -19,6 +21,9 @@ pub enum SetError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A folder cannot be read, or one of its files.
+    #[error(transparent)]
+    Folder(#[from] LayoutError),
     /// Two migrations have the same version.
     #[error("version {version} is repeated: {first} and {second}")]
     Repeated {
@@ -140,7 +145,7 @@ pub enum SetError {
     NoBoundary {
         /// The hook or file.
         hook: String,
-        /// The version.
-        version: Version,
+        /// The version, or its name.
+        version: String,
     },
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::checksum::Checksum;
-use super::{Layout, Version, sql};
+use super::{Layout, LayoutError, Version, sql};
 
 /// A folder, read as its layout says.
 #[derive(Clone, Debug)]
@@ -80,6 +80,24 @@ pub struct Script {
     pub line: usize,
     /// How it is sent.
     pub sending: Sending,
+}
+
+impl Folder {
+    /// Sends these files statement by statement and outside a transaction, though their tool would open one.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError::Name`] for a file that is none of the folder's versions.
+    pub fn send_alone(&mut self, paths: &[String]) -> Result<(), LayoutError> {
+        for path in paths {
+            let Some(file) = self.files.iter_mut().find(|file| file.up.path == *path) else {
+                let reason = "is to run outside a transaction, and is no version of this folder".to_owned();
+                return Err(LayoutError::Name { path: path.clone(), reason });
+            };
+            file.up.sending = Sending::Statements;
+        }
+        Ok(())
+    }
 }
 
 impl Script {
