@@ -40,13 +40,11 @@ impl FolderContent {
             return Err(failed(layout::why_not(&sources)));
         }
         let placeholders = config.values(|name| std::env::var_os(name))?;
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         let options = Options { placeholders, environment: environment.collect() };
-        let named = |hooked: &super::manifest::Hooked| {
-            let hooks = hooked.hooks.iter().filter_map(|name| product.hook(name));
-            hooks.map(|hook| (hooked.before.clone(), hook)).collect::<Vec<_>>()
-        };
-        let hooks = config.hooks.iter().flat_map(named).collect();
+        let each = config.hooks.iter().flat_map(|hooked| hooked.hooks.iter().map(|name| (&hooked.before, name)));
+        let hooks = each.filter_map(|(before, name)| Some((before.clone(), product.hook(name)?))).collect();
         Ok(Self { config: config.clone(), over, hooks, sources, options, fits })
     }
 
@@ -100,7 +98,8 @@ impl FolderContent {
         let tables = find_tool_tables(&connection, table).await.map_err(Error::from)?;
         connection.close().await;
         let has_history = |layout: &&Layout| {
-            Tool::from_key(layout.key()).is_some_and(|tool| tables.iter().any(|table| table.tool == tool && table.is_visible))
+            Tool::from_key(layout.key())
+                .is_some_and(|tool| tables.iter().any(|table| table.tool == tool && table.is_visible))
         };
         let with_history: Vec<Layout> = self.fits.iter().filter(has_history).copied().collect();
         match with_history.as_slice() {

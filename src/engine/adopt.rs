@@ -102,17 +102,16 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
         .map(|row| (row.get("entry"), row.get::<_, Option<_>>("at").unwrap_or(OffsetDateTime::UNIX_EPOCH)))
         .collect();
 
-    let mut found =
-        Recorded {
-            table,
-            adopt: Vec::new(),
-            again: Vec::new(),
-            versions: Vec::new(),
-            partial: Vec::new(),
-            writable,
-            tool: None,
-            problems: Vec::new(),
-        };
+    let mut found = Recorded {
+        table,
+        adopt: Vec::new(),
+        again: Vec::new(),
+        versions: Vec::new(),
+        partial: Vec::new(),
+        writable,
+        tool: None,
+        problems: Vec::new(),
+    };
     for migration in set.migrations() {
         let version = migration.version();
         let recorded_as = ledger.entries(version, migration.name());

@@ -98,7 +98,8 @@ impl History {
         let (numbers, files) = (history_table(set), file_history_table(set));
         let present = connection.query_one(PRESENT, &[&numbers, &files]).await?;
         let tables = [(present.get("history"), numbers), (present.get("files"), files)];
-        let tables: Vec<String> = tables.into_iter().filter_map(|(there, table): (bool, _)| there.then_some(table)).collect();
+        let tables: Vec<String> =
+            tables.into_iter().filter_map(|(there, table): (bool, _)| there.then_some(table)).collect();
         let mut history = Self {
             applied: Vec::new(),
             is_kept: !tables.is_empty(),
@@ -218,9 +219,7 @@ impl History {
 pub(super) async fn adopt(connection: &Connection, set: &Set, versions: &[Adopted]) -> Result<(), Error> {
     let transaction = connection.begin().await?;
     let rows: Vec<_> = versions.iter().filter_map(|adopted| Some((adopted, set.migration(adopted.version)?))).collect();
-    for (table, of_type, named) in
-        [(history_table(set), "bigint", false), (file_history_table(set), "text", true)]
-    {
+    for (table, of_type, named) in [(history_table(set), "bigint", false), (file_history_table(set), "text", true)] {
         let rows: Vec<_> = rows.iter().filter(|(_, migration)| migration.number().is_none() == named).collect();
         if rows.is_empty() {
             continue;

@@ -13,7 +13,7 @@ use super::Version;
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pub(super) table: String,
-    naming: Naming,
+    pub(super) naming: Naming,
     pub(super) recorded_as: BTreeMap<Version, Vec<String>>,
     pub(super) changes: BTreeMap<Version, Changes>,
     pub(super) again: BTreeMap<Version, Again>,
@@ -24,7 +24,7 @@ type EntryOf = dyn Fn(Version, &str) -> String + Send + Sync;
 
 /// How an entry is made of version and name.
 #[derive(Clone)]
-struct Naming(Arc<EntryOf>);
+pub(super) struct Naming(Arc<EntryOf>);
 
 impl fmt::Debug for Naming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

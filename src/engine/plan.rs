@@ -154,7 +154,8 @@ impl Plan {
         };
         let mut target = current;
         let baselines = set.migrations().iter().filter(|m| m.is_baseline() && within(m.version()));
-        let from = baselines.map(Migration::version).max().filter(|_| current == Version::NONE).unwrap_or(Version::NONE);
+        let from =
+            baselines.map(Migration::version).max().filter(|_| current == Version::NONE).unwrap_or(Version::NONE);
         for migration in set.migrations() {
             if history.is_recorded(migration.version()) || !within(migration.version()) {
                 continue;

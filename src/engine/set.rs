@@ -29,12 +29,12 @@ pub struct Set {
     pub(super) owned_like: Option<String>,
     pub(super) changed_tables: Vec<String>,
     pub(super) description: Description,
-    note_on_empty: Option<String>,
+    pub(super) note_on_empty: Option<String>,
     pub(super) run_lock: i64,
-    origin: Option<Origin>,
-    owner: Option<String>,
+    pub(super) origin: Option<Origin>,
+    pub(super) owner: Option<String>,
     /// What the history calls the versions, where some have names.
-    recorded_as: Option<HashMap<String, Version>>,
+    pub(super) recorded_as: Option<HashMap<String, Version>>,
 }
 
 impl Set {

@@ -211,7 +211,11 @@ impl History {
         let unknown = self.applied.iter().filter(|row| set.migration(row.version).is_none()).map(|row| StatusEntry {
             version: row.version,
             name: row.name.clone(),
-            status: if set.refuses_entry_without_file() { Status::Unknown { at: row.at } } else { Status::NoFile { at: row.at } },
+            status: if set.refuses_entry_without_file() {
+                Status::Unknown { at: row.at }
+            } else {
+                Status::NoFile { at: row.at }
+            },
             hooks: Vec::new(),
         });
         let mut entries: Vec<_> = known.chain(unknown).collect();

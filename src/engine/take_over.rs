@@ -20,14 +20,15 @@ pub(super) async fn read(
     applied: &[Version],
 ) -> Result<Found, Error> {
     let tables = tool::find_tool_tables(connection, origin.table.as_deref()).await?;
-    let is_named = |table: &ToolTable| {
-        origin.table.as_ref().is_some_and(|name| *name == table.table || *name == table.qualified)
-    };
+    let is_named =
+        |table: &ToolTable| origin.table.as_ref().is_some_and(|name| *name == table.table || *name == table.qualified);
     let mut candidates: Vec<&ToolTable> = tables.iter().filter(|table| Some(table.tool) == origin.tool).collect();
     candidates.sort_by_key(|table| (!is_named(table), !table.is_visible));
     let Some(table) = candidates.first().copied() else {
         let foreign = tables.iter().find(|table| table.is_visible);
-        return Ok(foreign.map_or(Found::Nothing, |table| Found::Foreign(format!("{} of {}", table.qualified, table.tool))));
+        return Ok(
+            foreign.map_or(Found::Nothing, |table| Found::Foreign(format!("{} of {}", table.qualified, table.tool)))
+        );
     };
     const RIGHTS: &str = "
         SELECT pg_catalog.has_table_privilege($1::text, 'SELECT') AS readable,
@@ -40,7 +41,9 @@ pub(super) async fn read(
     let (recorded, problems) = matched(set, origin, table, &rows);
     let mut adopt: Vec<Adopted> = Vec::new();
     for (version, row) in &recorded {
-        let Some(migration) = set.migration(*version).filter(|_| applied.binary_search(version).is_err()) else { continue };
+        let Some(migration) = set.migration(*version).filter(|_| applied.binary_search(version).is_err()) else {
+            continue;
+        };
         adopt.push(Adopted {
             version: *version,
             name: migration.name().to_owned(),

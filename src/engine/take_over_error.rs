@@ -104,9 +104,12 @@ impl TakeOverError {
                 "nothing was written; restore the file as it was applied, and put the change into a new one; if it must stay, \
                  correct the checksum as {tool} would"
             )),
-            Self::NotKept { statement, .. } => Some(format!("nothing was written; to record it there, run: {statement};")),
+            Self::NotKept { statement, .. } => {
+                Some(format!("nothing was written; to record it there, run: {statement};"))
+            }
             Self::WithoutFile { .. } => Some(
-                "nothing was written; is this the right folder, and whole? A newer checkout may have the file".to_owned(),
+                "nothing was written; is this the right folder, and whole? A newer checkout may have the file"
+                    .to_owned(),
             ),
         }
     }
