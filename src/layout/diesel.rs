@@ -51,6 +51,12 @@ fn folders(sources: &Sources) -> Result<BTreeMap<&str, Parts<'_>>, LayoutError> 
             _ => {}
         }
     }
+    // A folder with files of another kind only has no up.sql, either; Diesel passes over an empty one.
+    for name in &sources.folders {
+        if sources.others.iter().any(|path| path.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))) {
+            folders.entry(name).or_default();
+        }
+    }
     Ok(folders)
 }
 
@@ -148,6 +154,10 @@ mod tests {
         assert_eq!(
             refused(&[("1_a/down.sql", "SELECT 1")]),
             "1_a: the folder has no up.sql: Diesel runs nothing while one lacks it"
+        );
+        assert_eq!(
+            refused(&[("1_a/up.sql", "SELECT 1"), ("2_b/README", "")]),
+            "2_b: the folder has no up.sql: Diesel runs nothing while one lacks it"
         );
         assert_eq!(
             refused(&[("-_a/up.sql", "SELECT 1")]),

@@ -110,6 +110,16 @@ mod tests {
     }
 
     #[test]
+    fn the_checksum_is_the_one_that_refinery_computes() {
+        for (file, text) in [("V1__a.sql", "SELECT 1;\n"), ("U020__b_ä.sql", ""), ("V20260131120000__c.sql", "é\r\n")]
+        {
+            let (_, version, name) = parsed(file).unwrap();
+            let theirs = ::refinery::Migration::unapplied(file.trim_end_matches(".sql"), text).unwrap();
+            assert_eq!(checksum::refinery(name, version, text).1, theirs.checksum().to_string());
+        }
+    }
+
+    #[test]
     fn names_that_refinery_would_skip_are_refused() {
         let form = "refinery would skip it: name it V<number>__<name>.sql, or U<number>__<name>.sql, \
                     the name of letters, digits and _";

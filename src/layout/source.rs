@@ -96,11 +96,12 @@ impl Sources {
         let file = |(path, text): (&str, &str)| Source { path: path.to_owned(), text: text.to_owned() };
         let (mut files, others): (Vec<_>, Vec<_>) = files.into_iter().map(file).partition(|file| is_wanted(&file.path));
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        let mut folders: Vec<_> =
-            files.iter().filter_map(|file| Some(file.path.split_once('/')?.0.to_owned())).collect();
-        folders.dedup();
         let mut others: Vec<_> = others.into_iter().map(|file| file.path).collect();
         others.sort();
+        let paths = files.iter().map(|file| &file.path).chain(&others);
+        let mut folders: Vec<_> = paths.filter_map(|path| Some(path.split_once('/')?.0.to_owned())).collect();
+        folders.sort();
+        folders.dedup();
         Self { folder: folder.to_owned(), files, folders, others }
     }
 
