@@ -17,7 +17,7 @@ pub(crate) fn read(sources: &Sources) -> Result<Folder, LayoutError> {
     let mut left_out = Vec::new();
     let files = names::top(sources, Layout::Atlas, &mut left_out);
     names::refuse_empty(sources, files.is_empty())?;
-    if let Some(source) = files.iter().find(|source| !source.path.ends_with(".sql")) {
+    if let Some(source) = files.iter().find(|source| source.path.strip_suffix(".sql").is_none()) {
         return Err(names::skipped(source, Layout::Atlas));
     }
     let sums = verified(sources, &files)?;
@@ -201,7 +201,7 @@ mod tests {
     fn summed<'a>(files: &[(&'a str, &'a str)], sum: &'a mut String) -> Vec<(&'a str, &'a str)> {
         let sources = Sources::embedded("f", files.iter().copied());
         let sums = sums(&sources.files.iter().collect::<Vec<_>>());
-        let listed = sums.iter().map(|(path, sum)| format!("{path} h1:{sum}\n")).collect::<String>();
+        let listed = sums.iter().map(|(path, sum)| format!("{path} h1:{sum}\n")).collect::<Vec<_>>().concat();
         *sum = format!("h1:{}\n{listed}", sum_of(&sums));
         files.iter().copied().chain([(SUM, sum.as_str())]).collect()
     }

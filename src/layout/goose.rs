@@ -22,7 +22,7 @@ pub(crate) fn read(sources: &Sources, options: &Options) -> Result<Folder, Layou
 /// goose takes such a file for a migration, unless it holds tests.
 fn is_go(path: &str) -> bool {
     let (digits, rest) = names::digits(path);
-    !digits.is_empty() && rest.starts_with('_') && path.ends_with(".go") && !path.ends_with("_test.go")
+    !digits.is_empty() && rest.starts_with('_') && rest.strip_suffix(".go").is_some_and(|stem| !stem.ends_with("_test"))
 }
 
 fn file(source: &Source, options: &Options) -> Result<File, LayoutError> {

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use super::reading;
 use super::sql;
 use super::{File, Layout, LayoutError, Script, Sending, Source, Sources, Version};
 
@@ -51,9 +52,8 @@ pub(crate) fn form(layout: Layout) -> &'static str {
         Layout::Atlas => "<version>_<name>.sql",
         Layout::Dbmate => "<digits>_<name>.sql",
         Layout::Diesel => "<version>_<name>/up.sql",
-        Layout::Prisma => "<14 digits>_<name>/migration.sql",
         Layout::Drizzle => "<tag>.sql, listed in meta/_journal.json",
-        Layout::DrizzleFolders => "<14 digits>_<name>/migration.sql",
+        Layout::Prisma | Layout::DrizzleFolders => "<14 digits>_<name>/migration.sql",
     }
 }
 
@@ -116,7 +116,7 @@ pub(crate) fn number(source: &Source, digits: &str) -> Result<i64, LayoutError> 
 ///
 /// Files belong together by their key. Two versions that are the same, two ways back, and a way back without its way
 /// there are errors.
-pub(crate) fn pairs<'a>(mut halves: Vec<Half<'a>>) -> Result<Vec<Pair<'a>>, LayoutError> {
+pub(crate) fn pairs(mut halves: Vec<Half<'_>>) -> Result<Vec<Pair<'_>>, LayoutError> {
     let place = |a: &Half, b: &Half| {
         let ordered = a.version.cmp(&b.version).then(a.key.cmp(&b.key)).then(a.way.cmp(&b.way));
         ordered.then_with(|| a.source.path.cmp(&b.source.path))
@@ -132,12 +132,7 @@ pub(crate) fn pairs<'a>(mut halves: Vec<Half<'a>>) -> Result<Vec<Pair<'a>>, Layo
                 if let Some(before) = before {
                     return Err(repeated(&half.version, before.source, half.source));
                 }
-                pairs.push(Pair {
-                    version: half.version.clone(),
-                    name: half.name.clone(),
-                    up: half.source,
-                    down: None,
-                });
+                pairs.push(Pair { version: half.version, name: half.name.clone(), up: half.source, down: None });
             }
             (Way::Down, Some(pair)) if same.is_some() => {
                 if let Some(other) = pair.down {
@@ -181,19 +176,7 @@ pub(crate) fn whole(source: &Source, sending: Sending) -> Script {
 
 /// A version that has neither a way back nor anything else beside its script.
 pub(crate) fn file(version: Version, name: impl Into<String>, up: Script) -> File {
-    File {
-        entry: version.to_string(),
-        version,
-        name: name.into(),
-        up,
-        down: None,
-        described_as: String::new(),
-        checksum: None,
-        written_at: None,
-        directives: Vec::new(),
-        may_be_late: false,
-        is_baseline: false,
-    }
+    reading::file(version, &name.into(), &version.to_string(), up, None)
 }
 
 /// Whether a script holds a statement.

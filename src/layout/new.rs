@@ -35,7 +35,7 @@ pub fn new_files(sources: &Sources, layout: Layout, what: &New) -> Result<Vec<(S
     let number = present.next(layout, what.now);
     let path = match layout {
         Layout::Refinery | Layout::Flyway => format!("{}V{number}__{name}", present.folder),
-        Layout::Migrate if present.has_letter => format!("V{number}__{name}"),
+        Layout::Migrate if matches!(present.form, Form::Letter | Form::Unknown) => format!("V{number}__{name}"),
         _ => format!("{number}_{name}"),
     };
     present.refuse_out_of_order(layout, &path)?;
@@ -86,19 +86,37 @@ struct Present {
     greatest: Option<String>,
     /// The folder below in which the highest version is, with a slash at its end.
     folder: String,
-    /// The highest version begins with a letter.
-    has_letter: bool,
-    /// Dashes stand between its digits.
-    has_dashes: bool,
-    /// Some file ends with `.up.sql`.
-    has_ups: bool,
-    /// Some migration has a way back.
-    has_downs: bool,
+    /// How the highest version is written.
+    form: Form,
+    /// How the files of some migration end.
+    endings: Endings,
+}
+
+/// What stands beside the digits of a version.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Form {
+    /// Nothing is there that tells.
+    #[default]
+    Unknown,
+    /// A letter before them.
+    Letter,
+    /// Dashes between them.
+    Dashes,
+    Digits,
+}
+
+/// What the files of the migrations end with.
+#[derive(Default)]
+struct Endings {
+    /// `.up.sql`
+    up: bool,
+    /// `.down.sql`, or what else a way back is called.
+    down: bool,
 }
 
 impl Present {
     fn of(sources: &Sources, layout: Layout) -> Self {
-        let mut present = Self { has_letter: true, has_dashes: true, ..Self::default() };
+        let mut present = Self::default();
         let in_folders = matches!(layout, Layout::Diesel | Layout::Prisma | Layout::DrizzleFolders);
         let is_deep = matches!(layout, Layout::Refinery | Layout::Flyway);
         for source in sources.files.iter().filter(|source| is_sql(&source.path)) {
@@ -107,8 +125,8 @@ impl Present {
             if folder.is_empty() == in_folders && !is_deep {
                 continue;
             }
-            present.has_ups |= file.ends_with(".up.sql");
-            present.has_downs |= file.ends_with(".down.sql") || file == "down.sql";
+            present.endings.up |= file.ends_with(".up.sql");
+            present.endings.down |= file.ends_with(".down.sql") || file == "down.sql";
             present.take(layout, folder, if in_folders { folder } else { file });
         }
         present
@@ -119,17 +137,18 @@ impl Present {
         if self.greatest.as_deref().is_none_or(|greatest| greatest < name) {
             self.greatest = Some(name.to_owned());
         }
-        let (letter, rest) = match name.strip_prefix(['V', 'U', 'B']) {
-            Some(rest) => (true, rest),
-            None => (false, name),
-        };
+        let rest = name.strip_prefix(['V', 'U', 'B']).unwrap_or(name);
         let Some(numbers) = numbers(layout, rest) else { return };
         if self.last.as_ref().is_some_and(|last| values(last) >= values(&numbers)) {
             return;
         }
-        self.has_letter = letter;
-        // The folder that Diesel makes for itself has none.
-        self.has_dashes = values(&numbers) == [0] || rest.contains('-');
+        self.form = match rest {
+            _ if rest.len() < name.len() => Form::Letter,
+            _ if layout == Layout::Diesel && rest.contains('-') => Form::Dashes,
+            // The folder that Diesel makes for itself has none.
+            _ if layout == Layout::Diesel && values(&numbers) == [0] => Form::Unknown,
+            _ => Form::Digits,
+        };
         self.folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         self.last = Some(numbers);
     }
@@ -143,7 +162,7 @@ impl Present {
         };
         let Some(last) = &self.last else {
             let first = if layout == Layout::UpDown { "001" } else { "1" };
-            return if by_time { time(layout, now, true) } else { first.to_owned() };
+            return if by_time { self.time(layout, now) } else { first.to_owned() };
         };
         let (before, number) = (&last[..last.len() - 1], &last[last.len() - 1]);
         let value: u64 = number.parse().unwrap_or(0);
@@ -154,10 +173,18 @@ impl Present {
             let now = &now[..width.min(now.len())];
             // A clock behind another one: only the order counts.
             let value = now.parse().unwrap_or(0).max(value.saturating_add(1));
-            return time(layout, &format!("{value:0width$}"), self.has_dashes);
+            return self.time(layout, &format!("{value:0width$}"));
         }
         let next = format!("{:0width$}", value.saturating_add(1));
         before.iter().cloned().chain([next]).collect::<Vec<_>>().join(".")
+    }
+
+    /// A time as it is written here.
+    fn time(&self, layout: Layout, digits: &str) -> String {
+        if layout == Layout::Diesel && self.form != Form::Digits && digits.len() == 14 {
+            return format!("{}-{}-{}-{}", &digits[..4], &digits[4..6], &digits[6..8], &digits[8..]);
+        }
+        digits.to_owned()
     }
 
     /// Refuses a name that comes before those that are there, in a layout that orders by names.
@@ -195,21 +222,13 @@ fn values(numbers: &[String]) -> Vec<u64> {
     numbers.iter().map(|number| number.parse().unwrap_or(0)).collect()
 }
 
-/// A time as a layout writes it.
-fn time(layout: Layout, digits: &str, with_dashes: bool) -> String {
-    if layout == Layout::Diesel && with_dashes && digits.len() == 14 {
-        return format!("{}-{}-{}-{}", &digits[..4], &digits[4..6], &digits[6..8], &digits[8..]);
-    }
-    digits.to_owned()
-}
-
 /// The files, by the path without its ending.
 fn texts(layout: Layout, path: &str, present: &Present, what: &New) -> Vec<(String, String)> {
     let about = what.name.split_whitespace().collect::<Vec<_>>().join(" ");
     let (up, down) = (format!("-- {about}\n"), format!("-- Takes back: {about}\n"));
     let outside = |text: String| if what.no_transaction { text + ONE_STATEMENT } else { text };
     let is_first = present.last.is_none();
-    let both_ways = what.down || present.has_downs;
+    let both_ways = what.down || present.endings.down;
     let file = |ending: &str, text: String| (format!("{path}{ending}"), text);
     let pair = |up_ending: &str, up: String, down_ending: &str, down: String, both: bool| {
         let down = both.then(|| file(down_ending, down));
@@ -218,13 +237,13 @@ fn texts(layout: Layout, path: &str, present: &Present, what: &New) -> Vec<(Stri
     match layout {
         Layout::Migrate => {
             let directive = if what.no_transaction { "-- migrate: no-transaction\n" } else { "" };
-            let ending = if present.has_ups { ".up.sql" } else { ".sql" };
+            let ending = if present.endings.up { ".up.sql" } else { ".sql" };
             pair(ending, up + directive, ".down.sql", down + directive, both_ways)
         }
         Layout::Sqlx => {
             let directive = if what.no_transaction { "-- no-transaction\n" } else { "" };
             let text = |text: String| outside(format!("{directive}{text}"));
-            let ending = if both_ways || present.has_ups { ".up.sql" } else { ".sql" };
+            let ending = if both_ways || present.endings.up { ".up.sql" } else { ".sql" };
             pair(ending, text(up), ".down.sql", text(down), both_ways)
         }
         Layout::GolangMigrate | Layout::UpDown => {

@@ -43,6 +43,7 @@ fn a_number_continues_those_that_are_there() {
     for (layout, present, expected) in [
         (Layout::Migrate, &["V9__a.sql", "V10__b.sql", "R__z.sql"][..], "V11__add_users.sql"),
         (Layout::Migrate, &["0009_a.sql"], "0010_add_users.sql"),
+        (Layout::Migrate, &["0_a.sql"], "1_add_users.sql"),
         (Layout::Migrate, &["1_a.up.sql", "1_a.down.sql"], "2_add_users.up.sql 2_add_users.down.sql"),
         (Layout::Migrate, &["20260101000000_a.sql"], "20261122035500_add_users.sql"),
         (Layout::Refinery, &["V1__a.sql", "old/V03__b.sql"], "old/V04__add_users.sql"),
@@ -74,7 +75,7 @@ fn a_number_continues_those_that_are_there() {
 fn texts_hold_what_the_layout_needs() {
     let text = |layout, what| {
         let files = new(what, layout, &["1_a.sql"]).unwrap();
-        files.into_iter().map(|(path, text)| format!("{path}:\n{text}")).collect::<String>()
+        files.into_iter().map(|(path, text)| format!("{path}:\n{text}")).collect::<Vec<_>>().concat()
     };
     let both = New { down: true, ..OUTSIDE };
     let one = "-- One statement only: several in one message share a transaction.\n";
