@@ -112,6 +112,12 @@ pub fn main_with(product: &Product) -> ExitCode {
     let parsed =
         command.clone().try_get_matches().and_then(|matches| Ok((Global::from_arg_matches(&matches)?, matches)));
     match parsed {
+        Ok(_) if secrets::is_misplaced(&secrets::words()) => {
+            output::aside(text!(
+                "{RED}error:{RESET} a database URL is given where another value is expected; give it as --database-url, or see --help"
+            ));
+            ExitCode::from(exit::USAGE)
+        }
         Ok((global, matches)) => run(product, &global, &matches),
         Err(error) => misused(error, &command),
     }

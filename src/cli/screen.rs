@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::failure_human;
 use super::human::Human;
 use super::json::Json;
+use super::output;
 use super::text::{Style, Text, text};
 use crate::db::Program;
 use crate::engine::{Event, Progress};
@@ -96,7 +97,16 @@ impl Screen {
         self.aside_in(super::text::DIM, line);
     }
 
-    /// The same in another colour.
+    /// A line of status on standard error, whatever the format of the results.
+    pub fn status(&self, line: impl Into<Text>) {
+        match self.human() {
+            _ if self.quiet => {}
+            Some(human) => human.aside_in(super::text::DIM, line),
+            None => output::aside(line),
+        }
+    }
+
+    /// The same as [`Self::aside`] in another colour.
     pub fn aside_in(&self, color: Style, line: impl Into<Text>) {
         if let Some(human) = self.human().filter(|_| !self.quiet) {
             human.aside_in(color, line);

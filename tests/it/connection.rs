@@ -145,6 +145,22 @@ async fn limits_meant_for_the_application_do_not_end_an_upgrade() {
 }
 
 #[tokio::test]
+async fn a_mistake_beside_a_url_is_quoted() {
+    const URL: &str = "postgres://u:s3cret@h/d";
+    for (args, quoted) in [
+        (&["--database-url", URL, "--formt", "json", "up"][..], "'--formt'"),
+        (&["--database-url", URL, "--format", "d", "up"], "'d'"),
+        (&["--database-url", URL, "up", "sideways"], "'sideways'"),
+        (&["--databse-url", URL, "up"], "'--databse-url'"),
+        (&["--databse-url=postgres://u:s3cret@h/d", "up"], "'--databse-url'"),
+        (&["up", "--database-url"], "'--database-url <URL>'"),
+    ] {
+        let ended = Program::new().args(args.iter().copied()).run().expect(2);
+        assert!(ended.stderr.contains(quoted) && !ended.stderr.contains("s3cret"), "{args:?}: {}", ended.stderr);
+    }
+}
+
+#[tokio::test]
 async fn a_password_in_the_wrong_place_is_not_quoted() {
     for args in [
         &["up", "postgres://u:s3cret@h/d"][..],
@@ -159,6 +175,12 @@ async fn a_password_in_the_wrong_place_is_not_quoted() {
         &["up", "--database-url", "postgres://u:two", "s3cret@h/d"],
         &["up", "--database-url", "host=h", "password=s3cret", "dbname=d"],
         &["postgres://u:s3cret@h/d"],
+        &["up", "--databse-url", "postgres://u:s3cret@h/d"],
+        &["up", "--skip-hook", "postgres://u:s3cret@h/d"],
+        &["up", "--dir", "postgres://u:s3cret@h/d"],
+        &["repair", "codex-cache", "--report", "postgres://u:s3cret@h/d", "--cutoff", "2026-01-01T00:00:00Z"],
+        &["--database-url", "postgres://u:s3cret@h/d", "--database-url=postgres://u:s3cret@h/d", "up"],
+        &["--database-url", "postgres://u:two", "repair", "undo", "--s3cret@h/d"],
         &["up", "--database-url", "postgres://app:p@s3cret@127.0.0.1:1/d"],
         &["up", "--database-url", "postgres://app@127.0.0.1:1/d?password=a&s3cret=1"],
     ] {

@@ -114,6 +114,22 @@ async fn a_watch_catches_up_and_survives_what_happens_to_it() {
         .await;
 }
 
+#[tokio::test]
+async fn a_watch_that_writes_json_says_on_standard_error_when_it_retries() {
+    let database = behind().await;
+    database.batch("ALTER FUNCTION rollup_task_usage_hourly_window RENAME TO hidden").await;
+    let watch = database.program().args(["rollup", "watch", "--every", "1s", "--format", "json"]).start();
+    database
+        .wait_until("SELECT coalesce(last_error LIKE '%does not exist%', false) FROM task_usage_hourly_rollup_state")
+        .await;
+    // The server has the error before the program.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    watch.signal("TERM");
+    let ended = watch.wait().expect(0);
+    assert!(!ended.events("tick_failed").is_empty(), "{}", ended.stdout);
+    assert!(ended.stderr.contains("retrying in 1s"), "{}", ended.stderr);
+}
+
 /// The name that a URL gives does not hide who is there, not even from a role that may see next to nothing.
 #[tokio::test]
 async fn a_watch_is_found_whatever_name_its_url_gives() {

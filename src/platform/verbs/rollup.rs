@@ -122,7 +122,7 @@ fn watch_failed(failure: &Failure, again_in: Duration, screen: &Screen) {
     }
     screen.complaint(failure);
     let (now, again_in) = (utc(OffsetDateTime::now_utc()), humantime::format_duration(again_in));
-    screen.aside(text!("{now}  retrying in {again_in}"));
+    screen.status(text!("{now}  retrying in {again_in}"));
 }
 
 async fn status(cx: &Context<'_>) -> Result<u8, Failure> {
