@@ -81,7 +81,10 @@ fn quoted(word: &str) -> String {
 
 /// What to do about an error, in the words of the program that shows it.
 #[derive(Clone)]
-pub struct Hint(Arc<dyn Fn(&Program) -> Option<String> + Send + Sync>);
+pub struct Hint(Arc<Text>);
+
+/// How it reads for a program; none where that program has no use for it.
+type Text = dyn Fn(&Program) -> Option<String> + Send + Sync;
 
 impl Hint {
     /// A hint that names a command: `Hint::of(|program| format!("{} first", program.run_up()))`.

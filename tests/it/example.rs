@@ -60,7 +60,7 @@ async fn an_error_of_the_library_is_readable_where_main_returns_it() {
     assert_eq!(code, Some(1));
     assert_eq!(
         said,
-        "Error: V1__note.sql, line 1, failed: relation \"note\" already exists (SQLSTATE 42P07)\n\
+        "Error: V1__note.sql failed: relation \"note\" already exists (SQLSTATE 42P07)\n\
          next: an object of that name exists. If a backup was restored in part, or over a newer database, the history is older \
          than the objects: restore the backup whole, with the schema migrate, into an empty database, and run the migrations \
          there. If the object is not this program's, rename or drop it, then run the migrations again\n"
