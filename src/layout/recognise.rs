@@ -142,7 +142,27 @@ fn fits_by_name(sources: &Sources, layout: Layout) -> bool {
     }
     let has_names =
         files.clone().next().is_some() && files.all(|path| is_named(layout, path) || (!is_deep && path.contains('/')));
-    has_names && (layout == Layout::UpDown || is_deep || repeated(sources).is_none())
+    has_names
+        && match layout {
+            Layout::UpDown => true,
+            Layout::Refinery => undone(sources).iter().all(|is_undone| !is_undone),
+            Layout::Flyway => undone(sources).iter().all(|is_undone| *is_undone),
+            _ => repeated(sources).is_none(),
+        }
+}
+
+/// Of each file that begins with U, whether another one applies its version: then it is the way back of that one, for
+/// Flyway; else it is a version of its own, for refinery.
+fn undone(sources: &Sources) -> Vec<bool> {
+    let versions = |letter: &'static str| {
+        let versions = sources.files.iter().filter_map(move |file| {
+            let (version, _) = file_name(&file.path).strip_prefix(letter)?.split_once("__")?;
+            Some(version.trim_start_matches('0'))
+        });
+        versions.collect::<Vec<_>>()
+    };
+    let applied = versions("V");
+    versions("U").into_iter().map(|version| applied.contains(&version)).collect()
 }
 
 /// Whether a file below has a name of the layouts that look there.
@@ -251,7 +271,8 @@ mod tests {
             (&["V1__a.sql", "V10__b.sql"][..], "migrate refinery flyway"),
             (&["V1__a.sql", "R__b.sql"], "migrate flyway"),
             (&["V1__a.sql", "V1__a.down.sql"], "migrate"),
-            (&["V1__a.sql", "U2__b.sql"], "refinery flyway"),
+            (&["V1__a.sql", "U2__b.sql"], "refinery"),
+            (&["V1__a.sql", "U01__a.sql", "V2__b.sql"], "flyway"),
             (&["V1__a.sql", "V1.2__b.sql"], "flyway"),
             (&["V1__a.sql", "V1_2__b.sql"], "flyway"),
             (&["B1__a.sql", "afterMigrate.sql"], "flyway"),
@@ -266,6 +287,11 @@ mod tests {
             (&["init.up.sql"], "up-down"),
         ] {
             assert_eq!(named(paths), expected, "{paths:?}");
+            let sources = Sources::embedded("f", paths.iter().map(|path| (*path, "SELECT 1;")));
+            for layout in fits(&sources) {
+                let folder = crate::read(&sources, layout, &crate::Options::default());
+                assert!(folder.is_ok_and(|folder| !folder.files.is_empty()), "{layout} {paths:?}");
+            }
         }
     }
 
