@@ -84,6 +84,11 @@ pub(crate) fn is_marked(line: &str) -> bool {
     matches!(annotation(line), Some(Ok(Annotation::Way(_))))
 }
 
+/// Whether a line begins the way back in a file of goose.
+pub(crate) fn is_down(line: &str) -> bool {
+    annotation(line) == Some(Ok(Annotation::Way(Way::Down)))
+}
+
 /// The text of one way, and the line of the file on which it begins.
 #[derive(Default)]
 struct Section {

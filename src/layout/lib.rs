@@ -52,6 +52,9 @@ pub use version::Version;
 /// [`LayoutError`] for what is wrong with it, with file and line.
 pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Folder, LayoutError> {
     let mut folder = read_files(sources, layout, options)?;
+    if !matches!(layout, Layout::Dbmate | Layout::Goose) {
+        refuse_two_ways(&folder)?;
+    }
     for file in &mut folder.files {
         // Nobody wants to see it recorded before it is written. A section of a file may be empty.
         if sources.find(&file.up.path).is_some_and(|source| sql::without_mark(&source.text).trim().is_empty()) {
@@ -63,6 +66,24 @@ pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Fold
         }
     }
     Ok(folder)
+}
+
+/// Refuses a file that holds the way back, too, as those of some tools do: another layout would apply it and take it back.
+fn refuse_two_ways(folder: &Folder) -> Result<(), LayoutError> {
+    for script in folder.files.iter().map(|file| &file.up) {
+        for (number, line) in (script.line..).zip(script.text.lines()) {
+            if let Some(other) = recognise::begins_way_back(line) {
+                let reason = format!(
+                    "here begins the way back of a file for {}, and {} would run it at once: give {:?} as the layout",
+                    names::tool(other),
+                    names::tool(folder.layout),
+                    other.key()
+                );
+                return Err(LayoutError::content(&script.path, number, reason));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn read_files(sources: &Sources, layout: Layout, options: &Options) -> Result<Folder, LayoutError> {
@@ -87,6 +108,26 @@ fn read_files(sources: &Sources, layout: Layout, options: &Options) -> Result<Fo
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_holds_both_ways_is_refused_by_layouts_that_run_all_of_it() {
+        let read = |layout, text| {
+            let sources = Sources::embedded("f", [("1_a.sql", text)]);
+            super::read(&sources, layout, &Options::default()).map(|folder| folder.files.len())
+        };
+        let goose = "-- +goose Up\nCREATE TABLE a ();\n-- +goose Down\nDROP TABLE a;\n";
+        assert_eq!(
+            read(Layout::Sqlx, goose).unwrap_err().to_string(),
+            "line 3 of 1_a.sql: here begins the way back of a file for goose, and sqlx would run it at once: give \
+             \"goose\" as the layout"
+        );
+        assert_eq!(
+            read(Layout::Supabase, "-- migrate:up\nSELECT 1;\n-- migrate:down\n").unwrap_err().to_string(),
+            "line 3 of 1_a.sql: here begins the way back of a file for dbmate, and Supabase would run it at once: give \
+             \"dbmate\" as the layout"
+        );
+        assert_eq!((read(Layout::Goose, goose), read(Layout::Migrate, "-- Down\nSELECT 1;")), (Ok(1), Ok(1)));
+    }
 
     #[test]
     fn an_empty_file_is_refused_and_an_empty_way_back_is_none() {

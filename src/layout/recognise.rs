@@ -185,6 +185,15 @@ fn repeated(sources: &Sources) -> Option<LayoutError> {
     None
 }
 
+/// The tool for which a line begins the way back.
+pub(crate) fn begins_way_back(line: &str) -> Option<Layout> {
+    match () {
+        () if goose::is_down(line) => Some(Layout::Goose),
+        () if dbmate::marker(line).is_some_and(|(way, _)| way == Way::Down) => Some(Layout::Dbmate),
+        () => None,
+    }
+}
+
 /// The way that the ending of a file says.
 fn way(path: &str) -> Option<Way> {
     match () {
