@@ -107,8 +107,7 @@ impl Failure {
     fn of_repair(error: &RepairError) -> Self {
         let refused = || Self::new(exit::REFUSED, error.to_string());
         match error {
-            RepairError::Database(error) => Self::of_database(error),
-            RepairError::Lock(LockTimeout::Database(error)) => Self::of_database(error),
+            RepairError::Database(error) | RepairError::Lock(LockTimeout::Database(error)) => Self::of_database(error),
             RepairError::Lock(error @ LockTimeout::TimedOut { .. }) => Self::new(exit::LOCKED, error.to_string()),
             RepairError::Failed { .. } => Self::new(exit::FAILED, error.to_string()),
             RepairError::Stopped { run, done, total, source } => {
