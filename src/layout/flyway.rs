@@ -109,7 +109,9 @@ pub(crate) fn read(sources: &Sources, options: &Options) -> Result<Folder, Layou
         let up = flyway_script(source, conf, options)?;
         match name.kind {
             Kind::Repeatable => repeatables.push(repeatable(source, &name, up)),
-            Kind::Undo => undos.push(Undo { version: version(&source.path, name.version)?, script: up }),
+            Kind::Undo => {
+                undos.push(Undo { version: Version::dotted(numbers(&source.path, name.version)?), script: up })
+            }
             _ => files.push(versioned(source, &name, up)?),
         }
     }
@@ -156,12 +158,12 @@ fn parsed(path: &str) -> Result<Name<'_>, LayoutError> {
     }
 }
 
-/// The version as its numbers. Flyway compares them, and records the text.
-fn version(path: &str, text: &str) -> Result<Version, LayoutError> {
+/// The numbers of a version. Flyway compares them, and records the text.
+fn numbers(path: &str, text: &str) -> Result<Vec<u64>, LayoutError> {
     let parts = text.split(['.', '_']);
     let numbers: Option<Vec<u64>> =
         parts.map(|part| part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten()).collect();
-    numbers.map(Version::dotted).ok_or_else(|| {
+    numbers.ok_or_else(|| {
         let form = "numbers with dots between them, and two underscores before the name, as in V1.2__add_users.sql";
         misnamed(path, format!("{text} is no version of Flyway: expected {form}"))
     })
@@ -170,9 +172,13 @@ fn version(path: &str, text: &str) -> Result<Version, LayoutError> {
 fn versioned(source: &Source, name: &Name, up: Script) -> Result<File, LayoutError> {
     let entry = name.version.replace('_', ".");
     let sum = Checksum::only(crc32_lines(&source.text).to_string());
-    let mut file = file(version(&source.path, name.version)?, name.description, &entry, up, Some(sum));
+    let numbers = numbers(&source.path, name.version)?;
+    // Both may have the same version: one of them is applied.
+    let is_baseline = name.kind == Kind::Baseline;
+    let version = if is_baseline { Version::baseline(numbers) } else { Version::dotted(numbers) };
+    let mut file = file(version, name.description, &entry, up, Some(sum));
     file.described_as = recorded(name.description);
-    file.is_baseline = name.kind == Kind::Baseline;
+    file.is_baseline = is_baseline;
     Ok(file)
 }
 

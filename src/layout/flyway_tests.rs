@@ -56,7 +56,7 @@ fn baselines_stand_beside_their_version_and_undo_is_its_way_back() {
     let about = |file: &File| (file.entry.clone(), file.is_baseline, file.down.as_ref().map(|down| down.path.clone()));
     assert_eq!(
         found.files.iter().map(about).collect::<Vec<_>>(),
-        [("1".into(), false, None), ("2".into(), true, None), ("2.0".into(), false, Some("U2__x.sql".into())),]
+        [("1".into(), false, None), ("2.0".into(), false, Some("U2__x.sql".into())), ("2".into(), true, None),]
     );
 }
 

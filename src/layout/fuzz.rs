@@ -121,8 +121,7 @@ fn check(folder: &Folder, sources: &Sources) {
     let is_there = |path: &str| sources.find(path).is_some();
     assert!(!folder.files.is_empty() || !folder.repeatables.is_empty(), "{sources:?}");
     for two in folder.files.windows(2) {
-        let together = two[0].version == two[1].version && two[0].is_baseline != two[1].is_baseline;
-        assert!(two[0].version < two[1].version || together, "{:?} {sources:?}", folder.layout);
+        assert!(two[0].version < two[1].version, "{:?} {sources:?}", folder.layout);
     }
     let scripts = folder.files.iter().flat_map(|file| [Some(&file.up), file.down.as_ref()]).flatten();
     for script in scripts.chain(folder.repeatables.iter().map(|one| &one.up)) {

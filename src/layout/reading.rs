@@ -35,9 +35,8 @@ pub(crate) fn file(version: Version, name: &str, entry: &str, up: Script, checks
 
 /// The folder of these versions. They are brought into their order; of no version there may be two.
 pub(crate) fn folder(sources: &Sources, layout: Layout, mut files: Vec<File>) -> Result<Folder, LayoutError> {
-    files.sort_by(|a, b| (a.version, !a.is_baseline, &a.up.path).cmp(&(b.version, !b.is_baseline, &b.up.path)));
-    let twice =
-        files.windows(2).find(|two| two[0].version == two[1].version && two[0].is_baseline == two[1].is_baseline);
+    files.sort_by(|a, b| (a.version, &a.up.path).cmp(&(b.version, &b.up.path)));
+    let twice = files.windows(2).find(|two| two[0].version == two[1].version);
     match twice {
         Some(two) => Err(repeated(&two[0].entry, &two[0].up.path, &two[1].up.path)),
         None if files.is_empty() => Err(LayoutError::Empty { folder: sources.folder.clone() }),

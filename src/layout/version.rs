@@ -78,6 +78,13 @@ impl Version {
         Self { place: Place::Dotted(kept), name: None }
     }
 
+    /// The baseline of these numbers: right behind the version of them, and beside it.
+    #[must_use]
+    pub fn baseline(numbers: impl IntoIterator<Item = u64>) -> Self {
+        let version = Self::dotted(numbers);
+        Self { name: Some(name(&format!("B{version}"))), ..version }
+    }
+
     /// Text, ordered byte by byte.
     #[must_use]
     pub fn text(text: &str) -> Self {
@@ -199,6 +206,9 @@ mod tests {
             Version::dotted([1, 10]) > Version::dotted([1, 9, 5]) && Version::dotted([1, 0]) == Version::dotted([1])
         );
         assert!(Version::placed("10_a.sql", "10") < Version::placed("2_b.sql", "2"));
+        let baseline = Version::baseline([2, 0]);
+        assert!(Version::dotted([2]) < baseline && baseline < Version::dotted([2, 0, 1]));
+        assert_eq!(baseline.label(), "B2");
     }
 
     #[test]
