@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::output;
-use super::text::is_printable;
+use crate::db::is_printable;
 
 /// Adds the set and the time of writing, by this machine's clock, to every object.
 pub struct Json {

@@ -21,6 +21,7 @@ mod repair_verb;
 mod screen;
 mod secrets;
 mod signal;
+mod snapshot;
 mod status;
 mod status_human;
 pub mod text;

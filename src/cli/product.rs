@@ -48,7 +48,7 @@ pub trait Content: Send + Sync + 'static {
         Repairs::new()
     }
 
-    /// Commands of its own beside `up`, `status`, `verify` and `repair`.
+    /// Commands of its own beside `up`, `status`, `snapshot`, `verify` and `repair`.
     fn verbs(&self) -> Vec<Box<dyn Verb>> {
         Vec::new()
     }
@@ -166,7 +166,7 @@ impl Product {
         let checks = contents().flat_map(|content| content.checks()).map(|check| check.command().get_name().to_owned());
         let taken = [
             ("repair", repeated(repairs, &["list", "runs", "close", "undo", "help"])),
-            ("command", repeated(verbs, &["up", "status", "verify", "repair", "init", "new", "help"])),
+            ("command", repeated(verbs, &["up", "status", "snapshot", "verify", "repair", "init", "new", "help"])),
             ("check", repeated(checks, &["history", "schema", "help"])),
         ];
         let (what, name) = taken.into_iter().find_map(|(what, name)| Some((what, name?)))?;

@@ -16,7 +16,7 @@ use super::product::{Content, Context, Product, Verb};
 use super::screen::Screen;
 use super::signal::Interrupt;
 use super::text::{RED, RESET, Text, text};
-use super::{exit, output, repair_verb, secrets, status, up, verify};
+use super::{exit, output, repair_verb, secrets, snapshot, status, up, verify};
 use crate::db::{Connector, Database, Observer, Program};
 use crate::engine::{Error, Event, Migrator};
 use crate::repair::Repairer;
@@ -27,7 +27,7 @@ Exit codes:
     1  failed: a migration, a hook, a statement
     2  wrong usage
     3  something is pending (status --check)
-    4  drift: history, schema or what else verify looks at differs from what it should be
+    4  drift: history, schema, snapshot or what else is compared differs from what it should be
     5  could not acquire a lock within --lock-wait
     6  the database cannot be reached, or the connection cannot serve
     7  refused: a guard, a gate, an adoption that does not check out, a database that does not fit
@@ -95,6 +95,7 @@ enum Format {
 enum Command<'a> {
     Up(up::Up),
     Status(status::Status),
+    Snapshot(snapshot::Snapshot),
     Verify(verify::Verify),
     Repair(repair_verb::Repair),
     /// A command that the set adds.
@@ -139,6 +140,7 @@ fn command(product: &Product) -> clap::Command {
             .arg_required_else_help(true)
             .subcommand(up::command())
             .subcommand(status::command())
+            .subcommand(snapshot::command())
             .subcommands(contents.iter().flat_map(|content| content.verbs()).map(|verb| verb.command()))
             .subcommand(verify::augment(verify, contents.iter().flat_map(|content| content.checks())))
             .subcommand(contents.iter().fold(repair_verb::command(repair), |command, content| {
@@ -153,6 +155,9 @@ impl<'a> Command<'a> {
         Ok(match matches.subcommand() {
             Some(("up", matches)) => Self::Up(up::Up::from_arg_matches(matches).map_err(usage)?),
             Some(("status", matches)) => Self::Status(status::Status::from_arg_matches(matches).map_err(usage)?),
+            Some(("snapshot", matches)) => {
+                Self::Snapshot(snapshot::Snapshot::from_arg_matches(matches).map_err(usage)?)
+            }
             Some(("verify", matches)) => Self::Verify(verify::Verify::new(matches)),
             Some(("repair", matches)) => Self::Repair(repair_verb::Repair::read(matches).map_err(usage)?),
             Some((name, matches)) => match content.verbs().into_iter().find(|verb| verb.command().get_name() == name) {
@@ -168,6 +173,7 @@ impl<'a> Command<'a> {
         match self {
             Self::Up(up) => up.only_shows(),
             Self::Status(_) | Self::Verify(_) => true,
+            Self::Snapshot(snapshot) => snapshot.only_shows(),
             Self::Repair(repair) => repair.only_shows(),
             Self::Own(verb, matches) => verb.only_shows(matches),
         }
@@ -304,6 +310,7 @@ async fn dispatch(
     match command {
         Command::Up(command) => command.run(content, &cx).await,
         Command::Status(command) => command.run(&cx).await,
+        Command::Snapshot(command) => command.run(&cx).await,
         Command::Verify(command) => command.run(content.checks(), &cx).await,
         Command::Own(verb, matches) => verb.run(matches, &cx).await,
         Command::Repair(_) => Ok(exit::OK),

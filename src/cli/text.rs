@@ -10,6 +10,8 @@
 use std::cell::Cell;
 use std::fmt::{self, Write};
 
+use crate::db::is_printable;
+
 thread_local! {
     /// Whether the text being formatted is trusted. Only [`Style`] and [`Text`] set it, while they write.
     static OURS: Cell<bool> = const { Cell::new(false) };
@@ -161,34 +163,6 @@ fn printable(text: &str, onto: &mut String) {
             _ if is_printable(c) => onto.push(c),
             '\n' | '\r' | '\t' => onto.extend(c.escape_default()),
             _ => onto.extend(c.escape_unicode()),
-        }
-    }
-}
-
-/// Whether a character is visible and has no other effect. The standard library escapes controls, formats, separators and
-/// unassigned characters. It also escapes quotes and accents, which are visible, and misses the invisible characters among
-/// Unicode's letters and marks.
-pub(crate) fn is_printable(c: char) -> bool {
-    match c {
-        ' '..='~' => true,
-        '\u{34f}'
-        | '\u{115f}'
-        | '\u{1160}'
-        | '\u{17b4}'
-        | '\u{17b5}'
-        | '\u{180b}'..='\u{180f}'
-        | '\u{2800}'
-        | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}'
-        | '\u{ffa0}'
-        | '\u{e0000}'..='\u{e0fff}' => false,
-        // An accent after another character is not escaped.
-        _ => {
-            let mut text = [0; 5];
-            text[0] = b'a';
-            let length = 1 + c.encode_utf8(&mut text[1..]).len();
-            let text = std::str::from_utf8(&text[..length]).unwrap_or_default();
-            text.escape_debug().eq(text.chars())
         }
     }
 }

@@ -69,7 +69,8 @@ impl Program {
 }
 
 /// A word for a POSIX shell.
-fn quoted(word: &str) -> String {
+#[must_use]
+pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,~".contains(c);
     // The shell replaces a tilde only at the beginning.
     if !word.is_empty() && !word.starts_with('~') && word.chars().all(is_plain) {

@@ -219,6 +219,15 @@ impl Connection {
         }
     }
 
+    /// Opens a read-only transaction with one snapshot for all its statements, and the settings of a session.
+    pub(super) async fn open_snapshot(&self) -> Result<(), Error> {
+        self.in_transaction.store(true, Ordering::Release);
+        let settings = settings(true, &self.waits);
+        let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}; {PID}");
+        self.note_pid(&self.simple_query(&begin).await?);
+        Ok(())
+    }
+
     /// Called after the end of a transaction. A read-only session begins the next one at once.
     pub(super) async fn after_transaction(&self) -> Result<(), Error> {
         self.in_transaction.store(false, Ordering::Release);

@@ -18,6 +18,19 @@ impl Connection {
         self.open_transaction().await?;
         Ok(Transaction { connection: self })
     }
+
+    /// Begins a read-only transaction that sees the database as it is at one moment. An abandoned one is rolled back first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn begin_snapshot(&self) -> Result<Transaction<'_>, Error> {
+        if self.in_transaction.load(Ordering::Acquire) {
+            self.batch("ROLLBACK").await?;
+        }
+        self.open_snapshot().await?;
+        Ok(Transaction { connection: self })
+    }
 }
 
 /// An open transaction of a [`Connection`]. If it is dropped without a commit, it is abandoned: it is rolled back when the

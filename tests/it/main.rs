@@ -38,6 +38,7 @@ mod restored;
 mod rights;
 mod rollup;
 mod rollup_commands;
+mod snapshot;
 mod tls;
 mod too_large;
 mod tool_tables;

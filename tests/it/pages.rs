@@ -152,6 +152,11 @@ async fn every_command_of_the_repair_s_runbook_runs_on_the_database_of_the_url()
 }
 
 #[tokio::test]
+async fn every_command_about_snapshots_runs_on_the_database_of_the_url() {
+    assert_eq!(follow("docs/snapshot.md", &Reader::of(TestDatabase::empty().await).await), 2);
+}
+
+#[tokio::test]
 async fn every_command_about_rights_runs_on_the_database_of_the_url() {
     let database = present().await;
     let [app, deployer] = ["app", "deployer"].map(|role| format!("{}_{role}", database.name));
@@ -187,7 +192,8 @@ fn no_page_is_left_out() {
         let page = format!("docs/{page}");
         let commands =
             blocks(&page).iter().any(|(tag, ..)| ["sh", "sql", "bash", "console", "shell"].contains(&tag.as_str()));
-        let followed = ["docs/repair-codex-cache.md", "docs/security.md", "docs/upgrading.md"].contains(&page.as_str());
+        let followed = ["docs/repair-codex-cache.md", "docs/security.md", "docs/snapshot.md", "docs/upgrading.md"]
+            .contains(&page.as_str());
         assert_eq!(commands, followed, "{page}: follow it in a test of its own");
     }
     for (page, beginning, _) in NOT_RUN {
