@@ -110,7 +110,7 @@ pub(crate) fn read(sources: &Sources, options: &Options) -> Result<Folder, Layou
         match name.kind {
             Kind::Repeatable => repeatables.push(repeatable(source, &name, up)),
             Kind::Undo => {
-                undos.push(Undo { version: Version::dotted(numbers(&source.path, name.version)?), script: up })
+                undos.push(Undo { version: Version::dotted(numbers(&source.path, name.version)?), script: up });
             }
             _ => files.push(versioned(source, &name, up)?),
         }

@@ -138,7 +138,7 @@ fn no_reader_stumbles_over_names_and_texts() {
     let options = Options { placeholders: [("a".into(), "b".into())].into(), ..Options::default() };
     let mut read_well = [0; Layout::ALL.len()];
     for _ in 0..20_000 {
-        let files: Vec<_> = (0..1 + random.below(4))
+        let files: Vec<_> = (0..=random.below(4))
             .map(|_| {
                 let whole = random.below(2) == 0;
                 let name = if whole { NAMES[32 + random.below(12)].to_owned() } else { random.pieces(&NAMES, 6) };

@@ -69,11 +69,11 @@ impl Version {
     /// Numbers with dots between them: `1.2` is `1.2.0`.
     #[must_use]
     pub fn dotted(numbers: impl IntoIterator<Item = u64>) -> Self {
+        static NUMBERS: Mutex<Option<HashSet<&'static [u64]>>> = Mutex::new(None);
         let mut numbers: Vec<u64> = numbers.into_iter().collect();
         while numbers.len() > 1 && numbers.last() == Some(&0) {
             numbers.pop();
         }
-        static NUMBERS: Mutex<Option<HashSet<&'static [u64]>>> = Mutex::new(None);
         let kept = interned(&NUMBERS, numbers.as_slice(), || numbers.clone().into());
         Self { place: Place::Dotted(kept), name: None }
     }
