@@ -144,7 +144,7 @@ fn no_reader_stumbles_over_names_and_texts() {
                 let name = if whole { NAMES[32 + random.below(12)].to_owned() } else { random.pieces(&NAMES, 6) };
                 let text = match random.below(4) {
                     // A whole text, most often for the file that needs one.
-                    0 if name.ends_with(".json") => TEXTS[TEXTS.len() - 1].to_owned(),
+                    0 if name.contains("_journal") => TEXTS[TEXTS.len() - 1].to_owned(),
                     0 | 1 => TEXTS[random.below(TEXTS.len())].to_owned(),
                     _ => random.pieces(&TEXTS, 8),
                 };
