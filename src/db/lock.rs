@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::convert::Infallible;
+use std::iter;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::SimpleQueryMessage;
@@ -19,12 +20,15 @@ pub struct RunLocks {
     pub run: LockKey,
     /// Held by the working session, whose last statement may still run after the first session has ended.
     pub session: LockKey,
+    /// Locks of other programs, which the working session holds as well, so that they do not start beside it.
+    pub others: Vec<LockKey>,
 }
 
 /// The locks of a repair.
 pub const REPAIR: RunLocks = RunLocks {
     run: LockKey::one(7_244_554_146_635_925_503, "the lock of repairs"),
     session: LockKey::one(7_244_554_146_635_925_504, "the end of an earlier repair's last statement"),
+    others: Vec::new(),
 };
 
 /// Held by the session that migrates, for every set. A killed run loses its run lock at once, while its last statement or
@@ -219,9 +223,12 @@ impl RunLock {
             return Err(connector.split(&one, &other).into());
         }
         session.settle().await?;
-        let ask = "SELECT pg_catalog.pg_try_advisory_lock($1)";
-        while !session.query_one(ask, &[&locks.session.key]).await?.get::<_, bool>(0) {
-            patience.wait(&session, &locks.session).await?;
+        let others = locks.others.iter().filter(|other| other.key != locks.run.key || other.second.is_some());
+        for lock in iter::once(&locks.session).chain(others) {
+            let ask = format!("SELECT pg_catalog.pg_try_advisory_lock({})", lock.arguments());
+            while !session.query_one(&ask, &[]).await?.get::<_, bool>(0) {
+                patience.wait(&session, lock).await?;
+            }
         }
         Ok((Self { connection, key: locks.run.key, pid }, session))
     }

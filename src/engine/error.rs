@@ -9,6 +9,7 @@ use super::hook::HookError;
 use super::out_of_step::OutOfStep;
 use super::outcome::Boundary;
 use super::set_error::SetError;
+use super::tool::Tool;
 use super::why::Change;
 use crate::db::{self, LockTimeout};
 
@@ -189,6 +190,14 @@ pub enum Error {
         database: String,
         /// The table that says so.
         ledger: String,
+    },
+    /// The history of the folder's tool cannot be kept in step.
+    #[error("the history of {} cannot be kept in step: {reason}", tool.name())]
+    CannotKeep {
+        /// The tool.
+        tool: Tool,
+        /// Why not.
+        reason: &'static str,
     },
     /// What an earlier application of a repeatable file has made, and what holds data, is not as it was.
     #[error("{file} cannot be applied: {object} {change}, and a table is not created again")]

@@ -8,6 +8,7 @@ use super::event::Event;
 use super::history;
 use super::out_of_step::OutOfStep;
 use super::record::{AlsoIn, With};
+use super::tool;
 use super::{
     AdoptionError, Error, Migrator, Plan, StatusReport, Step, UpOptions, Version, fitness, overloads, owner, repeat,
 };
@@ -54,7 +55,8 @@ impl Migrator {
         self.connector.choose_anew().await;
         let started = Instant::now();
         let connection = self.connector.clone().read_only().connect("migrate: up").await?;
-        let plan = self.plan_on_a_fit_server(&connection, options).await;
+        let facts = self.look_at_server(&connection).await?;
+        let plan = self.plan_on_a_fit_server(&connection, &facts, options).await;
         connection.close().await;
         let plan = match plan {
             // What was looked at one after the other may be what another run has changed in between: it is looked at again
@@ -74,7 +76,12 @@ impl Migrator {
         }
 
         let patience = Patience::new(options.lock_wait);
-        let (lock, session) = RunLock::acquire(&self.connector, &self.set.run_locks(), "migrate: up", patience).await?;
+        let mut locks = self.set.run_locks();
+        let found = plan.as_ref().and_then(|plan| plan.tool.clone());
+        if let Some(table) = found.or_else(|| self.set.tool_table(facts.schema.as_deref())) {
+            locks.others = tool::locks(&table, &facts.database);
+        }
+        let (lock, session) = RunLock::acquire(&self.connector, &locks, "migrate: up", patience).await?;
         let result = tokio::select! {
             result = Box::pin(self.run_locked(&session, &lock, options, started)) => result,
             never = lock.keep(&self.connector) => match never {},
@@ -106,6 +113,7 @@ impl Migrator {
             tracing::debug!("migrations run as {role}, who owns the tables");
         }
         history::prepare(connection, &self.set).await?;
+        self.make_tool_table(connection, &mut plan, facts.schema.as_deref()).await?;
         if let Some(role) = &role {
             db::share_history(connection, role).await?;
         }
@@ -166,6 +174,26 @@ impl Migrator {
         Ok(())
     }
 
+    /// Makes the history table that is to be kept in step, as its tool would make it, where there is none.
+    async fn make_tool_table(
+        &self,
+        connection: &Connection,
+        plan: &mut Plan,
+        schema: Option<&str>,
+    ) -> Result<(), Error> {
+        let Some(origin) = self.set.origin().filter(|origin| origin.keep && plan.ledger.is_none()) else { return Ok(()) };
+        let Some(table) = self.set.tool_table(schema) else { return Ok(()) };
+        if let Some(reason) = tool::cannot_keep(table.tool) {
+            return Err(Error::CannotKeep { tool: table.tool, reason });
+        }
+        connection.batch(&format!("SET client_min_messages TO warning; {}", tool::create(&table))).await?;
+        connection.batch("RESET client_min_messages").await?;
+        plan.ledger = Some(table.qualified.clone());
+        let made = tool::find_tool_tables(connection, origin.table.as_deref()).await?;
+        plan.tool = made.into_iter().find(|made| made.qualified == table.qualified || made.tool == table.tool);
+        Ok(())
+    }
+
     /// Where what is applied is recorded besides our own history.
     fn also_in<'a>(&self, plan: &'a Plan) -> Option<AlsoIn<'a>> {
         match self.set.origin() {
@@ -215,13 +243,13 @@ impl Migrator {
     pub(super) async fn plan_on_a_fit_server(
         &self,
         connection: &Connection,
+        facts: &ServerFacts,
         options: &UpOptions,
     ) -> Result<Plan, Error> {
-        let facts = self.look_at_server(connection).await?;
         let plan = match self.plan(connection, options).await {
             // Of all that a role may not do, the owner of the tables is the first thing to know.
             Err(error @ Error::Privilege { .. }) => {
-                owner::acting_role(connection, &self.set, &facts).await?;
+                owner::acting_role(connection, &self.set, facts).await?;
                 return Err(error);
             }
             plan => plan?,
@@ -229,9 +257,9 @@ impl Migrator {
         if !plan.is_empty() {
             db::check_history(connection).await?;
             overloads::refuse(connection, &self.set).await?;
-            let role = owner::acting_role(connection, &self.set, &facts).await?;
-            fitness::check_rights(&facts)?;
-            fitness::check_row_security(connection, &self.set, &facts, role).await?;
+            let role = owner::acting_role(connection, &self.set, facts).await?;
+            fitness::check_rights(facts)?;
+            fitness::check_row_security(connection, &self.set, facts, role).await?;
         }
         Ok(plan)
     }

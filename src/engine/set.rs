@@ -11,6 +11,7 @@ use super::invalid_index::InvalidIndexCleanup;
 use super::ledger::Ledger;
 use super::origin::Origin;
 use super::set_error::SetError;
+use super::tool::ToolTable;
 use super::{Error, Migration, Repeatable, Version};
 use crate::db::{LockKey, RUN_SESSION_LOCK, RunLocks};
 
@@ -120,7 +121,8 @@ impl Set {
     /// The locks of a run: the one that the set names, and the one that ends with the last statement of a run.
     #[must_use]
     pub fn run_locks(&self) -> RunLocks {
-        RunLocks { run: LockKey::one(self.run_lock, "the migration lock"), session: RUN_SESSION_LOCK }
+        let run = LockKey::one(self.run_lock, "the migration lock");
+        RunLocks { run, session: RUN_SESSION_LOCK, others: Vec::new() }
     }
 
     /// What to say before an empty database is built.
@@ -139,6 +141,12 @@ impl Set {
     #[must_use]
     pub fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
+    }
+
+    /// The history table that the tool of this folder would make.
+    pub(super) fn tool_table(&self, schema: Option<&str>) -> Option<ToolTable> {
+        let origin = self.origin.as_ref()?;
+        Some(ToolTable::planned(origin.tool?, schema.unwrap_or("public"), origin.table.as_deref(), false))
     }
 
     /// Whether a recorded version that has no file is refused.
