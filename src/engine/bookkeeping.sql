@@ -1,4 +1,4 @@
--- What the tool remembers, made on the first run that has something to do. {histories}: the tables of the set's history.
+-- What the tool remembers, made on the first run that has something to do.
 DO $$
 BEGIN
     IF pg_catalog.to_regnamespace('migrate') IS NULL THEN

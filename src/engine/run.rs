@@ -181,7 +181,9 @@ impl Migrator {
         plan: &mut Plan,
         schema: Option<&str>,
     ) -> Result<(), Error> {
-        let Some(origin) = self.set.origin().filter(|origin| origin.keep && plan.ledger.is_none()) else { return Ok(()) };
+        let Some(origin) = self.set.origin().filter(|origin| origin.keep && plan.ledger.is_none()) else {
+            return Ok(());
+        };
         let Some(table) = self.set.tool_table(schema) else { return Ok(()) };
         if let Some(reason) = tool::cannot_keep(table.tool) {
             return Err(Error::CannotKeep { tool: table.tool, reason });
