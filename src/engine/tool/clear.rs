@@ -6,7 +6,8 @@ use super::tables::{Tool, ToolTable};
 
 /// What clears an entry that has failed, is dirty or was rolled back: the tool's own command where it has one, and SQL. None
 /// for an entry that stops nothing.
-pub(crate) fn clears(table: &ToolTable, row: &ToolRow) -> Option<String> {
+#[must_use]
+pub fn clears(table: &ToolTable, row: &ToolRow) -> Option<String> {
     if !matches!(row.state, RowState::Failed | RowState::Dirty | RowState::RolledBack) {
         return None;
     }

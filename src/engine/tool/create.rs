@@ -4,7 +4,8 @@ use super::tables::{Tool, ToolTable};
 use crate::db::ident;
 
 /// The statements that make the table, and its schema where the tool makes that, too. What is there stays as it is.
-pub(crate) fn create(table: &ToolTable) -> String {
+#[must_use]
+pub fn create(table: &ToolTable) -> String {
     let sql = match table.tool {
         Tool::Sqlx => include_str!("create/sqlx.sql"),
         Tool::GolangMigrate => {

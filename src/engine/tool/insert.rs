@@ -17,7 +17,8 @@ const RFC_3339: &str =
     r#"pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"#;
 
 /// Why a tool's history cannot be kept in step, if it cannot.
-pub(crate) fn cannot_keep(tool: Tool) -> Option<&'static str> {
+#[must_use]
+pub fn cannot_keep(tool: Tool) -> Option<&'static str> {
     match tool {
         Tool::Rails => Some("the migrations of Rails are not SQL"),
         Tool::Ecto => Some("the migrations of Ecto are not SQL"),

@@ -15,10 +15,11 @@ mod quote;
 mod rows;
 mod tables;
 
-pub(crate) use clear::clears;
-pub(crate) use create::create;
+pub use clear::clears;
+pub use create::create;
 pub(crate) use erase::delete;
-pub(crate) use insert::{cannot_keep, insert, insert_repeatable};
+pub use insert::cannot_keep;
+pub(crate) use insert::{insert, insert_repeatable};
 pub use locks::locks;
 pub use rows::{RowState, ToolRow, rows};
 pub use tables::{Tool, ToolTable, find_tool_tables};
