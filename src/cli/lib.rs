@@ -8,6 +8,7 @@ mod failure;
 mod failure_human;
 mod folder;
 mod human;
+mod init;
 mod json;
 mod lines;
 mod manifest;

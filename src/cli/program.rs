@@ -16,7 +16,7 @@ use super::product::{Content, Context, Product, Verb};
 use super::screen::Screen;
 use super::signal::Interrupt;
 use super::text::{RED, RESET, Text, text};
-use super::{exit, output, repair_verb, secrets, snapshot, status, up, verify};
+use super::{exit, init, output, repair_verb, secrets, snapshot, status, up, verify};
 use crate::db::{Connector, Database, Observer, Program};
 use crate::engine::{Error, Event, Migrator};
 use crate::repair::Repairer;
@@ -138,6 +138,7 @@ fn command(product: &Product) -> clap::Command {
             .max_term_width(100)
             .subcommand_required(true)
             .arg_required_else_help(true)
+            .subcommand(init::command())
             .subcommand(up::command())
             .subcommand(status::command())
             .subcommand(snapshot::command())
@@ -210,6 +211,15 @@ fn misused(mut error: clap::Error, command: &clap::Command) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE))
 }
 
+/// Writes a manifest. The one that there may be is not read.
+fn initialise(product: &Product, global: &Global, matches: &ArgMatches, screen: &Screen) -> Result<u8, Failure> {
+    let init = init::Init::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
+    let (set, config) = (global.set.as_deref(), global.config.as_deref());
+    let built_in = product.contents().map(|content| content.name().to_owned()).collect();
+    let asked = init::Asked { set, dir: global.dir(), config, database: database_if_given(global)?, built_in };
+    init.run(asked, screen)
+}
+
 /// What belongs to the set that is meant.
 fn content(product: &Product, choice: &Choice) -> Result<Arc<dyn Content>, Failure> {
     let missing = |name: &str| Failure::usage(format!("set {name} cannot be run by this program"));
@@ -224,6 +234,14 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
     set_up_tracing(global);
     let called = called(product, global);
     let screen = |set: &str| Arc::new(Screen::new(called.clone(), set, *format == Format::Json, *quiet, *verbose));
+    if let Some(("init", matches)) = matches.subcommand() {
+        let screen = screen(global.set.as_deref().unwrap_or(choice::MAIN));
+        let code = initialise(product, global, matches, &screen).unwrap_or_else(|failure| {
+            screen.failure(&failure);
+            failure.exit
+        });
+        return ExitCode::from(unless_lost(code, false, &screen));
+    }
     let chosen = choice::choose(product, global.set.as_deref(), global.dir(), global.config.as_deref());
     let content = match chosen.and_then(|choice| content(product, &choice)) {
         Ok(content) => content,
@@ -331,6 +349,12 @@ fn unless_lost(code: u8, only_shows: bool, screen: &Screen) -> u8 {
 
 /// The requested database. There is no default: a job must not run on the wrong database.
 fn database(global: &Global) -> Result<Database, Failure> {
+    database_if_given(global)?.ok_or_else(|| {
+        Failure::usage("no database given").hint("set DATABASE_URL or MIGRATE_DATABASE_URL, or pass --database-url")
+    })
+}
+
+fn database_if_given(global: &Global) -> Result<Option<Database>, Failure> {
     let flag = global.database_url.clone().map(|url| ("--database-url", url));
     let given = flag.or_else(|| {
         ["MIGRATE_DATABASE_URL", "DATABASE_URL"]
@@ -338,12 +362,9 @@ fn database(global: &Global) -> Result<Database, Failure> {
             .filter_map(|name| std::env::var_os(name).map(|value| (name, value)))
             .find(|(_, value)| !value.to_string_lossy().trim().is_empty())
     });
-    let Some((source, url)) = given else {
-        return Err(Failure::usage("no database given")
-            .hint("set DATABASE_URL or MIGRATE_DATABASE_URL, or pass --database-url"));
-    };
+    let Some((source, url)) = given else { return Ok(None) };
     match url.to_str() {
-        Some(url) => Database::from_url(url).map_err(|error| Failure::from(Error::from(error))),
+        Some(url) => Database::from_url(url).map(Some).map_err(|error| Failure::from(Error::from(error))),
         None => Err(Failure::usage(format!("the database URL cannot be used: the value of {source} is not UTF-8"))
             .hint("write each byte that is not ASCII as % and two hexadecimal digits")),
     }

@@ -25,16 +25,13 @@ pub(crate) struct Manifest {
 impl Manifest {
     /// Reads the manifest that is named, or else the first one in `start` and the folders above it.
     pub fn find(start: &Path, explicit: Option<&Path>, known: &Known<'_>) -> Result<Option<Self>, ManifestError> {
-        let (path, shown) = match explicit {
-            Some(file) => (start.join(file), file.display().to_string()),
-            None => {
-                let Some(folder) = start.ancestors().find(|folder| folder.join(FILE).is_file()) else {
-                    return Ok(None);
-                };
-                let path = folder.join(FILE);
-                let shown = if folder == start { FILE.to_owned() } else { path.display().to_string() };
-                (path, shown)
-            }
+        let (path, shown) = if let Some(file) = explicit {
+            (start.join(file), file.display().to_string())
+        } else {
+            let Some(folder) = start.ancestors().find(|folder| folder.join(FILE).is_file()) else { return Ok(None) };
+            let path = folder.join(FILE);
+            let shown = if folder == start { FILE.to_owned() } else { path.display().to_string() };
+            (path, shown)
         };
         let unreadable = |reason: String| ManifestError::Unreadable { file: shown.clone(), reason };
         let bytes = fs::read(&path).map_err(|error| unreadable(error.to_string()))?;

@@ -13,6 +13,6 @@ mod tests;
 
 pub(super) use config::SetConfig;
 pub(super) use error::ManifestError;
-pub(super) use file::Manifest;
+pub(super) use file::{FILE, Manifest};
 pub(super) use known::Known;
 pub(super) use set::is_name;

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use super::config::{Hooked, Placeholder, TakeOver};
 use super::error::At;
-use super::file::FILE;
 use super::*;
 use crate::engine::Tool;
 use crate::layout::{Late, Layout};
