@@ -20,6 +20,16 @@ pub(super) enum Choice {
     Folder(Box<SetConfig>),
 }
 
+impl Choice {
+    /// The name of the set.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::BuiltIn(name) => name,
+            Self::Folder(config) => &config.name,
+        }
+    }
+}
+
 /// Reads `--set`. What cannot be a name is refused unread: it may be a URL, with a password.
 pub(super) fn set_name(name: &str) -> Result<String, String> {
     if is_name(name) {

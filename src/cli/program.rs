@@ -16,7 +16,7 @@ use super::product::{Content, Context, Product, Verb};
 use super::screen::Screen;
 use super::signal::Interrupt;
 use super::text::{RED, RESET, Text, text};
-use super::{exit, init, output, repair_verb, secrets, snapshot, status, up, verify};
+use super::{exit, init, new, output, repair_verb, secrets, snapshot, status, up, verify};
 use crate::db::{Connector, Database, Observer, Program};
 use crate::engine::{Error, Event, Migrator};
 use crate::repair::Repairer;
@@ -139,6 +139,7 @@ fn command(product: &Product) -> clap::Command {
             .subcommand_required(true)
             .arg_required_else_help(true)
             .subcommand(init::command())
+            .subcommand(new::command())
             .subcommand(up::command())
             .subcommand(status::command())
             .subcommand(snapshot::command())
@@ -229,20 +230,31 @@ fn content(product: &Product, choice: &Choice) -> Result<Arc<dyn Content>, Failu
     }
 }
 
+/// The end of a command that writes files and has no run to interrupt.
+fn without_database(result: Result<u8, Failure>, screen: &Screen) -> ExitCode {
+    let code = result.unwrap_or_else(|failure| {
+        screen.failure(&failure);
+        failure.exit
+    });
+    ExitCode::from(unless_lost(code, false, screen))
+}
+
 fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
     let Global { format, quiet, verbose, .. } = global;
     set_up_tracing(global);
     let called = called(product, global);
     let screen = |set: &str| Arc::new(Screen::new(called.clone(), set, *format == Format::Json, *quiet, *verbose));
+    let of_set = |set: Option<&str>| screen(set.or(global.set.as_deref()).unwrap_or(choice::MAIN));
     if let Some(("init", matches)) = matches.subcommand() {
-        let screen = screen(global.set.as_deref().unwrap_or(choice::MAIN));
-        let code = initialise(product, global, matches, &screen).unwrap_or_else(|failure| {
-            screen.failure(&failure);
-            failure.exit
-        });
-        return ExitCode::from(unless_lost(code, false, &screen));
+        let screen = of_set(None);
+        return without_database(initialise(product, global, matches, &screen), &screen);
     }
     let chosen = choice::choose(product, global.set.as_deref(), global.dir(), global.config.as_deref());
+    if let (Some(("new", matches)), Ok(choice)) = (matches.subcommand(), &chosen) {
+        let screen = of_set(Some(choice.name()));
+        let new = new::New::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()));
+        return without_database(new.and_then(|new| new.run(choice, &screen)), &screen);
+    }
     let content = match chosen.and_then(|choice| content(product, &choice)) {
         Ok(content) => content,
         Err(failure) => {

@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::exit;
 use super::super::failure::Failure;
+use super::super::recognise::recognise;
 use crate::db::{Connector, Database};
 use crate::engine::{ToolTable, find_tool_tables};
 use crate::layout::{self, Layout, LayoutError, Options, Sources};
@@ -34,10 +35,14 @@ pub(super) fn usual(here: &Path) -> Option<PathBuf> {
 
 /// Finds out how a folder is laid out: as it is told, as its files say, or as the history in the database says.
 pub(super) fn folder(dir: &Path, shown: &str, told: Option<Layout>, tables: &[ToolTable]) -> Result<Looked, Failure> {
-    let sources = Sources::read(dir).map_err(|error| Failure::usage(error.to_string()))?;
+    let mut sources = Sources::read(dir).map_err(|error| Failure::usage(error.to_string()))?;
     let layout = match told {
         Some(layout) => layout,
-        None => recognised(&sources, shown, tables)?,
+        None => {
+            // As the operator names it.
+            shown.clone_into(&mut sources.folder);
+            recognise(&sources, tables, |keys| format!("say which tool it was written for: --layout {keys}"))?
+        }
     };
     if sources.files.is_empty() {
         return Ok(Looked { layout, versions: 0, repeatables: 0, mistake: None });
@@ -46,26 +51,6 @@ pub(super) fn folder(dir: &Path, shown: &str, told: Option<Layout>, tables: &[To
         Ok(read) => Looked { layout, versions: read.files.len(), repeatables: read.repeatables.len(), mistake: None },
         Err(mistake) => Looked { layout, versions: 0, repeatables: 0, mistake: Some(mistake) },
     })
-}
-
-fn recognised(sources: &Sources, shown: &str, tables: &[ToolTable]) -> Result<Layout, Failure> {
-    let fits = layout::fits(sources);
-    let of_history = |layout: &&Layout| tables.iter().any(|table| table.tool.key() == layout.key());
-    let recorded: Vec<Layout> = fits.iter().filter(of_history).copied().collect();
-    match (fits.as_slice(), recorded.as_slice()) {
-        _ if sources.files.is_empty() => Ok(Layout::Migrate),
-        ([only], _) | (_, [only]) => Ok(*only),
-        ([], _) => {
-            let keys: Vec<&str> = Layout::ALL.into_iter().map(Layout::key).collect();
-            Err(Failure::usage(format!("{shown} fits no layout that is known"))
-                .hint(format!("name one of them: --layout {}", keys.join("|"))))
-        }
-        (several, _) => {
-            let keys: Vec<&str> = several.iter().map(|layout| layout.key()).collect();
-            Err(Failure::usage(format!("{shown} fits {}", keys.join(" and ")))
-                .hint(format!("say which tool it was written for: --layout {}", keys.join("|"))))
-        }
-    }
 }
 
 /// The histories of other tools in a database.
