@@ -29,6 +29,7 @@ mod status;
 mod status_human;
 pub mod text;
 mod up;
+mod url;
 mod verify;
 mod verify_human;
 pub mod words;

@@ -16,8 +16,8 @@ use super::product::{Content, Context, Product, Verb};
 use super::screen::Screen;
 use super::signal::Interrupt;
 use super::text::{RED, RESET, Text, text};
-use super::{exit, init, new, output, repair_verb, secrets, snapshot, status, up, verify};
-use crate::db::{Connector, Database, Observer, Program};
+use super::{exit, init, new, output, repair_verb, secrets, snapshot, status, up, url, verify};
+use crate::db::{Connector, Observer, Program};
 use crate::engine::{Error, Event, Migrator};
 use crate::repair::Repairer;
 
@@ -217,7 +217,13 @@ fn initialise(product: &Product, global: &Global, matches: &ArgMatches, screen: 
     let init = init::Init::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
     let (set, config) = (global.set.as_deref(), global.config.as_deref());
     let built_in = product.contents().map(|content| content.name().to_owned()).collect();
-    let asked = init::Asked { set, dir: global.dir(), config, database: database_if_given(global)?, built_in };
+    let asked = init::Asked {
+        set,
+        dir: global.dir(),
+        config,
+        database: url::database_if_given(global.database_url.as_ref())?,
+        built_in,
+    };
     init.run(asked, screen)
 }
 
@@ -317,7 +323,7 @@ async fn dispatch(
         repair_verb::list(&content.repairs(), screen);
         return Ok(exit::OK);
     }
-    let database = database(global)?;
+    let database = url::database(global.database_url.as_ref())?;
     let lock_wait = global.lock_wait;
     let token = || interrupt.token().clone();
     if let Command::Repair(command) = command {
@@ -357,29 +363,6 @@ fn unless_lost(code: u8, only_shows: bool, screen: &Screen) -> u8 {
     }
     output::aside(format!("warning: could not write to standard output: {why}"));
     code
-}
-
-/// The requested database. There is no default: a job must not run on the wrong database.
-fn database(global: &Global) -> Result<Database, Failure> {
-    database_if_given(global)?.ok_or_else(|| {
-        Failure::usage("no database given").hint("set DATABASE_URL or MIGRATE_DATABASE_URL, or pass --database-url")
-    })
-}
-
-fn database_if_given(global: &Global) -> Result<Option<Database>, Failure> {
-    let flag = global.database_url.clone().map(|url| ("--database-url", url));
-    let given = flag.or_else(|| {
-        ["MIGRATE_DATABASE_URL", "DATABASE_URL"]
-            .into_iter()
-            .filter_map(|name| std::env::var_os(name).map(|value| (name, value)))
-            .find(|(_, value)| !value.to_string_lossy().trim().is_empty())
-    });
-    let Some((source, url)) = given else { return Ok(None) };
-    match url.to_str() {
-        Some(url) => Database::from_url(url).map(Some).map_err(|error| Failure::from(Error::from(error))),
-        None => Err(Failure::usage(format!("the database URL cannot be used: the value of {source} is not UTF-8"))
-            .hint("write each byte that is not ASCII as % and two hexadecimal digits")),
-    }
 }
 
 fn set_up_tracing(global: &Global) {

@@ -36,13 +36,12 @@ pub(super) fn usual(here: &Path) -> Option<PathBuf> {
 /// Finds out how a folder is laid out: as it is told, as its files say, or as the history in the database says.
 pub(super) fn folder(dir: &Path, shown: &str, told: Option<Layout>, tables: &[ToolTable]) -> Result<Looked, Failure> {
     let mut sources = Sources::read(dir).map_err(|error| Failure::usage(error.to_string()))?;
-    let layout = match told {
-        Some(layout) => layout,
-        None => {
-            // As the operator names it.
-            shown.clone_into(&mut sources.folder);
-            recognise(&sources, tables, |keys| format!("say which tool it was written for: --layout {keys}"))?
-        }
+    let layout = if let Some(layout) = told {
+        layout
+    } else {
+        // As the operator names it.
+        shown.clone_into(&mut sources.folder);
+        recognise(&sources, tables, |keys| format!("say which tool it was written for: --layout {keys}"))?
     };
     if sources.files.is_empty() {
         return Ok(Looked { layout, versions: 0, repeatables: 0, mistake: None });
