@@ -8,6 +8,7 @@
 pub use migrate_cli as cli;
 pub use migrate_db as db;
 pub use migrate_engine as engine;
+pub use migrate_layout as layout;
 pub use migrate_platform as platform;
 pub use migrate_repair as repair;
 

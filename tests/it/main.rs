@@ -41,6 +41,7 @@ mod rollup_commands;
 mod snapshot;
 mod tls;
 mod too_large;
+mod tool_insert;
 mod tool_rows;
 mod tool_tables;
 mod upgrade;

@@ -7,7 +7,8 @@ use crate::Migration;
 
 /// The statement that records a migration as taken back. `previous` is the migration that is then the last one applied: where
 /// a tool keeps only that, it is written instead.
-pub(crate) fn delete(table: &ToolTable, migration: &Migration, previous: Option<&Migration>) -> String {
+#[must_use]
+pub fn delete(table: &ToolTable, migration: &Migration, previous: Option<&Migration>) -> String {
     let (entry, from) = (migration.entry(), &table.qualified);
     let (version, key) = (number(&entry.version), text(&entry.version));
     match table.tool {

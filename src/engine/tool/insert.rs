@@ -28,7 +28,8 @@ pub fn cannot_keep(tool: Tool) -> Option<&'static str> {
 
 /// The statement that records a migration as applied, to be sent in the transaction that applies it. A version that is there
 /// already stays there once.
-pub(crate) fn insert(table: &ToolTable, migration: &Migration) -> String {
+#[must_use]
+pub fn insert(table: &ToolTable, migration: &Migration) -> String {
     let (entry, into) = (migration.entry(), &table.qualified);
     let version = number(&entry.version);
     let key = text(&entry.version);
@@ -95,7 +96,8 @@ fn unless_there(into: &str, column: &str, value: &str, more: &str, values: &str)
 
 /// Records that a repeatable file was applied. Flyway has such files, and its history gets a row for each time; for any other
 /// tool there is nothing to record.
-pub(crate) fn insert_repeatable(
+#[must_use]
+pub fn insert_repeatable(
     table: &ToolTable,
     script: &str,
     described_as: &str,
@@ -156,11 +158,25 @@ fn supabase(table: &ToolTable, migration: &Migration) -> String {
         values.push(text(&entry.described_as));
     }
     if table.has("statements") {
-        let statements = sql::statements(sql).map(|statement| text(&sql[statement.start..statement.end()]));
+        let statements: Vec<_> = statements(sql).into_iter().map(text).collect();
         columns.push("statements");
-        values.push(format!("ARRAY[{}]::pg_catalog.text[]", statements.collect::<Vec<_>>().join(", ")));
+        values.push(format!("ARRAY[{}]::pg_catalog.text[]", statements.join(", ")));
     }
     unless_there(into, "version", &text(&entry.version), &columns.join(", "), &values.join(", "))
+}
+
+/// The statements of a file as Supabase keeps them: each with the comments before it, and those at the end by themselves.
+fn statements(sql: &str) -> Vec<&str> {
+    let between = |c: char| c == ';' || c.is_whitespace();
+    let mut from = 0;
+    let mut found = Vec::new();
+    for statement in sql::statements(sql) {
+        found.push(sql[from..statement.end()].trim_matches(between));
+        from = statement.end();
+    }
+    found.push(sql[from..].trim_matches(between));
+    found.retain(|statement| !statement.is_empty());
+    found
 }
 
 /// Atlas counts the statements, and its hash covers all files up to this one.

@@ -3,9 +3,6 @@
 //! Each tool's own rules decide what counts as applied ([`rows`]), and what is written is what the tool itself would have
 //! written, so that it can go on where this program stops.
 
-// Until `up`, `down` and `status` use them.
-#![allow(dead_code, unused_imports)]
-
 mod clear;
 mod create;
 mod erase;
@@ -17,9 +14,8 @@ mod tables;
 
 pub use clear::clears;
 pub use create::create;
-pub(crate) use erase::delete;
-pub use insert::cannot_keep;
-pub(crate) use insert::{insert, insert_repeatable};
+pub use erase::delete;
+pub use insert::{cannot_keep, insert, insert_repeatable};
 pub use locks::locks;
 pub use rows::{RowState, ToolRow, rows};
 pub use tables::{Tool, ToolTable, find_tool_tables};
