@@ -4,7 +4,7 @@ use migrate_layout::{Script, Sending};
 
 use super::set_error::SetError;
 use super::sql::Statement;
-use super::{Token, forbidden};
+use super::{Token, forbidden, sql};
 
 /// How a migration's statements are sent to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,9 @@ impl Mode {
             _ if control => Self::OwnTransaction { record_at: end_of_only_transaction(&statements) },
             (Sending::Statements, all) => Self::NoTransaction { statements: all.iter().map(alone).collect() },
             // Several statements in one message are one transaction; one that cannot be in any comes alone.
-            (Sending::Whole, [one]) if runs_alone(*one) => Self::NoTransaction { statements: vec![alone(one)] },
+            (Sending::Whole, [one]) if sql::needs_no_transaction(*one) => {
+                Self::NoTransaction { statements: vec![alone(one)] }
+            }
             (Sending::Transaction | Sending::Whole, _) => Self::Transaction,
         })
     }
@@ -78,12 +80,6 @@ impl Mode {
         let statements = if let Self::NoTransaction { statements } = self { statements.as_slice() } else { &[] };
         statements.iter().filter_map(|statement| statement.index.as_ref())
     }
-}
-
-/// Whether the server refuses the statement inside a transaction.
-fn runs_alone(statement: Statement) -> bool {
-    statement.tokens().any(|token| token.is("CONCURRENTLY"))
-        || statement.tokens().next().is_some_and(|t| t.is("VACUUM"))
 }
 
 /// In front of the last `COMMIT` of a file that is `BEGIN; …; COMMIT;` and nothing else.

@@ -70,8 +70,11 @@ fn matched<'a>(
     table: &ToolTable,
     rows: &'a [ToolRow],
 ) -> (BTreeMap<Version, &'a ToolRow>, Vec<TakeOverError>) {
+    // A baseline may have the number of a version; a row means the version.
+    let (baselines, versions): (Vec<_>, Vec<_>) =
+        set.migrations().iter().partition(|migration| migration.is_baseline());
     let by_entry: BTreeMap<String, &Migration> =
-        set.migrations().iter().map(|migration| (entry_of(table.tool, migration), migration)).collect();
+        baselines.into_iter().chain(versions).map(|migration| (entry_of(table.tool, migration), migration)).collect();
     let (mut recorded, mut problems) = (BTreeMap::new(), Vec::new());
     let mut without_file: Vec<&ToolRow> = Vec::new();
     let latest = set.latest();

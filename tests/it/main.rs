@@ -30,6 +30,7 @@ mod locks;
 mod lost_output;
 mod messages;
 mod output;
+mod overlay;
 mod pages;
 mod qualified;
 mod repair;
