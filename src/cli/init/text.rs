@@ -104,6 +104,7 @@ mod tests {
             table: "goose".to_owned(),
             qualified: "\"My Ops\".goose".to_owned(),
             is_visible,
+            columns: Vec::new(),
         };
         let facts = |name, history| Facts { name, dir, layout: Layout::Goose, is_over: name == "notes", history };
         let hidden = table(false);
