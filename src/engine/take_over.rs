@@ -65,7 +65,7 @@ pub(super) async fn read(
 
 /// The files that the rows stand for, and what is wrong.
 fn matched<'a>(
-    set: &Set,
+    set: &'a Set,
     origin: &Origin,
     table: &ToolTable,
     rows: &'a [ToolRow],
@@ -79,7 +79,7 @@ fn matched<'a>(
     let mut without_file: Vec<&ToolRow> = Vec::new();
     let latest = set.latest();
     for row in rows {
-        let migration = by_entry.get(row.entry.as_str()).copied();
+        let migration = by_entry.get(&table.tool.canonical(&row.entry)).copied();
         let what = || (table.tool, table.qualified.clone(), row.entry.clone());
         let clears = || tool::clears(table, row);
         match row.state {
@@ -122,7 +122,7 @@ fn matched<'a>(
 fn entry_of(tool: Tool, migration: &Migration) -> String {
     match (tool, migration.entry().written_at) {
         (Tool::Drizzle, Some(written_at)) => written_at.to_string(),
-        _ => migration.entry().version.clone(),
+        _ => tool.canonical(&migration.entry().version),
     }
 }
 
@@ -135,18 +135,19 @@ fn placed(tool: Tool, set: &Set, row: &ToolRow) -> Option<Version> {
             set.migrations().iter().filter(before).map(Migration::version).max()
         }
         // A baseline need not have a file.
-        Tool::Flyway => row.entry.parse::<Version>().ok().map(|version| match version.as_number() {
-            Some(number) => Version::dotted([number.unsigned_abs()]),
-            None => version,
-        }),
+        Tool::Flyway => dotted(row),
         _ => None,
     }
 }
 
 fn newer(row: &ToolRow, latest: Version) -> bool {
-    let version: Version = row.entry.parse().unwrap_or(Version::NONE);
-    let version = version.as_number().map_or(version, |number| Version::dotted([number.unsigned_abs()]));
-    version > latest
+    dotted(row).is_some_and(|version| version > latest)
+}
+
+/// The version that a row of Flyway's means.
+fn dotted(row: &ToolRow) -> Option<Version> {
+    let numbers = row.entry.split(['.', '_']).map(str::parse).collect::<Result<Vec<u64>, _>>();
+    numbers.ok().map(Version::dotted)
 }
 
 /// Whether the tool's own rule says that a file is not the one that was applied.

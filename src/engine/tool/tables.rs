@@ -188,6 +188,26 @@ impl Tool {
         }
     }
 
+    /// An entry in the form in which two of one version are equal: for Flyway, 1, 1.0 and 001 are one; Rails compares numbers.
+    #[must_use]
+    pub fn canonical(self, entry: &str) -> String {
+        let number = |part: &str| match part.trim_start_matches('0') {
+            "" => "0".to_owned(),
+            number => number.to_owned(),
+        };
+        match self {
+            Self::Flyway => {
+                let mut parts: Vec<_> = entry.split(['.', '_']).map(number).collect();
+                while parts.len() > 1 && parts.last().is_some_and(|part| part == "0") {
+                    parts.pop();
+                }
+                parts.join(".")
+            }
+            Self::Rails => number(entry),
+            _ => entry.to_owned(),
+        }
+    }
+
     /// The name that it goes by, in a sentence.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -257,4 +277,26 @@ fn tool_table(row: &Row) -> Option<ToolTable> {
     let tool = Tool::of(&schema, &columns, row.get("has_metadata"))?;
     let (table, qualified, is_visible) = (row.get("table"), row.get("qualified"), row.get("visible"));
     Some(ToolTable { tool, schema, table, qualified, is_visible, columns })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flyway_has_many_ways_to_write_one_version() {
+        for entry in ["1.2", "1_2", "001.02", "1.2.0", "1.2_0.000"] {
+            assert_eq!(Tool::Flyway.canonical(entry), "1.2", "{entry}");
+        }
+        assert_eq!(["0", "0.0", "10", "1.0.1"].map(|entry| Tool::Flyway.canonical(entry)), ["0", "0", "10", "1.0.1"]);
+        assert_eq!((Tool::Dbmate.canonical("001"), Tool::Rails.canonical("001")), ("001".into(), "1".into()));
+    }
+
+    #[test]
+    fn a_planned_table_is_told_as_its_tool_s() {
+        for tool in Tool::ALL {
+            assert_eq!(Tool::from_key(tool.key()), Some(tool));
+            assert!(NAMES.contains(&tool.own_name()), "{tool}");
+        }
+    }
 }
