@@ -127,9 +127,9 @@ fn only_table<'a>(clause: &[Token<'a>], depths: &[Depth]) -> Option<&'a str> {
         clause.iter().zip(depths).filter(|(_, depth)| depth.all == 0).map(|(token, _)| token).collect();
     let sample = outer.iter().position(|token| token.is("TABLESAMPLE")).unwrap_or(outer.len());
     let names = outer[..sample].iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Name));
-    let names = names
+    let mut names = names
         .filter(|token| !["ONLY", "LATERAL", "ROWS", "FROM", "WITH", "ORDINALITY"].iter().any(|word| token.is(word)));
-    names.last().map(|token| token.text)
+    names.next_back().map(|token| token.text)
 }
 
 #[cfg(test)]
