@@ -150,7 +150,8 @@ pub(super) struct Identity {
 impl Identity {
     /// The query that every new session runs; [`Self::from_texts`] reads its row.
     pub const ASK: &str = "
-        SELECT pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'),
+        SELECT pg_catalog.pg_backend_pid(),
+               pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'),
                pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port()::text";
 
     pub fn from_texts(started: Option<&str>, address: Option<&str>) -> Self {

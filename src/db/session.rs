@@ -28,7 +28,7 @@ const SHIELD_PATIENCE: Duration = Duration::from_millis(300);
 /// Reads the last row, which is that of [`Identity::ASK`].
 fn identity(answers: &[SimpleQueryMessage]) -> Identity {
     let row = last_row(answers);
-    Identity::from_texts(row.and_then(|row| row.get(0)), row.and_then(|row| row.get(1)))
+    Identity::from_texts(row.and_then(|row| row.get(1)), row.and_then(|row| row.get(2)))
 }
 
 fn last_row(answers: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
@@ -37,9 +37,6 @@ fn last_row(answers: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
         _ => None,
     })
 }
-
-/// The server process of a session.
-const PID: &str = "SELECT pg_catalog.pg_backend_pid()";
 
 /// The task that moves the session's messages. It ends when the session is no longer used.
 pub(super) struct Driver(pub JoinHandle<()>);
@@ -72,7 +69,11 @@ impl Connection {
     ///
     /// The server's error, or [`Error::Interrupted`].
     pub async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Error> {
-        self.interruptible(self.client.query(sql, params)).await
+        // Without parameters, a statement and its rows are one round trip.
+        match params {
+            [] => self.interruptible(self.client.query_typed(sql, &[])).await,
+            params => self.interruptible(self.client.query(sql, params)).await,
+        }
     }
 
     /// Runs one statement and calls `each` with every row as it arrives. `each` must be fast: the server waits for it.
@@ -126,7 +127,10 @@ impl Connection {
     ///
     /// As [`Self::query`]; also if there is not exactly one row.
     pub async fn query_one(&self, sql: &str, params: Params<'_>) -> Result<Row, Error> {
-        self.interruptible(self.client.query_one(sql, params)).await
+        match params {
+            [] => self.interruptible(self.client.query_typed_one(sql, &[])).await,
+            params => self.interruptible(self.client.query_one(sql, params)).await,
+        }
     }
 
     /// Runs one statement that returns at most one row.
@@ -135,7 +139,10 @@ impl Connection {
     ///
     /// As [`Self::query`]; also if there is more than one row.
     pub async fn query_opt(&self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Error> {
-        self.interruptible(self.client.query_opt(sql, params)).await
+        match params {
+            [] => self.interruptible(self.client.query_typed_opt(sql, &[])).await,
+            params => self.interruptible(self.client.query_opt(sql, params)).await,
+        }
     }
 
     /// Runs one statement and returns the number of rows it affected.
@@ -185,12 +192,13 @@ impl Connection {
 
     /// Starts the session: makes its settings, and reads its process id and the server's identity.
     pub(super) async fn introduce(&self, access: Access) -> Result<Identity, Error> {
-        match access {
+        let answers = match access {
             Access::Session => self.settle().await?,
             Access::ReadOnly => self.open_transaction().await?,
-            Access::Bare => self.note_pid(&self.simple_query(PID).await?),
-        }
-        self.identity().await
+            Access::Bare => self.simple_query(Identity::ASK).await?,
+        };
+        self.note_pid(&answers);
+        Ok(identity(&answers))
     }
 
     fn note_pid(&self, answers: &[SimpleQueryMessage]) {
@@ -207,23 +215,25 @@ impl Connection {
         Ok(identity(&self.simple_query(Identity::ASK).await?))
     }
 
-    pub(super) async fn open_transaction(&self) -> Result<(), Error> {
+    /// Opens a transaction. If it is a read-only one, a pooler may have handed it another server process.
+    pub(super) async fn open_transaction(&self) -> Result<Vec<SimpleQueryMessage>, Error> {
         self.in_transaction.store(true, Ordering::Release);
-        if self.read_only {
-            let settings = settings(true, &self.waits);
-            let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {settings}; {PID}");
-            self.note_pid(&self.simple_query(&begin).await?);
-            Ok(())
-        } else {
-            self.batch("BEGIN ISOLATION LEVEL READ COMMITTED").await
+        if !self.read_only {
+            return self.simple_query("BEGIN ISOLATION LEVEL READ COMMITTED").await;
         }
+        let (settings, ask) = (settings(true, &self.waits), Identity::ASK);
+        let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {settings}; {ask}");
+        let answers = self.simple_query(&begin).await?;
+        self.note_pid(&answers);
+        Ok(answers)
     }
 
     /// Opens a read-only transaction with one snapshot for all its statements, and the settings of a session.
     pub(super) async fn open_snapshot(&self) -> Result<(), Error> {
         self.in_transaction.store(true, Ordering::Release);
         let settings = settings(true, &self.waits);
-        let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}; {PID}");
+        let ask = Identity::ASK;
+        let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}; {ask}");
         self.note_pid(&self.simple_query(&begin).await?);
         Ok(())
     }
@@ -231,7 +241,7 @@ impl Connection {
     /// Called after the end of a transaction. A read-only session begins the next one at once.
     pub(super) async fn after_transaction(&self) -> Result<(), Error> {
         self.in_transaction.store(false, Ordering::Release);
-        if self.read_only { self.open_transaction().await } else { Ok(()) }
+        if self.read_only { self.open_transaction().await.map(drop) } else { Ok(()) }
     }
 
     /// Makes the settings of a session that no pooler shares.
@@ -239,10 +249,11 @@ impl Connection {
     /// # Errors
     ///
     /// As [`Self::query`].
-    pub(super) async fn settle(&self) -> Result<(), Error> {
-        let settings = settings(false, &self.waits);
-        self.note_pid(&self.simple_query(&format!("{settings}; {PID}")).await?);
-        Ok(())
+    pub(super) async fn settle(&self) -> Result<Vec<SimpleQueryMessage>, Error> {
+        let (settings, ask) = (settings(false, &self.waits), Identity::ASK);
+        let answers = self.simple_query(&format!("{settings}; {ask}")).await?;
+        self.note_pid(&answers);
+        Ok(answers)
     }
 
     /// The SQL that makes these settings for one transaction.
