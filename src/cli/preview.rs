@@ -47,7 +47,7 @@ pub(super) fn human(preview: &Plan, verbose: bool, program: &Program) {
             Step::Apply { migration, again } => {
                 let note = match (again, migration.mode()) {
                     (Some(reason), _) => format!("again: {reason}"),
-                    (None, Mode::Transaction) => String::new(),
+                    (None, Mode::Transaction | Mode::OwnTransaction { record_at: Some(_) }) => String::new(),
                     (None, Mode::NoTransaction { statements }) if statements.len() > 1 => {
                         format!(
                             "{} outside a transaction: a kill leaves those that have run",
@@ -55,7 +55,6 @@ pub(super) fn human(preview: &Plan, verbose: bool, program: &Program) {
                         )
                     }
                     (None, Mode::NoTransaction { .. }) => "outside a transaction".to_owned(),
-                    (None, Mode::OwnTransaction { record_at: Some(_) }) => String::new(),
                     (None, Mode::OwnTransaction { record_at: None }) => {
                         "with transactions of its own: a kill leaves what they have committed".to_owned()
                     }

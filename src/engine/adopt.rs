@@ -42,7 +42,7 @@ pub(super) enum Found {
     /// Nothing.
     Nothing,
     /// A table that the older migrator of this set keeps, or kept.
-    Ledger(Recorded),
+    Ledger(Box<Recorded>),
     /// A table of another program.
     Foreign(String),
     /// A table that this role may not read.
@@ -144,7 +144,7 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
             }
         }
     }
-    Ok(Found::Ledger(found))
+    Ok(Found::Ledger(Box::new(found)))
 }
 
 impl Recorded {

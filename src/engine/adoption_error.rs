@@ -53,8 +53,8 @@ pub enum AdoptionError {
         object: String,
     },
     /// The history of another tool cannot be continued.
-    #[error(transparent)]
-    TakeOver(#[from] TakeOverError),
+    #[error("{0}")]
+    TakeOver(Box<TakeOverError>),
     /// Versions are recorded whose objects are not as they should be.
     #[error("{table} records versions that are not what is in the database:{}", lines(problems))]
     Problems {
@@ -63,6 +63,12 @@ pub enum AdoptionError {
         /// What does not check out.
         problems: Vec<Problem>,
     },
+}
+
+impl From<TakeOverError> for AdoptionError {
+    fn from(error: TakeOverError) -> Self {
+        Self::TakeOver(Box::new(error))
+    }
 }
 
 impl AdoptionError {

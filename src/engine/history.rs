@@ -117,10 +117,10 @@ impl History {
         };
         let current = history.current();
         for repeatable in set.repeatables() {
-            let standing = if !repeatable.is_due(current) {
-                Standing::not_yet()
-            } else {
+            let standing = if repeatable.is_due(current) {
                 standing::look(connection, set, repeatable).await?
+            } else {
+                Standing::not_yet()
             };
             history.repeatables.push(standing);
         }

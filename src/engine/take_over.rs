@@ -19,6 +19,9 @@ pub(super) async fn read(
     origin: &Origin,
     applied: &[Version],
 ) -> Result<Found, Error> {
+    const RIGHTS: &str = "
+        SELECT pg_catalog.has_table_privilege($1::text, 'SELECT') AS readable,
+               pg_catalog.has_table_privilege($1::text, 'INSERT') AND pg_catalog.has_table_privilege($1::text, 'DELETE') AS writable";
     let tables = tool::find_tool_tables(connection, origin.table.as_deref()).await?;
     let is_named =
         |table: &ToolTable| origin.table.as_ref().is_some_and(|name| *name == table.table || *name == table.qualified);
@@ -30,9 +33,6 @@ pub(super) async fn read(
             foreign.map_or(Found::Nothing, |table| Found::Foreign(format!("{} of {}", table.qualified, table.tool)))
         );
     };
-    const RIGHTS: &str = "
-        SELECT pg_catalog.has_table_privilege($1::text, 'SELECT') AS readable,
-               pg_catalog.has_table_privilege($1::text, 'INSERT') AND pg_catalog.has_table_privilege($1::text, 'DELETE') AS writable";
     let rights = connection.query_one(RIGHTS, &[&table.qualified]).await?;
     if !rights.get::<_, bool>("readable") {
         return Ok(Found::Unreadable(table.qualified.clone()));
@@ -51,7 +51,7 @@ pub(super) async fn read(
             at: row.at.unwrap_or(OffsetDateTime::UNIX_EPOCH),
         });
     }
-    Ok(Found::Ledger(Recorded {
+    Ok(Found::Ledger(Box::new(Recorded {
         table: table.qualified.clone(),
         adopt,
         again: Vec::new(),
@@ -60,7 +60,7 @@ pub(super) async fn read(
         writable: !origin.keep || rights.get::<_, bool>("writable"),
         tool: Some(table.clone()),
         problems,
-    }))
+    })))
 }
 
 /// The files that the rows stand for, and what is wrong.

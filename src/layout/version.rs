@@ -12,42 +12,45 @@ use serde::{Serialize, Serializer};
 ///
 /// Shown as its name, or else as its number. As JSON, a number where it is nothing else, otherwise text.
 ///
-/// Names are interned: each is kept once for the life of the program, which makes a version as cheap as a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version {
+/// What is more than a number is interned: each is kept once for the life of the program, which makes a version as cheap as
+/// a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Version(Repr);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Repr {
+    Number(i64),
+    Other(&'static Other),
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Other {
     place: Place,
-    name: Option<&'static str>,
+    name: Option<Box<str>>,
 }
 
 /// By what the migrations of a layout are ordered. All of a set have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Place {
     Number(i64),
     /// `1.2.3`; no zeros at the end.
-    Dotted(&'static [u64]),
+    Dotted(Vec<u64>),
     /// Byte by byte.
-    Text(&'static str),
+    Text(Box<str>),
 }
 
-/// The one copy of a value that is kept for the life of the program.
-fn interned<T: ?Sized + Eq + std::hash::Hash + 'static>(
-    known: &Mutex<Option<HashSet<&'static T>>>,
-    value: &T,
-    keep: impl FnOnce() -> Box<T>,
-) -> &'static T {
-    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+/// The one copy of it that is kept for the life of the program.
+fn interned(place: Place, name: Option<&str>) -> Version {
+    static KNOWN: Mutex<Option<HashSet<&'static Other>>> = Mutex::new(None);
+    let other = Other { place, name: name.map(Box::from) };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let known = known.get_or_insert_default();
-    if let Some(kept) = known.get(value) {
-        return kept;
-    }
-    let kept: &'static T = Box::leak(keep());
-    known.insert(kept);
-    kept
-}
-
-fn name(text: &str) -> &'static str {
-    static NAMES: Mutex<Option<HashSet<&'static str>>> = Mutex::new(None);
-    interned(&NAMES, text, || text.into())
+    let kept = known.get(&other).copied().unwrap_or_else(|| {
+        let kept: &'static Other = Box::leak(Box::new(other));
+        known.insert(kept);
+        kept
+    });
+    Version(Repr::Other(kept))
 }
 
 impl Version {
@@ -57,69 +60,65 @@ impl Version {
     /// A number that no other migration of the set has.
     #[must_use]
     pub const fn number(number: i64) -> Self {
-        Self { place: Place::Number(number), name: None }
+        Self(Repr::Number(number))
     }
 
     /// A number that others may share, and the name that tells them apart; they are ordered by it, byte by byte.
     #[must_use]
     pub fn named(number: i64, text: &str) -> Self {
-        Self { place: Place::Number(number), name: Some(name(text)) }
+        interned(Place::Number(number), Some(text))
     }
 
     /// Numbers with dots between them: `1.2` is `1.2.0`.
     #[must_use]
     pub fn dotted(numbers: impl IntoIterator<Item = u64>) -> Self {
-        static NUMBERS: Mutex<Option<HashSet<&'static [u64]>>> = Mutex::new(None);
-        let mut numbers: Vec<u64> = numbers.into_iter().collect();
-        while numbers.len() > 1 && numbers.last() == Some(&0) {
-            numbers.pop();
-        }
-        let kept = interned(&NUMBERS, numbers.as_slice(), || numbers.clone().into());
-        Self { place: Place::Dotted(kept), name: None }
+        interned(Place::Dotted(trimmed(numbers)), None)
     }
 
     /// The baseline of these numbers: right behind the version of them, and beside it.
     #[must_use]
     pub fn baseline(numbers: impl IntoIterator<Item = u64>) -> Self {
-        let version = Self::dotted(numbers);
-        Self { name: Some(name(&format!("B{version}"))), ..version }
+        let numbers = trimmed(numbers);
+        let name = format!("B{}", with_dots(&numbers));
+        interned(Place::Dotted(numbers), Some(&name))
     }
 
     /// Text, ordered byte by byte.
     #[must_use]
     pub fn text(text: &str) -> Self {
-        Self { place: Place::Text(name(text)), name: None }
+        interned(Place::Text(text.into()), None)
     }
 
     /// Text that is shown, of a file that is ordered by `place`, byte by byte.
     #[must_use]
     pub fn placed(place: &str, text: &str) -> Self {
-        Self { place: Place::Text(name(place)), name: Some(name(text)) }
+        interned(Place::Text(place.into()), Some(text))
     }
 
     /// Its number, if it is ordered by one.
     #[must_use]
     pub fn as_number(self) -> Option<i64> {
-        match self.place {
-            Place::Number(number) => Some(number),
-            Place::Dotted(_) | Place::Text(_) => None,
+        match self.0 {
+            Repr::Number(number) => Some(number),
+            Repr::Other(Other { place: Place::Number(number), .. }) => Some(*number),
+            Repr::Other(_) => None,
         }
     }
 
     /// Whether the number says all: it is shown as that.
     #[must_use]
     pub fn is_number(self) -> bool {
-        self.name.is_none() && self.as_number().is_some()
+        matches!(self.0, Repr::Number(_))
     }
 
     /// Under what a database keeps what belongs to it, where only numbers can be kept: its number, or one that its name
     /// alone decides, below zero.
     #[must_use]
     pub fn key(self) -> i64 {
-        match self.place {
-            Place::Number(number) if self.name.is_none() => number,
+        match self.0 {
+            Repr::Number(number) => number,
             // FNV-1a, which stays what it is from build to build.
-            _ => {
+            Repr::Other(_) => {
                 let hash = self.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                     (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
                 });
@@ -131,10 +130,39 @@ impl Version {
     /// How it is called in a sentence: `V103`, or the name.
     #[must_use]
     pub fn label(self) -> String {
-        match (self.name, self.place) {
-            (None, Place::Number(_) | Place::Dotted(_)) => format!("V{self}"),
-            _ => self.to_string(),
+        match self.0 {
+            Repr::Number(_) | Repr::Other(Other { place: Place::Dotted(_), name: None }) => format!("V{self}"),
+            Repr::Other(_) => self.to_string(),
         }
+    }
+}
+
+fn trimmed(numbers: impl IntoIterator<Item = u64>) -> Vec<u64> {
+    let mut numbers: Vec<u64> = numbers.into_iter().collect();
+    while numbers.len() > 1 && numbers.last() == Some(&0) {
+        numbers.pop();
+    }
+    numbers
+}
+
+fn with_dots(numbers: &[u64]) -> String {
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.0, other.0) {
+            (Repr::Number(one), Repr::Number(two)) => one.cmp(&two),
+            (Repr::Other(one), Repr::Other(two)) => (&one.place, &one.name).cmp(&(&two.place, &two.name)),
+            (Repr::Number(one), Repr::Other(two)) => (&Place::Number(one), &None).cmp(&(&two.place, &two.name)),
+            (Repr::Other(_), Repr::Number(_)) => other.cmp(self).reverse(),
+        }
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -173,22 +201,20 @@ impl FromStr for Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.name, self.place) {
-            (Some(name), _) | (None, Place::Text(name)) => f.write_str(name),
-            (None, Place::Number(number)) => number.fmt(f),
-            (None, Place::Dotted(numbers)) => {
-                let numbers: Vec<_> = numbers.iter().map(u64::to_string).collect();
-                f.write_str(&numbers.join("."))
-            }
+        match self.0 {
+            Repr::Number(number) => number.fmt(f),
+            Repr::Other(Other { name: Some(name), .. } | Other { place: Place::Text(name), .. }) => f.write_str(name),
+            Repr::Other(Other { place: Place::Dotted(numbers), .. }) => f.write_str(&with_dots(numbers)),
+            Repr::Other(Other { place: Place::Number(number), .. }) => number.fmt(f),
         }
     }
 }
 
 impl Serialize for Version {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match (self.name, self.place) {
-            (None, Place::Number(number)) => serializer.serialize_i64(number),
-            _ => serializer.collect_str(self),
+        match self.0 {
+            Repr::Number(number) => serializer.serialize_i64(number),
+            Repr::Other(_) => serializer.collect_str(self),
         }
     }
 }

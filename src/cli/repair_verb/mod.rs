@@ -144,7 +144,7 @@ impl Undo {
             executed_rows(&executed, &Subject::of_undo(program, &rows, database, pacing, *run), report, screen)
         } else {
             let mut on_line = |rows: &Rows, line: &Line| {
-                json::line(line, &Subject::of_undo(program, rows, database, pacing, *run), screen)
+                json::line(line, &Subject::of_undo(program, rows, database, pacing, *run), screen);
             };
             let (rows, finding) = repairer.undo_dry_run(*run, pacing, &mut on_line).await?;
             shown(&finding, &Subject::of_undo(program, &rows, database, pacing, *run), report, screen)

@@ -116,7 +116,7 @@ impl Scheduling {
         self.ticked_lately || !self.watches.is_empty() || self.jobs.iter().any(|job| job.active)
     }
 
-    /// How to schedule it. `database` is the name of the database to roll up, `watch` the command that does it without pg_cron.
+    /// How to schedule it. `database` is the name of the database to roll up, `watch` the command that does it without `pg_cron`.
     #[must_use]
     pub fn ways(&self, database: &str, watch: String) -> Vec<Way> {
         const JOB: &str = "'rollup_task_usage_hourly', '*/5 * * * *', 'SELECT rollup_task_usage_hourly()'";
