@@ -40,6 +40,7 @@ mod rights;
 mod rollup;
 mod rollup_commands;
 mod snapshot;
+mod take_over;
 mod tls;
 mod too_large;
 mod tool_insert;

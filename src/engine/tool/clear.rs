@@ -13,35 +13,32 @@ pub fn clears(table: &ToolTable, row: &ToolRow) -> Option<String> {
     }
     let (of, entry) = (&table.qualified, &row.entry);
     let (version, key) = (number(entry), text(entry));
+    let which = "if all of its statements are applied, run:";
     Some(match table.tool {
+        Tool::GolangMigrate if entry.starts_with('-') => format!("if nothing is applied, run: DELETE FROM {of}"),
         Tool::GolangMigrate => format!(
-            "if the whole of {entry} is applied: `migrate force {entry}`, or `UPDATE {of} SET dirty = false`; if nothing \
-             of it is applied, the version before it: `migrate force <version>`"
+            "{which} UPDATE {of} SET dirty = false; if none is: UPDATE {of} SET version = <the version before>, dirty = false"
         ),
-        Tool::Goose => format!(
-            "goose will not apply {entry} again while it has rows: `DELETE FROM {of} WHERE version_id = {version}`"
-        ),
+        Tool::Goose => format!("to have it applied again, run: DELETE FROM {of} WHERE version_id = {version}"),
         Tool::Prisma => format!(
-            "if the whole of {entry} is applied: `prisma migrate resolve --applied {entry}`; if nothing of it is applied: \
-             `prisma migrate resolve --rolled-back {entry}`, or `UPDATE {of} SET rolled_back_at = now() \
-             WHERE migration_name = {key} AND finished_at IS NULL`"
+            "{which} prisma migrate resolve --applied {entry}; if none is: prisma migrate resolve --rolled-back {entry}, or \
+             UPDATE {of} SET rolled_back_at = now() WHERE migration_name = {key} AND finished_at IS NULL"
+        ),
+        Tool::Flyway if row.described_as.as_deref() == Some(entry) => format!(
+            "undo what it has done, then run: flyway repair, or DELETE FROM {of} WHERE version IS NULL AND description = {key} \
+             AND NOT success"
         ),
         Tool::Flyway => format!(
-            "undo what {entry} has done, then `flyway repair`, or `DELETE FROM {of} WHERE {} AND NOT success`",
-            if row.described_as.as_deref() == Some(entry) {
-                format!("version IS NULL AND description = {key}")
-            } else {
-                format!("version = {key}")
-            }
+            "undo what it has done, then run: flyway repair, or DELETE FROM {of} WHERE version = {key} AND NOT success"
         ),
         Tool::Atlas => format!(
-            "undo what {entry} has done: `DELETE FROM {of} WHERE version = {key}`; or apply the rest of it: \
-             `UPDATE {of} SET applied = total, error = '', error_stmt = '' WHERE version = {key}`"
+            "{which} UPDATE {of} SET applied = total, error = '', error_stmt = '' WHERE version = {key}; if none is: \
+             DELETE FROM {of} WHERE version = {key}"
         ),
         Tool::Sqlx => format!(
-            "if the whole of {entry} is applied: `UPDATE {of} SET success = true WHERE version = {version}`; if nothing of \
-             it is applied: `DELETE FROM {of} WHERE version = {version}`"
+            "{which} UPDATE {of} SET success = true WHERE version = {version}; if none is: DELETE FROM {of} \
+             WHERE version = {version}"
         ),
-        _ => format!("`DELETE FROM {of} WHERE version = {key}`"),
+        _ => format!("run: DELETE FROM {of} WHERE version = {key}"),
     })
 }
