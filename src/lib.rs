@@ -2,12 +2,13 @@
 //!
 //! Read in this order: [`engine::Set`] (what there is to apply), [`engine::Hook`] (code before a migration),
 //! [`engine::Migrator`] (doing it), [`repair::Repair`] (corrections of data), [`cli::Product`] (a program of your own), and
-//! [`platform`], which is made of all of it. `examples/own_chain.rs` is another program with the engine,
-//! `examples/own_repair.rs` one with the command line; `docs/architecture.md` describes the house.
+//! [`platform`], which is made of all of it. `docs/library.md` shows how a program of your own uses it, and `examples/` has whole
+//! ones; `docs/architecture.md` describes the house.
 
 pub use migrate_cli as cli;
 pub use migrate_db as db;
 pub use migrate_engine as engine;
+pub use migrate_engine::embed;
 pub use migrate_layout as layout;
 pub use migrate_platform as platform;
 pub use migrate_repair as repair;
@@ -24,6 +25,8 @@ pub use tokio_util::sync::CancellationToken;
 /// The Rust on the pages compiles.
 #[cfg(doctest)]
 mod pages {
+    #[doc = include_str!("../docs/library.md")]
+    mod library {}
     #[doc = include_str!("../docs/writing-hooks.md")]
     mod writing_hooks {}
     #[doc = include_str!("../docs/writing-repairs.md")]

@@ -85,7 +85,7 @@ impl FolderContent {
             builder = builder.run_lock(key);
         }
         for (before, hook) in &self.hooks {
-            builder = builder.before_named(before, Arc::clone(hook));
+            builder = builder.before_named_shared(before, Arc::clone(hook));
         }
         builder.build()
     }

@@ -70,6 +70,22 @@ pub trait Content: Send + Sync + 'static {
     }
 }
 
+/// A set without anything besides. It is made once: what is compared, planned and applied is the same text.
+struct Plain {
+    name: String,
+    made: Result<Set, SetError>,
+}
+
+impl Content for Plain {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn set(&self) -> Result<Set, SetError> {
+        self.made.clone()
+    }
+}
+
 /// A command that a set adds.
 #[async_trait]
 pub trait Verb: Send + Sync {
@@ -128,6 +144,16 @@ impl Product {
     pub fn with(mut self, content: impl Content) -> Self {
         self.contents.push(Arc::new(content));
         self
+    }
+
+    /// Adds a set with nothing but its migrations and hooks. The first one is the default.
+    ///
+    /// What is wrong with it is reported by the command that needs it, not by `--help`.
+    #[must_use]
+    pub fn set(self, set: impl FnOnce() -> Result<Set, SetError>) -> Self {
+        let made = set();
+        let name = made.as_ref().map_or(self.name, Set::name).to_owned();
+        self.with(Plain { name, made })
     }
 
     /// The sets, each with what belongs to it.

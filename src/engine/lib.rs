@@ -17,6 +17,7 @@ mod error;
 pub mod event;
 mod fitness;
 mod forbidden;
+mod from_folder;
 mod hint;
 mod history;
 mod history_error;
@@ -55,6 +56,9 @@ pub mod tool;
 mod verify;
 mod watch;
 mod why;
+
+#[doc(hidden)]
+pub use include_dir;
 
 pub use adoption_error::AdoptionError;
 pub use applied::{Adopted, Applied, HookRun, HookState};

@@ -7,6 +7,8 @@ use super::Tool;
 /// The tool that a folder was written for, its rules, and its history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
+    /// The folder, as it is shown to the operator.
+    pub folder: Option<String>,
     /// How the folder is laid out.
     pub layout: Layout,
     /// What a file means that stands below an applied one.
@@ -26,6 +28,7 @@ impl Origin {
     #[must_use]
     pub fn of(layout: Layout) -> Self {
         Self {
+            folder: None,
             layout,
             late: layout.late(),
             refuses_entry_without_file: layout.refuses_entry_without_file(),

@@ -92,7 +92,13 @@ impl SetBuilder {
 
     /// Runs `hook` before the version that an operator would call `name`: by its number, its name, or its file's name.
     #[must_use]
-    pub fn before_named(mut self, name: &str, hook: Arc<dyn Hook>) -> Self {
+    pub fn before_named(self, name: &str, hook: impl Hook + 'static) -> Self {
+        self.before_named_shared(name, Arc::new(hook))
+    }
+
+    /// The same for a hook that is shared with others.
+    #[must_use]
+    pub fn before_named_shared(mut self, name: &str, hook: Arc<dyn Hook>) -> Self {
         self.named_hooks.push((name.to_owned(), hook));
         self
     }

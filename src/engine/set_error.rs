@@ -5,7 +5,7 @@ use migrate_layout::LayoutError;
 use super::Version;
 
 /// Something is wrong with a set itself; no database was asked.
-#[derive(thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 pub enum SetError {
     /// The set's name becomes part of a table's name.
     #[error("a set's name consists of lower-case letters, digits and '-', at most 40 of them: {name:?}")]

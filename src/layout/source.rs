@@ -105,6 +105,24 @@ impl Sources {
         Self { folder: folder.to_owned(), files, folders, others }
     }
 
+    /// The same for bytes. Files that are hidden are left out.
+    ///
+    /// # Errors
+    ///
+    /// [`LayoutError`] for a file that some layout reads and that is not UTF-8.
+    pub fn embedded_bytes<'a>(
+        folder: &str,
+        files: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+    ) -> Result<Self, LayoutError> {
+        let shown = files.into_iter().filter(|(path, _)| !path.split('/').any(|part| part.starts_with('.')));
+        let read = shown.map(|(path, bytes)| {
+            let text = if is_wanted(path) { checked(bytes.to_vec(), path)? } else { String::new() };
+            Ok((path, text))
+        });
+        let read = read.collect::<Result<Vec<_>, LayoutError>>()?;
+        Ok(Self::embedded(folder, read.iter().map(|(path, text)| (*path, text.as_str()))))
+    }
+
     /// The file of this path.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<&Source> {
@@ -139,6 +157,11 @@ fn text(path: &Path, shown: &str) -> Result<String, LayoutError> {
         let reason = format!("it is longer than {} MiB", LONGEST / 1024 / 1024);
         return Err(LayoutError::Unreadable { path: shown.to_owned(), reason });
     }
+    checked(bytes, shown)
+}
+
+/// The text of a file, if it can be sent to the server.
+fn checked(bytes: Vec<u8>, shown: &str) -> Result<String, LayoutError> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = before.split(|byte| *byte == b'\n').count();
@@ -223,6 +246,17 @@ mod tests {
         let trial = Trial::new("missing");
         fs::remove_dir(trial.folder()).unwrap();
         assert_eq!(trial.refusal(), "T/in cannot be read: No such file or directory (os error 2)");
+    }
+
+    #[test]
+    fn compiled_in_bytes_are_read_as_a_folder_is() {
+        let files: [(&str, &[u8]); 4] =
+            [("2_b.sql", b"SELECT 2;"), (".git/x.sql", b"\xff"), ("logo.png", b"\xff"), ("1_a.sql", b"SELECT 1;")];
+        let sources = Sources::embedded_bytes("m", files).unwrap();
+        let paths: Vec<_> = sources.files.iter().map(|file| file.path.as_str()).collect();
+        assert_eq!((paths, sources.others), (vec!["1_a.sql", "2_b.sql"], vec!["logo.png".to_owned()]));
+        let error = Sources::embedded_bytes("m", [("1_a.sql", &b"--\n\xff"[..])]).unwrap_err();
+        assert_eq!(error.to_string(), "line 2 of 1_a.sql: it is not UTF-8: save it in that encoding");
     }
 
     #[cfg(unix)]

@@ -1,0 +1,5 @@
+CREATE TABLE note (
+    id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    title text NOT NULL,
+    slug text
+);
