@@ -34,6 +34,8 @@ pub(super) struct Recorded {
     pub tool: Option<ToolTable>,
     /// Why it cannot be continued as it is.
     pub problems: Vec<TakeOverError>,
+    /// The files without a version that the tool's history records, each with the checksum of its newest row.
+    pub repeatables: BTreeMap<String, String>,
 }
 
 /// What bears the ledger's name.
@@ -111,6 +113,7 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
         writable,
         tool: None,
         problems: Vec::new(),
+        repeatables: BTreeMap::new(),
     };
     for migration in set.migrations() {
         let version = migration.version();

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::applied::{Adopted, Applied, HookRun, HookState, plain};
+use super::description::Objects;
 use super::record::{NOW, file_history_table, history_row, history_table};
 use super::standing::{self, Standing};
+use super::why::Why;
 use super::{HistoryError, Migration, Outcome, Set, Version, adopt, take_over};
 use crate::db::{Connection, Error, in_calendar};
 
@@ -117,11 +119,15 @@ impl History {
         };
         let current = history.current();
         for repeatable in set.repeatables() {
-            let standing = if repeatable.is_due(current) {
+            let mut standing = if repeatable.is_due(current) {
                 standing::look(connection, set, repeatable).await?
             } else {
                 Standing::not_yet()
             };
+            let recorded = history.ledger.ledger().map(|recorded| &recorded.repeatables);
+            if standing.due == Some(Why::New) && recorded.is_some_and(|rows| repeatable.is_recorded_in(rows)) {
+                standing = Standing { made: Some(Objects::new()), due: None, ..standing };
+            }
             history.repeatables.push(standing);
         }
         if present.get("hooks") {

@@ -7,6 +7,7 @@ use super::apply::{Noted, failed};
 use super::description::Objects;
 use super::event::Event;
 use super::hook::Hook;
+use super::record::AlsoIn;
 use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN};
 use super::standing::change;
 use super::why::Why;
@@ -21,12 +22,13 @@ impl Migrator {
         repeatable: &Repeatable,
         why: &Why,
         role: Option<&str>,
+        also: Option<AlsoIn<'_>>,
         options: &UpOptions,
     ) -> Result<(), Error> {
         let started = Instant::now();
         self.observer.tell(Event::RepeatableStarted { name: repeatable.name().to_owned(), why: why.clone() });
         let attempt = async |noted: Option<&Noted>| {
-            Box::pin(self.noting(connection, noted, self.repeat_once(connection, repeatable, why, role))).await
+            Box::pin(self.noting(connection, noted, self.repeat_once(connection, repeatable, why, role, also))).await
         };
         let retried = |reason, attempts, holder| {
             let name = repeatable.name().to_owned();
@@ -46,6 +48,7 @@ impl Migrator {
         repeatable: &Repeatable,
         why: &Why,
         role: Option<&str>,
+        also: Option<AlsoIn<'_>>,
     ) -> Result<Result<(), db::Error>, Error> {
         const BEFORE: &str = "SELECT made FROM migrate.repeatable WHERE set_name = $1 AND name = $2";
         const RECORD: &str = "
@@ -88,6 +91,11 @@ impl Migrator {
             transaction
                 .execute(RECORD, &[&self.set.name(), &repeatable.name(), &repeatable.revision, &checksum, &made, &why])
                 .await?;
+            if let Some(AlsoIn::Tool(table)) = also {
+                if let Some(row) = repeatable.row_in(table) {
+                    transaction.batch(&row).await?;
+                }
+            }
             Ok(None)
         }
         .await;

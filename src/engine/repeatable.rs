@@ -4,13 +4,15 @@
 //! file in its newest form. Another program may replace part of it, so it is not enough to know that the file was applied:
 //! what it made is recorded with its definition (`migrate.repeatable`), and compared with what is there at every run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use migrate_layout::{Script, checksum_of};
+use migrate_layout::{Checksum, Script, checksum_of};
 use serde::{Serialize, Serializer};
 
 use super::hook::Hook;
 use super::set_error::SetError;
+use super::tool::{self, ToolTable};
 use super::{Boundary, Version, forbidden, sql};
 
 /// The directives that such a file can hold.
@@ -39,6 +41,9 @@ pub struct Repeatable {
     pub(super) left_alone_if: Option<String>,
     #[serde(skip)]
     hooks: Vec<Arc<dyn Hook>>,
+    /// What the history of the tool calls it that it was written for, and what that keeps of its text.
+    #[serde(skip)]
+    entry: Option<(String, Option<Checksum>)>,
 }
 
 impl Repeatable {
@@ -80,6 +85,7 @@ impl Repeatable {
             is_compared: true,
             left_alone_if: None,
             hooks: Vec::new(),
+            entry: None,
         })
     }
 
@@ -99,6 +105,7 @@ impl Repeatable {
         forbidden::statements(&file.up)?;
         Ok(Self {
             checksum: checksum_of(&file.name, 0, &file.up.text),
+            entry: Some((file.described_as, file.checksum)),
             name: file.name,
             up: file.up,
             since,
@@ -107,6 +114,19 @@ impl Repeatable {
             left_alone_if: None,
             hooks: Vec::new(),
         })
+    }
+
+    /// Whether the newest row of another tool's history stands for this text.
+    pub(super) fn is_recorded_in(&self, rows: &BTreeMap<String, String>) -> bool {
+        let Some((described_as, Some(checksum))) = &self.entry else { return false };
+        rows.get(described_as).is_some_and(|recorded| checksum.matches(recorded))
+    }
+
+    /// The statement that records it in the history of another tool, where that has such rows.
+    pub(super) fn row_in(&self, table: &ToolTable) -> Option<String> {
+        let (described_as, checksum) = self.entry.as_ref()?;
+        let checksum = checksum.as_ref().map(|checksum| checksum.recorded.as_str());
+        tool::insert_repeatable(table, &self.up.path, described_as, checksum)
     }
 
     /// A query of one column of text. A row that it returns says why the file must not be applied to this database: what is

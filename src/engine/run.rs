@@ -161,7 +161,7 @@ impl Migrator {
                 taken.summary.hooks += 1;
             }
             Step::Repeat { repeatable, why } => {
-                self.repeat(connection, repeatable, why, role, options).await?;
+                self.repeat(connection, repeatable, why, role, self.also_in(plan), options).await?;
                 taken.summary.repeatables += 1;
             }
             Step::Apply { migration, again } => {

@@ -51,6 +51,7 @@ pub(super) async fn read(
             at: row.at.unwrap_or(OffsetDateTime::UNIX_EPOCH),
         });
     }
+    let repeatables = rows.iter().filter(|row| row.state == RowState::Repeatable);
     Ok(Found::Ledger(Box::new(Recorded {
         table: table.qualified.clone(),
         adopt,
@@ -60,6 +61,7 @@ pub(super) async fn read(
         writable: !origin.keep || rights.get::<_, bool>("writable"),
         tool: Some(table.clone()),
         problems,
+        repeatables: repeatables.filter_map(|row| Some((row.entry.clone(), row.checksum.clone()?))).collect(),
     })))
 }
 

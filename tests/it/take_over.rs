@@ -257,3 +257,27 @@ async fn flyways_baseline_counts_up_to_its_version_however_that_is_written() {
     begun.goes_on().await;
     assert_eq!(begun.run(0, &["verify", "history"]), "history: 3 versions, 2 of them adopted, as they were applied\n");
 }
+
+#[tokio::test]
+async fn flyways_repeatable_files_are_taken_over_and_recorded() {
+    let begun = Begun::by(&FLYWAY, "repeatable").await;
+    begun.write("R__a_view.sql", "CREATE OR REPLACE VIEW v AS SELECT 1 AS n;\n");
+    begun.write("R__other.sql", "CREATE OR REPLACE VIEW w AS SELECT 1 AS n;\n");
+    begun.goes_on().await;
+    let of = |description: &str| {
+        format!("SELECT count(*) FROM flyway_schema_history WHERE version IS NULL AND description = '{description}'")
+    };
+    let row =
+        "SELECT (type, script, installed_rank, success)::text FROM flyway_schema_history WHERE description = 'a view'";
+    assert_eq!(begun.database.value::<String>(row).await, "(SQL,R__a_view.sql,4,t)");
+    assert!(begun.run(0, &["up"]).starts_with("nothing to do"));
+    // What Flyway has applied in its newest form is not applied once more; a changed file is, and gets a new row.
+    begun.database.batch("DELETE FROM migrate.repeatable; DROP VIEW v, w").await;
+    begun.write("R__other.sql", "CREATE OR REPLACE VIEW w AS SELECT 2 AS n;\n");
+    begun.run(0, &["up"]);
+    assert!(begun.database.value::<bool>("SELECT to_regclass('v') IS NULL AND to_regclass('w') IS NOT NULL").await);
+    let counted: [i64; 2] = [begun.database.value(&of("a view")).await, begun.database.value(&of("other")).await];
+    assert_eq!(counted, [1, 2]);
+    begun.run(0, &["verify", "history"]);
+    assert!(begun.run(0, &["up"]).starts_with("nothing to do"));
+}
