@@ -42,3 +42,42 @@ pub fn clears(table: &ToolTable, row: &ToolRow) -> Option<String> {
         _ => format!("run: DELETE FROM {of} WHERE version = {key}"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleared(tool: Tool, entry: &str, described_as: Option<&str>, state: RowState) -> Option<String> {
+        let table = ToolTable::planned(tool, "public", Some("t"), false);
+        let described_as = described_as.map(str::to_owned);
+        clears(&table, &ToolRow { entry: entry.to_owned(), described_as, checksum: None, at: None, state })
+    }
+
+    #[test]
+    fn only_what_stops_a_run_is_cleared() {
+        for state in [RowState::Applied, RowState::UpTo, RowState::Repeatable] {
+            assert_eq!(cleared(Tool::Sqlx, "1", None, state), None);
+        }
+        let dirty = cleared(Tool::GolangMigrate, "-1", None, RowState::Dirty).unwrap();
+        assert_eq!(dirty, "if nothing is applied, run: DELETE FROM \"public\".\"t\"");
+    }
+
+    #[test]
+    fn what_an_entry_is_called_is_data() {
+        let failed = cleared(Tool::Flyway, "it's", Some("it's"), RowState::Failed).unwrap();
+        assert_eq!(
+            failed,
+            "undo what it has done, then run: flyway repair, or DELETE FROM \"public\".\"t\" WHERE version IS NULL AND \
+             description = 'it''s' AND NOT success"
+        );
+        let failed = cleared(Tool::Atlas, "4", None, RowState::Failed).unwrap();
+        let table = "\"atlas_schema_revisions\".\"t\"";
+        assert_eq!(
+            failed,
+            format!(
+                "if all of its statements are applied, run: UPDATE {table} SET applied = total, error = '', error_stmt = '' \
+                 WHERE version = '4'; if none is: DELETE FROM {table} WHERE version = '4'"
+            )
+        );
+    }
+}

@@ -80,7 +80,10 @@ pub fn insert(table: &ToolTable, migration: &Migration) -> String {
         }
         Tool::DrizzleFolders => {
             let written_at = entry.written_at.unwrap_or_default();
-            unless_there(into, "name", &key, ", hash, created_at", &format!(", {}, {written_at}", text(checksum)))
+            // A form of the table that only some of its first releases made; without the number they would rewrite the row.
+            let (more, one) = if table.has("version") { (", version", ", 1") } else { ("", "") };
+            let values = format!(", {}, {written_at}{one}", text(checksum));
+            unless_there(into, "name", &key, &format!(", hash, created_at{more}"), &values)
         }
         Tool::Supabase => supabase(table, migration),
         Tool::Atlas => atlas(table, migration),
