@@ -91,10 +91,10 @@ impl Migrator {
             transaction
                 .execute(RECORD, &[&self.set.name(), &repeatable.name(), &repeatable.revision, &checksum, &made, &why])
                 .await?;
-            if let Some(AlsoIn::Tool(table)) = also {
-                if let Some(row) = repeatable.row_in(table) {
-                    transaction.batch(&row).await?;
-                }
+            if let Some(AlsoIn::Tool(table)) = also
+                && let Some(row) = repeatable.row_in(table)
+            {
+                transaction.batch(&row).await?;
             }
             Ok(None)
         }
