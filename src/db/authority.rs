@@ -30,12 +30,21 @@ pub async fn refuse_superuser(
     functions: &[&str],
     purpose: Purpose,
 ) -> Result<(), Error> {
-    // The session role counts, too: RESET ROLE returns to it.
-    const SUPERUSER: &str = "
-        SELECT r.rolname::text AS name FROM pg_catalog.pg_roles r
-        WHERE r.rolname IN (session_user, current_user) AND r.rolsuper
-        LIMIT 1";
-    let Some(row) = connection.query_opt(SUPERUSER, &[]).await? else { return Ok(()) };
+    // The session role counts, too: RESET ROLE returns to it. Only its owner can put code on a table.
+    let superuser = format!(
+        "SELECT r.rolname::text AS name,
+                EXISTS (SELECT FROM pg_catalog.pg_class c
+                        JOIN pg_catalog.pg_roles o ON o.oid = c.relowner
+                        WHERE c.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'migrate')
+                          AND {OWN_TABLE} AND NOT o.rolsuper) AS by_others
+         FROM pg_catalog.pg_roles r
+         WHERE r.rolname IN (session_user, current_user) AND r.rolsuper
+         LIMIT 1"
+    );
+    let Some(row) = connection.query_opt(&superuser, &[]).await? else { return Ok(()) };
+    if tables.is_empty() && functions.is_empty() && !row.get::<_, bool>("by_others") {
+        return Ok(());
+    }
     let role: String = row.get("name");
     let sql = include_str!("authority.sql").replace("{own_table}", OWN_TABLE);
     match connection.query_opt(&sql, &[&tables, &functions, &(purpose == Purpose::Write)]).await? {

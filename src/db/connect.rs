@@ -237,6 +237,7 @@ impl Connector {
                 shielded: false,
                 in_transaction: Arc::new(AtomicBool::new(false)),
                 read_only: self.access == Access::ReadOnly,
+                has_options: config.get_options().is_some(),
                 driver: Arc::new(Driver(driver)),
                 ended,
                 pid: Arc::default(),

@@ -50,6 +50,8 @@ pub struct Connection {
     pub(super) shielded: bool,
     pub(super) in_transaction: Arc<AtomicBool>,
     pub(super) read_only: bool,
+    /// The URL sets options of the session.
+    pub(super) has_options: bool,
     pub(super) driver: Arc<Driver>,
     /// Why the network ended it, if it did.
     pub(super) ended: Arc<OnceLock<String>>,
@@ -221,7 +223,7 @@ impl Connection {
         if !self.read_only {
             return self.simple_query("BEGIN ISOLATION LEVEL READ COMMITTED").await;
         }
-        let (settings, ask) = (settings(true, &self.waits), Identity::ASK);
+        let (settings, ask) = (settings(true, self.has_options, &self.waits), Identity::ASK);
         let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {settings}; {ask}");
         let answers = self.simple_query(&begin).await?;
         self.note_pid(&answers);
@@ -231,7 +233,7 @@ impl Connection {
     /// Opens a read-only transaction with one snapshot for all its statements, and the settings of a session.
     pub(super) async fn open_snapshot(&self) -> Result<(), Error> {
         self.in_transaction.store(true, Ordering::Release);
-        let settings = settings(true, &self.waits);
+        let settings = settings(true, self.has_options, &self.waits);
         let ask = Identity::ASK;
         let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}; {ask}");
         self.note_pid(&self.simple_query(&begin).await?);
@@ -250,7 +252,7 @@ impl Connection {
     ///
     /// As [`Self::query`].
     pub(super) async fn settle(&self) -> Result<Vec<SimpleQueryMessage>, Error> {
-        let (settings, ask) = (settings(false, &self.waits), Identity::ASK);
+        let (settings, ask) = (settings(false, self.has_options, &self.waits), Identity::ASK);
         let answers = self.simple_query(&format!("{settings}; {ask}")).await?;
         self.note_pid(&answers);
         Ok(answers)
@@ -258,7 +260,7 @@ impl Connection {
 
     /// The SQL that makes these settings for one transaction.
     pub(super) fn settings_of_transaction(&self) -> String {
-        settings(true, &self.waits)
+        settings(true, self.has_options, &self.waits)
     }
 
     /// Limits how long each statement of the open transaction waits for a lock.

@@ -13,8 +13,16 @@ use super::waits::Waits;
 /// - Times are written and read in UTC.
 /// - Rows hidden by a policy are an error.
 /// - Definitions of objects have the same text whatever the database's configuration.
-pub(super) fn settings(local: bool, waits: &Waits) -> String {
-    include_str!("settings.sql")
+///
+/// `kept`: the URL has options, which stay. Which those are, only the server's list of all settings tells, and that is slow.
+pub(super) fn settings(local: bool, kept: bool, waits: &Waits) -> String {
+    let sql = include_str!("settings.sql");
+    let from = if kept {
+        "pg_catalog.pg_settings g JOIN s ON g.name = s.name AND (s.always OR g.source <> 'client')"
+    } else {
+        "s"
+    };
+    sql.replace("{from}", from)
         .replace("{local}", if local { "true" } else { "false" })
         .replace("{lock_timeout}", &waits.lock_timeout().to_string())
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::description::{Objects, without_comment};
-use super::history::History;
+use super::history::{Extent, History};
 use super::mode::Mode;
 use super::out_of_step::{OutOfStep, Record};
 use super::{Error, Migration, Migrator, Set, Version, objects, record, sql};
@@ -55,7 +55,7 @@ impl Migrator {
             return Ok(None);
         }
         // Another run may have been at work between one look and the other.
-        let again = History::read(connection, set).await?;
+        let again = History::read(connection, set, Extent::Run).await?;
         if again.versions() != history.versions() || again.current() != history.current() {
             return Ok(None);
         }

@@ -13,6 +13,15 @@ use crate::db::{Connection, Error, in_calendar};
 /// More rows than any history has are not read: what is wrong with it shows in these.
 const MOST_ROWS: usize = 10_000;
 
+/// How much of it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// What a run needs.
+    Run,
+    /// All of it.
+    Whole,
+}
+
 /// The history of one set in one database, as read.
 pub(super) struct History {
     pub applied: Vec<Applied>,
@@ -93,7 +102,7 @@ async fn last_runs(connection: &Connection, set: &Set) -> Result<BTreeMap<(i64, 
 
 impl History {
     /// Reads it; a database that was never migrated has an empty one.
-    pub async fn read(connection: &Connection, set: &Set) -> Result<Self, Error> {
+    pub async fn read(connection: &Connection, set: &Set, extent: Extent) -> Result<Self, Error> {
         const PRESENT: &str = "
             SELECT pg_catalog.to_regclass($1) IS NOT NULL AS history, pg_catalog.to_regclass($2) IS NOT NULL AS files,
                    pg_catalog.to_regclass('migrate.hook_run') IS NOT NULL AS hooks";
@@ -114,6 +123,10 @@ impl History {
         }
         let versions = history.versions();
         history.ledger = match (set.ledger(), set.origin()) {
+            // Where all files are in our own history, that of the tool has nothing to tell a run.
+            (None, Some(origin)) if extent == Extent::Run && !origin.keep && history.has_all(set) => {
+                adopt::Found::Nothing
+            }
             (None, Some(origin)) => take_over::read(connection, set, origin, &versions).await?,
             _ => adopt::read(connection, set, &versions).await?,
         };
@@ -130,10 +143,15 @@ impl History {
             }
             history.repeatables.push(standing);
         }
-        if present.get("hooks") {
+        if extent == Extent::Whole && present.get("hooks") {
             history.hook_runs = last_runs(connection, set).await?;
         }
         Ok(history)
+    }
+
+    /// Whether every version of the set is in our own history.
+    fn has_all(&self, set: &Set) -> bool {
+        set.migrations().iter().all(|migration| migration.is_baseline() || self.row(migration.version()).is_some())
     }
 
     /// A hook run without an end was killed, if no run is active.

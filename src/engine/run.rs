@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::adopt;
 use super::context::Place;
 use super::event::Event;
-use super::history;
+use super::history::{self, Extent};
 use super::out_of_step::OutOfStep;
 use super::record::{AlsoIn, With};
 use super::tool;
@@ -230,7 +230,7 @@ impl Migrator {
     pub async fn status(&self) -> Result<StatusReport, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: status").await?;
         self.look_at_server(&connection).await?;
-        let mut history = self.history(&connection).await?;
+        let mut history = self.history(&connection, Extent::Whole).await?;
         if db::holder(&connection, &db::RUN_SESSION_LOCK).await?.is_none() {
             history.no_run_is_active();
         }
@@ -267,8 +267,8 @@ impl Migrator {
     }
 
     /// Reads our history and the ledger of an older migrator.
-    pub(super) async fn history(&self, connection: &Connection) -> Result<history::History, Error> {
-        let history = history::History::read(connection, &self.set).await?;
+    pub(super) async fn history(&self, connection: &Connection, extent: Extent) -> Result<history::History, Error> {
+        let history = history::History::read(connection, &self.set, extent).await?;
         match &history.ledger {
             adopt::Found::Unreadable(table) => {
                 Err(fitness::closed_ledger(&ServerFacts::read(connection).await?, "read", table))
@@ -309,7 +309,7 @@ impl Migrator {
     }
 
     async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
-        let history = self.history(connection).await?;
+        let history = self.history(connection, Extent::Run).await?;
         self.judge(connection, &history).await?;
         history.check(&self.set)?;
         let plan = Plan::new(&self.set, &history, options)?;

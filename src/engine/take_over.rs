@@ -10,7 +10,7 @@ use super::origin::Origin;
 use super::take_over_error::TakeOverError;
 use super::tool::{self, RowState, Tool, ToolRow, ToolTable};
 use super::{Migration, Set, Version};
-use crate::db::{Connection, Error};
+use crate::db::{self, Connection, Error};
 
 /// Looks for the history that a set of files continues, and compares it with the files. `applied`: our own history.
 pub(super) async fn read(
@@ -37,6 +37,7 @@ pub(super) async fn read(
     if !rights.get::<_, bool>("readable") {
         return Ok(Found::Unreadable(table.qualified.clone()));
     }
+    db::refuse_superuser(connection, &[&table.qualified], &[], db::Purpose::Look).await?;
     let rows = tool::rows(connection, table).await?;
     let (recorded, problems) = matched(set, origin, table, &rows);
     let mut adopt: Vec<Adopted> = Vec::new();

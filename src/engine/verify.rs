@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio_postgres::Row;
 
 use super::description::{Objects, without_comment};
-use super::history::History;
+use super::history::{Extent, History};
 use super::overloads::{self, Warning};
 use super::standing::{self, Standing};
 use super::{
@@ -58,7 +58,7 @@ impl Migrator {
     pub async fn verify_history(&self) -> Result<Verified, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
         self.look_at_server(&connection).await?;
-        let history = self.history(&connection).await?;
+        let history = self.history(&connection, Extent::Whole).await?;
         let mut judged = self.judge(&connection, &history).await;
         if judged.is_ok() {
             judged = self.refuse_out_of_step(&connection, &history).await;
@@ -122,7 +122,7 @@ impl Migrator {
     pub async fn verify_schema(&self) -> Result<Verified, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
         self.look_at_server(&connection).await?;
-        let history = self.history(&connection).await?;
+        let history = self.history(&connection, Extent::Whole).await?;
         // What the application goes on changing is held to what other programs rely on, whoever has made it.
         let shared = self.set.ledger().map_or(Version::NONE, |ledger| ledger.shared_until);
         let (adopted, applied): (Vec<_>, Vec<_>) =
