@@ -7,7 +7,7 @@ use tokio_postgres::error::SqlState;
 
 use super::exit;
 use crate::db::{self, Hint, LockTimeout, Program, ServerReport, grouped};
-use crate::engine::{AdoptionError, Boundary, Error, HistoryError, HookError, Problem};
+use crate::engine::{AdoptionError, Boundary, DownError, Error, HistoryError, HookError, Problem};
 use crate::repair::RepairError;
 
 const REFUSED_STATEMENT: &str = "the server refused a statement";
@@ -170,6 +170,10 @@ impl From<Error> for Failure {
                 let line = line.map(|line| format!(", line {line},")).unwrap_or_default();
                 (format!("{file}{line} failed and was rolled back"), Some(report))
             }
+            Error::Down(error) => match error.as_ref() {
+                DownError::Needed { file, report, .. } => (format!("{file} failed and was rolled back"), Some(report)),
+                other => (other.to_string(), None),
+            },
             Error::Hook { hook, boundary, source: HookError::Database(db::Error::Server(report)) } => {
                 (failed_hook(hook, boundary), Some(report))
             }
@@ -231,6 +235,8 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Refused { .. }
         | Error::UnusableIndex { .. }
         | Error::Hook { source: HookError::Refused { .. }, .. } => exit::REFUSED,
+        Error::Down(error) if matches!(**error, DownError::Needed { .. }) => exit::FAILED,
+        Error::Down(_) => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
         Error::Lock(_) | Error::Entangled { .. } | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,
         Error::Migration { source: db::Error::Lost { .. }, .. }

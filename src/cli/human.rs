@@ -94,6 +94,25 @@ impl Human {
             Event::MigrationApplied { version, name, duration } => {
                 step(&version.label(), &name, Some(duration), "");
             }
+            Event::DownPlanned { current, target, migrations } => {
+                self.aside(text!("from version {current} back to {target}: {}", count(migrations, "migration")));
+            }
+            Event::HookNotUndone { hook, boundary } => {
+                self.aside(text!("hook {hook} has run {boundary}, and what it has done stays"));
+            }
+            Event::DownStarted { file, .. } if self.verbose > 0 => self.aside(text!("applying {file}")),
+            Event::TakenBack { version, name, recorded_in, duration } => {
+                let also = recorded_in.map(|table| format!("taken out of {table}, too")).unwrap_or_default();
+                step(&format!("-{}", version.label()), &name, Some(duration), &also);
+            }
+            Event::DownFinished { version, migrations: 0, .. } => {
+                self.out(text!("nothing to take back: the database is at version {version}"));
+            }
+            Event::DownFinished { version, migrations, duration } => self.out(text!(
+                "done: the database is at version {version} ({} taken back, {})",
+                count(migrations, "migration"),
+                short(duration)
+            )),
             Event::Notice(notice) => {
                 let severity = notice.severity.to_lowercase();
                 self.aside(text!("{severity}: {}", Text::lines(&notice.message, 9, LINES_SHOWN)));

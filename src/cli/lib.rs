@@ -3,6 +3,8 @@
 //! It knows no set by name. The [`Content`] of a set brings its repairs, further commands, checks and advice.
 
 mod choice;
+mod down;
+mod down_human;
 pub mod exit;
 mod failure;
 mod failure_human;

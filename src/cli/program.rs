@@ -16,7 +16,7 @@ use super::product::{Content, Context, Product, Verb};
 use super::screen::Screen;
 use super::signal::Interrupt;
 use super::text::{RED, RESET, Text, text};
-use super::{exit, init, new, output, repair_verb, secrets, snapshot, status, up, url, verify};
+use super::{down, exit, init, new, output, repair_verb, secrets, snapshot, status, up, url, verify};
 use crate::db::{Connector, Observer, Program};
 use crate::engine::{Error, Event, Migrator};
 use crate::repair::Repairer;
@@ -94,6 +94,7 @@ enum Format {
 /// What to do.
 enum Command<'a> {
     Up(up::Up),
+    Down(down::Down),
     Status(status::Status),
     Snapshot(snapshot::Snapshot),
     Verify(verify::Verify),
@@ -141,6 +142,7 @@ fn command(product: &Product) -> clap::Command {
             .subcommand(init::command())
             .subcommand(new::command())
             .subcommand(up::command())
+            .subcommand(down::command())
             .subcommand(status::command())
             .subcommand(snapshot::command())
             .subcommands(contents.iter().flat_map(|content| content.verbs()).map(|verb| verb.command()))
@@ -156,6 +158,7 @@ impl<'a> Command<'a> {
         let usage = |error: clap::Error| Failure::usage(error.to_string());
         Ok(match matches.subcommand() {
             Some(("up", matches)) => Self::Up(up::Up::from_arg_matches(matches).map_err(usage)?),
+            Some(("down", matches)) => Self::Down(down::Down::from_arg_matches(matches).map_err(usage)?),
             Some(("status", matches)) => Self::Status(status::Status::from_arg_matches(matches).map_err(usage)?),
             Some(("snapshot", matches)) => {
                 Self::Snapshot(snapshot::Snapshot::from_arg_matches(matches).map_err(usage)?)
@@ -174,6 +177,7 @@ impl<'a> Command<'a> {
     fn only_shows(&self) -> bool {
         match self {
             Self::Up(up) => up.only_shows(),
+            Self::Down(down) => down.only_shows(),
             Self::Status(_) | Self::Verify(_) => true,
             Self::Snapshot(snapshot) => snapshot.only_shows(),
             Self::Repair(repair) => repair.only_shows(),
@@ -345,6 +349,7 @@ async fn dispatch(
     let cx = Context { connector: &connector, migrator: &migrator, screen: Arc::clone(screen), lock_wait };
     match command {
         Command::Up(command) => command.run(content, &cx).await,
+        Command::Down(command) => command.run(&cx).await,
         Command::Status(command) => command.run(&cx).await,
         Command::Snapshot(command) => command.run(&cx).await,
         Command::Verify(command) => command.run(content.checks(), &cx).await,

@@ -32,6 +32,8 @@ pub(super) struct Recorded {
     pub writable: bool,
     /// The tool's table, if it is that of a tool.
     pub tool: Option<ToolTable>,
+    /// What it records and no file is for.
+    pub unknown: Vec<String>,
     /// Why it cannot be continued as it is.
     pub problems: Vec<TakeOverError>,
     /// The files without a version that the tool's history records, each with the checksum of its newest row.
@@ -112,6 +114,7 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
         partial: Vec::new(),
         writable,
         tool: None,
+        unknown: Vec::new(),
         problems: Vec::new(),
         repeatables: BTreeMap::new(),
     };

@@ -94,7 +94,7 @@ impl Migrator {
                 if let (Some(_), Some(index)) = (noted, &statement.index) {
                     invalid_index::drop_invalid(connection, index, options.lock_wait).await?;
                 }
-                Box::pin(self.run_watched(connection, migration, statement)).await
+                Box::pin(self.run_watched(connection, &migration.up().path, statement)).await
             };
             let done = self.patiently(connection, options, self.retried(migration), attempt).await?;
             if let Err((error, holder)) = done {
@@ -152,10 +152,10 @@ impl Migrator {
 
     /// Runs one statement outside a transaction, once. It is watched while it waits for others; the outer error says that it
     /// would never have ended.
-    async fn run_watched(
+    pub(super) async fn run_watched(
         &self,
         connection: &Connection,
-        migration: &Migration,
+        file: &str,
         statement: &Alone,
     ) -> Result<Result<(), db::Error>, Error> {
         let (pid, lock) = (pid_of(connection).await?, self.set.run_locks().run);
@@ -180,7 +180,7 @@ impl Migrator {
                 if let Some(index) = &statement.index {
                     invalid_index::leave_nothing(connection, index).await?;
                 }
-                Err(Error::Entangled { file: migration.file(), holder: Box::new(holder) })
+                Err(Error::Entangled { file: file.to_owned(), holder: Box::new(holder) })
             }
             (Err(error), None) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
                 if let Some(index) = &statement.index
@@ -191,21 +191,21 @@ impl Migrator {
                 Ok(Err(error))
             }
             (Err(error), None) => Ok(Err(error)),
-            (Ok(()), _) => Self::must_be_usable(connection, migration, statement).await,
+            (Ok(()), _) => Self::must_be_usable(connection, file, statement).await,
         }
     }
 
     /// With IF NOT EXISTS, a statement succeeds beside a broken index of that name, too.
     async fn must_be_usable(
         connection: &Connection,
-        migration: &Migration,
+        file: &str,
         statement: &Alone,
     ) -> Result<Result<(), db::Error>, Error> {
         let Some(index) = &statement.index else { return Ok(Ok(())) };
         match invalid_index::look_up(connection, index).await {
             Ok(invalid_index::Found::ValidIndex) => Ok(Ok(())),
             Ok(found) => {
-                let (file, index) = (migration.file(), index.name.clone());
+                let (file, index) = (file.to_owned(), index.name.clone());
                 Err(Error::UnusableIndex { file, index, found: found.to_string() })
             }
             Err(error) => Ok(Err(error)),
@@ -255,11 +255,16 @@ fn left_behind(index: &str, error: &db::LockTimeout) -> db::Notice {
 
 /// What made a file fail that neither asks for a hook nor is recorded elsewhere.
 pub(super) fn failed(script: &Script, error: db::Error, holder: Option<db::Holder>) -> Error {
+    failed_at(script, 0, error, holder)
+}
+
+/// The same where the server was sent the script from this byte on.
+pub(super) fn failed_at(script: &Script, start: usize, error: db::Error, holder: Option<db::Holder>) -> Error {
     if matches!(error, db::Error::Interrupted) {
         return Error::Interrupted;
     }
     let obstacle = holder.filter(|_| gives_way(&error)).map(|holder| Box::new(Obstacle::Holder(holder)));
-    Error::Migration { file: script.path.clone(), line: line_of_error(script, 0, &error), source: error, obstacle }
+    Error::Migration { file: script.path.clone(), line: line_of_error(script, start, &error), source: error, obstacle }
 }
 
 async fn pid_of(connection: &Connection) -> Result<i32, db::Error> {

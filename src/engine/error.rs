@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Version;
 use super::adoption_error::AdoptionError;
+use super::down_error::DownError;
 use super::history_error::HistoryError;
 use super::hook::HookError;
 use super::out_of_step::OutOfStep;
@@ -66,6 +67,9 @@ pub enum Error {
     /// History and objects are of different times.
     #[error("{0}")]
     OutOfStep(Box<OutOfStep>),
+    /// The database cannot go back.
+    #[error(transparent)]
+    Down(Box<DownError>),
     /// A target that the database is past already.
     #[error("versions only go forward: the database is at {current}, and target {target} is below that")]
     TargetBehind {
@@ -273,6 +277,12 @@ pub enum Error {
     /// The run was told to stop. What it was in the middle of was rolled back.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<DownError> for Error {
+    fn from(error: DownError) -> Self {
+        Self::Down(Box::new(error))
+    }
 }
 
 impl From<db::Error> for Error {

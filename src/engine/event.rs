@@ -174,6 +174,55 @@ pub enum Event {
     LeftEmpty,
     /// The server said something on the side.
     Notice(Notice),
+    /// The run knows what it is going to take back.
+    DownPlanned {
+        /// Version of the database.
+        current: Version,
+        /// Version that the run leads to; 0 for none.
+        target: Version,
+        /// How many migrations are taken back.
+        migrations: usize,
+    },
+    /// A hook has run before a version that is taken back, and is not undone.
+    HookNotUndone {
+        /// Its name.
+        hook: String,
+        /// Where it has run.
+        #[serde(flatten)]
+        boundary: Boundary,
+    },
+    /// The way back of a migration begins.
+    DownStarted {
+        /// Its version.
+        version: Version,
+        /// Its name.
+        name: String,
+        /// The file of the way back.
+        file: String,
+    },
+    /// A migration is taken back, and not recorded any more.
+    TakenBack {
+        /// Its version.
+        version: Version,
+        /// Its name.
+        name: String,
+        /// The history of another tool that it was taken out of, too.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        recorded_in: Option<String>,
+        /// How long it took.
+        #[serde(serialize_with = "as_seconds")]
+        duration: Duration,
+    },
+    /// The way back is over and the database is at `version`.
+    DownFinished {
+        /// Version of the database; 0 for none.
+        version: Version,
+        /// Migrations taken back by this run.
+        migrations: usize,
+        /// How long the run took.
+        #[serde(serialize_with = "as_seconds")]
+        duration: Duration,
+    },
     /// The run is over and the database is at `version`.
     Finished {
         /// Version of the database.

@@ -5,6 +5,7 @@ use std::fmt;
 use tokio_postgres::error::SqlState;
 
 use super::Version;
+use super::down_error::DownError;
 use super::error::{Error, Lacks, Obstacle};
 use super::hook::HookError;
 use super::set_error::SetError;
@@ -23,6 +24,7 @@ impl Error {
             Self::Migration { source, obstacle, .. } => return migration_hint(source, obstacle.as_deref(), program),
             Self::History(error) => error.hint(),
             Self::Adoption(error) => error.hint(program),
+            Self::Down(error) => return error.hint(program),
             Self::OutOfStep(found) => found.hint(program),
             Self::Lock(error) => return error.hint(program),
             Self::ServerTooOld { minimum, .. } => format!("upgrade the server to PostgreSQL {minimum} or newer first"),
@@ -76,6 +78,10 @@ impl Error {
     pub fn report(&self) -> Option<&ServerReport> {
         match self {
             Self::Refused { report, .. } => Some(report),
+            Self::Down(error) => match error.as_ref() {
+                DownError::Needed { report, .. } => Some(report),
+                _ => None,
+            },
             other => other.of_database()?.report(),
         }
     }

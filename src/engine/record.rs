@@ -64,16 +64,24 @@ pub(super) async fn in_own_transaction(
     with: With<'_>,
 ) -> Result<(), Error> {
     let record = record(set, migration, with)?;
-    let role = with.role.map(|role| format!("; SET ROLE {}", db::ident(role))).unwrap_or_default();
+    as_own_transaction(connection, &migration.up().text, record_at, &record, with.role).await
+}
+
+/// The same for any text and any record of it.
+pub(super) async fn as_own_transaction(
+    connection: &Connection,
+    text: &str,
+    record_at: Option<usize>,
+    record: &str,
+    role: Option<&str>,
+) -> Result<(), Error> {
+    let role = role.map(|role| format!("; SET ROLE {}", db::ident(role))).unwrap_or_default();
     // A file that is more than one transaction may have committed a part, and waits for its locks as long as the run may.
     let patience = if record_at.is_some() { STEP_BACK_SOON } else { "" };
     connection.batch(&format!("{READ_AS_WRITTEN}{patience}{role}")).await?;
     let ran = match record_at {
-        Some(at) => {
-            let text = &migration.up().text;
-            connection.batch(&format!("{};{record};{}", sql::without_mark(&text[..at]), &text[at..])).await
-        }
-        None => connection.batch(migration.sql()).await,
+        Some(at) => connection.batch(&format!("{};{record};{}", sql::without_mark(&text[..at]), &text[at..])).await,
+        None => connection.batch(sql::without_mark(text)).await,
     };
     // After an error the file's transaction is still open.
     let ended = if ran.is_err() { connection.batch("ROLLBACK").await } else { Ok(()) };
@@ -81,7 +89,7 @@ pub(super) async fn in_own_transaction(
     connection.batch(&format!("RESET ROLE{patience}")).await?;
     ran?;
     ended?;
-    if record_at.is_none() { connection.batch(&record).await } else { Ok(()) }
+    if record_at.is_none() { connection.batch(record).await } else { Ok(()) }
 }
 
 /// Runs one statement outside a transaction.
@@ -159,6 +167,18 @@ pub(super) fn history_row(set: &Set, migrations: &[&Migration], at: &str) -> Str
 pub(super) fn history_delete(set: &Set, migration: &Migration) -> String {
     let (table, version) = place(set, migration);
     format!("DELETE FROM {table} WHERE version = {version}")
+}
+
+/// The statement that takes a migration out of the history of another tool. `previous` is what that then ends with.
+pub(super) fn also_delete(set: &Set, migration: &Migration, also: AlsoIn<'_>, previous: Option<&Migration>) -> String {
+    match also {
+        AlsoIn::Ledger(table) => {
+            let entries = set.ledger().map(|ledger| ledger.entries(migration.version(), migration.name()));
+            let entries: Vec<_> = entries.unwrap_or_default().iter().map(|entry| quoted(entry)).collect();
+            format!("DELETE FROM {table} WHERE version = ANY (ARRAY[{}]::text[])", entries.join(", "))
+        }
+        AlsoIn::Tool(table) => tool::delete(table, migration, previous),
+    }
 }
 
 /// The statement that records a migration in the ledger of an older migrator.

@@ -39,7 +39,7 @@ pub(super) async fn read(
     }
     db::refuse_superuser(connection, &[&table.qualified], &[], db::Purpose::Look).await?;
     let rows = tool::rows(connection, table).await?;
-    let (recorded, problems) = matched(set, origin, table, &rows);
+    let (recorded, unknown, problems) = matched(set, origin, table, &rows);
     let mut adopt: Vec<Adopted> = Vec::new();
     for (version, row) in &recorded {
         let Some(migration) = set.migration(*version).filter(|_| applied.binary_search(version).is_err()) else {
@@ -61,6 +61,7 @@ pub(super) async fn read(
         partial: Vec::new(),
         writable: !origin.keep || rights.get::<_, bool>("writable"),
         tool: Some(table.clone()),
+        unknown,
         problems,
         repeatables: repeatables.filter_map(|row| Some((row.entry.clone(), row.checksum.clone()?))).collect(),
     })))
@@ -72,17 +73,20 @@ fn matched<'a>(
     origin: &Origin,
     table: &ToolTable,
     rows: &'a [ToolRow],
-) -> (BTreeMap<Version, &'a ToolRow>, Vec<TakeOverError>) {
+) -> (BTreeMap<Version, &'a ToolRow>, Vec<String>, Vec<TakeOverError>) {
     // A baseline may have the number of a version; a row means the version.
     let (baselines, versions): (Vec<_>, Vec<_>) =
         set.migrations().iter().partition(|migration| migration.is_baseline());
     let by_entry: BTreeMap<String, &Migration> =
         baselines.into_iter().chain(versions).map(|migration| (entry_of(table.tool, migration), migration)).collect();
     let (mut recorded, mut problems) = (BTreeMap::new(), Vec::new());
-    let mut without_file: Vec<&ToolRow> = Vec::new();
+    let (mut without_file, mut unknown): (Vec<&ToolRow>, Vec<String>) = (Vec::new(), Vec::new());
     let latest = set.latest();
     for row in rows {
         let migration = by_entry.get(&table.tool.canonical(&row.entry)).copied();
+        if migration.is_none() && matches!(row.state, RowState::Applied | RowState::UpTo) {
+            unknown.push(row.entry.clone());
+        }
         let what = || (table.tool, table.qualified.clone(), row.entry.clone());
         let clears = || tool::clears(table, row);
         match row.state {
@@ -118,7 +122,7 @@ fn matched<'a>(
         let (tool, table) = (table.tool, table.qualified.clone());
         problems.push(TakeOverError::WithoutFile { tool, table, entries: entries.into_iter().collect() });
     }
-    (recorded, problems)
+    (recorded, unknown, problems)
 }
 
 /// What the tool's history calls a file.

@@ -1,5 +1,6 @@
 //! Why the history of another tool cannot be continued as it is.
 
+use super::hint_text::listed;
 use super::tool::Tool;
 
 /// An entry of another tool's history that cannot be continued. Nothing was written.
@@ -113,11 +114,4 @@ impl TakeOverError {
             ),
         }
     }
-}
-
-fn listed(entries: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let more = entries.len().saturating_sub(SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", entries.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", "))
 }

@@ -8,6 +8,7 @@ mod chain;
 mod clock;
 mod connection;
 mod directory;
+mod down;
 mod exactness;
 mod example;
 mod faults;
