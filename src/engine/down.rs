@@ -8,12 +8,12 @@ use tokio_postgres::error::SqlState;
 use super::apply::{Noted, failed_at};
 use super::data::{self, Judged};
 use super::down_error::DownError;
-use super::down_plan::{DownOptions, DownPlan, DownStep};
+use super::down_plan::{self, DownOptions, DownPlan, DownStep};
 use super::event::Event;
 use super::mode::{Alone, Mode};
 use super::record::{self, AlsoIn};
 use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN};
-use super::tool::{self, Tool};
+use super::tool;
 use super::{Error, Migrator, UpOptions, Version, fitness, history, invalid_index, owner, sql};
 use crate::db::{self, Connection, Patience, RunLock, ServerFacts};
 
@@ -149,7 +149,7 @@ impl Migrator {
         owner::acting_role(connection, &self.set, facts).await?;
         fitness::check_rights(facts)?;
         for step in plan.steps.iter().filter(|step| step.recorded_in.is_some()) {
-            refuse_closed(connection, facts, &plan, step).await?;
+            down_plan::refuse_closed(connection, facts, &plan, step).await?;
         }
         let mut renamed = false;
         for step in &mut plan.steps {
@@ -371,31 +371,4 @@ impl Work<'_> {
             error => error,
         })
     }
-}
-
-/// The version must be taken out of the other tool's history, too: it would count as applied, and never be applied again.
-async fn refuse_closed(
-    connection: &Connection,
-    facts: &ServerFacts,
-    plan: &DownPlan,
-    step: &DownStep,
-) -> Result<(), Error> {
-    const MAY: &str = "
-        SELECT NOT EXISTS (
-            SELECT FROM pg_catalog.unnest($2::text[]) p WHERE NOT pg_catalog.has_table_privilege($1::text, p)
-        ) AS may";
-    let Some(table) = &step.recorded_in else { return Ok(()) };
-    let needed = match plan.tool.as_ref().map(|table| table.tool) {
-        Some(Tool::GolangMigrate) => "DELETE, INSERT",
-        Some(Tool::Flyway) => "INSERT",
-        Some(Tool::Prisma) => "UPDATE",
-        _ => "DELETE",
-    };
-    let each: Vec<&str> = needed.split(", ").collect();
-    if connection.query_one(MAY, &[table, &each]).await?.get("may") {
-        return Ok(());
-    }
-    let (role, table) = (facts.role.clone(), table.clone());
-    let grant = format!("GRANT {needed} ON {table} TO {}", db::ident(&role));
-    Err(DownError::Closed { version: step.version, table, role, grant }.into())
 }

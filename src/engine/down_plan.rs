@@ -13,6 +13,7 @@ use super::history::History;
 use super::invalid_index::CLEANUP;
 use super::tool::{Tool, ToolTable};
 use super::{Boundary, Error, HistoryError, HookState, Migration, Mode, Set, Version};
+use crate::db::{self, Connection, ServerFacts};
 
 /// How far to go back, and at what price.
 #[derive(Clone, Debug)]
@@ -223,4 +224,31 @@ fn wanted(set: &Set, migration: &Migration) -> Option<String> {
         Layout::Prisma => format!("{}down.sql", file.trim_end_matches("migration.sql")),
         _ => return None,
     })
+}
+
+/// The version must be taken out of the other tool's history, too: it would count as applied, and never be applied again.
+pub(super) async fn refuse_closed(
+    connection: &Connection,
+    facts: &ServerFacts,
+    plan: &DownPlan,
+    step: &DownStep,
+) -> Result<(), Error> {
+    const MAY: &str = "
+        SELECT NOT EXISTS (
+            SELECT FROM pg_catalog.unnest($2::text[]) p WHERE NOT pg_catalog.has_table_privilege($1::text, p)
+        ) AS may";
+    let Some(table) = &step.recorded_in else { return Ok(()) };
+    let needed = match plan.tool.as_ref().map(|table| table.tool) {
+        Some(Tool::GolangMigrate) => "DELETE, INSERT",
+        Some(Tool::Flyway) => "INSERT",
+        Some(Tool::Prisma) => "UPDATE",
+        _ => "DELETE",
+    };
+    let each: Vec<&str> = needed.split(", ").collect();
+    if connection.query_one(MAY, &[table, &each]).await?.get("may") {
+        return Ok(());
+    }
+    let (role, table) = (facts.role.clone(), table.clone());
+    let grant = format!("GRANT {needed} ON {table} TO {}", db::ident(&role));
+    Err(DownError::Closed { version: step.version, table, role, grant }.into())
 }
