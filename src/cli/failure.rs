@@ -231,6 +231,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::NotRemade { .. }
         | Error::TargetBehind { .. }
         | Error::OutOfStep(_)
+        | Error::Baseline(_)
         | Error::Adoption(_)
         | Error::Refused { .. }
         | Error::UnusableIndex { .. }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure_human::LINES_SHOWN;
-use super::lines::{adopted, left_alone_text, step};
+use super::lines::{adopted, baselined, left_alone_text, step};
 use super::output;
 use super::text::{DIM, RESET, Style, Text, YELLOW, text};
 use super::words::{count, counted, short};
@@ -68,6 +68,7 @@ impl Human {
             Event::RepeatableApplied { name, why, duration } => {
                 step("R", &name, Some(duration), &why.to_string());
             }
+            Event::Baselined { versions } => baselined(&versions),
             Event::Adopted { ledger, versions } => adopted(&ledger, &versions, self.verbose > 0),
             Event::HookStarted { hook, boundary } if self.verbose > 0 => {
                 self.aside(text!("running hook {hook} {boundary}"));

@@ -39,3 +39,13 @@ pub(crate) fn adopted(ledger: &str, versions: &[Adopted], verbose: bool) {
         }
     }
 }
+
+/// The versions that are recorded as applied because the operator says so.
+pub(crate) fn baselined(versions: &[Adopted]) {
+    let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return };
+    let range = match versions.len() {
+        1 => first.version.label(),
+        _ => format!("{} to {}", first.version.label(), last.version.label()),
+    };
+    step("base", &range, None, "recorded as applied, not run");
+}

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::json::Json;
-use super::lines::{adopted, left_alone_text, step};
+use super::lines::{adopted, baselined, left_alone_text, step};
 use super::output::{self, out};
 use super::text::{DIM, RESET, Text, YELLOW, text};
 use super::words::count;
@@ -39,6 +39,7 @@ pub(super) fn human(preview: &Plan, verbose: bool, program: &Program) {
                 };
                 step("hook", hook.name(), None, &text);
             }
+            Step::Baseline { versions } => baselined(versions),
             Step::Adopt { ledger, versions } => adopted(ledger, versions, verbose),
             Step::Repeat { repeatable, why } => {
                 step("R", repeatable.name(), None, &why.to_string());

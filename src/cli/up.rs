@@ -6,7 +6,7 @@ use super::exit;
 use super::failure::Failure;
 use super::preview;
 use super::product::{Content, Context};
-use crate::engine::UpOptions;
+use crate::engine::{BaselineError, Error, UpOptions};
 
 /// Arguments of `migrate up`.
 #[derive(Debug, Args)]
@@ -14,6 +14,10 @@ pub(super) struct Up {
     /// Apply versions up to this one.
     #[arg(long, value_name = "VERSION")]
     target: Option<String>,
+
+    /// Record all versions up to this one as applied, without running them, then go on. Only where nothing is recorded yet.
+    #[arg(long, value_name = "VERSION")]
+    baseline: Option<String>,
 
     /// Show what would be done, with the forecast of each hook, and write nothing. With -v, show the SQL too.
     #[arg(long)]
@@ -44,7 +48,13 @@ impl Up {
     pub async fn run(&self, content: &dyn Content, cx: &Context<'_>) -> Result<u8, Failure> {
         let (skip_hooks, skip_empty) = (self.skip_hook.clone(), self.skip_empty);
         let target = self.target.as_deref().map(|target| cx.migrator.set().version(target)).transpose()?;
-        let options = UpOptions { target, skip_hooks, lock_wait: cx.lock_wait, skip_empty };
+        let no_such_version = |named: &str| {
+            let (named, latest) = (named.to_owned(), cx.migrator.set().latest());
+            Error::from(BaselineError::NoSuchVersion { named, latest })
+        };
+        let begins_behind = |named: &str| cx.migrator.set().version(named).map_err(|_| no_such_version(named));
+        let baseline = self.baseline.as_deref().map(begins_behind).transpose()?;
+        let options = UpOptions { target, skip_hooks, lock_wait: cx.lock_wait, skip_empty, baseline };
         if self.dry_run {
             let (plan, verbose) = (cx.migrator.preview(&options).await?, cx.screen.is_verbose());
             cx.screen

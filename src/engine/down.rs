@@ -138,7 +138,7 @@ impl Migrator {
         facts: &ServerFacts,
         options: &DownOptions,
     ) -> Result<DownPlan, Error> {
-        let history = self.history(connection).await?;
+        let history = self.history(connection, history::Extent::Whole).await?;
         self.judge(connection, &history).await?;
         let mut plan = DownPlan::new(&self.set, &history, options)?;
         if plan.steps.is_empty() {
@@ -260,7 +260,7 @@ impl Migrator {
             };
             transaction.as_role(work.role, run).await?;
             transaction.batch(&work.record).await?;
-            let history = history::History::read(&transaction, &self.set).await?;
+            let history = history::History::read(&transaction, &self.set, history::Extent::Run).await?;
             Ok(history.is_recorded(work.step.version))
         }
         .await;

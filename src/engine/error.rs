@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Version;
 use super::adoption_error::AdoptionError;
+use super::baseline::BaselineError;
 use super::down_error::DownError;
 use super::history_error::HistoryError;
 use super::hook::HookError;
@@ -67,6 +68,9 @@ pub enum Error {
     /// History and objects are of different times.
     #[error("{0}")]
     OutOfStep(Box<OutOfStep>),
+    /// Versions cannot be recorded unseen.
+    #[error(transparent)]
+    Baseline(#[from] BaselineError),
     /// The database cannot go back.
     #[error(transparent)]
     Down(Box<DownError>),

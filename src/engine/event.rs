@@ -49,6 +49,11 @@ pub enum Event {
         /// What it records.
         versions: Vec<Adopted>,
     },
+    /// What nobody had recorded counts as applied from here on.
+    Baselined {
+        /// The versions.
+        versions: Vec<Adopted>,
+    },
     /// A hook begins.
     HookStarted {
         /// Its name.

@@ -25,6 +25,7 @@ impl Error {
             Self::History(error) => error.hint(),
             Self::Adoption(error) => error.hint(program),
             Self::Down(error) => return error.hint(program),
+            Self::Baseline(error) => error.hint(program),
             Self::OutOfStep(found) => found.hint(program),
             Self::Lock(error) => return error.hint(program),
             Self::ServerTooOld { minimum, .. } => format!("upgrade the server to PostgreSQL {minimum} or newer first"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::applied::{Adopted, Applied, HookRun, HookState, plain};
 use super::description::Objects;
-use super::record::{NOW, file_history_table, history_row, history_table};
+use super::record::{AlsoIn, NOW, also_in, file_history_table, history_row, history_table};
 use super::standing::{self, Standing};
 use super::why::Why;
 use super::{HistoryError, Migration, Outcome, Set, Version, adopt, take_over};
@@ -239,8 +239,14 @@ impl History {
     }
 }
 
-/// Writes down what an older migrator had applied, all of it or nothing.
-pub(super) async fn adopt(connection: &Connection, set: &Set, versions: &[Adopted]) -> Result<(), Error> {
+/// Writes down what was applied before us, all of it or nothing; in the history of the tool, too, where that is to be kept in step
+/// and does not say it.
+pub(super) async fn adopt(
+    connection: &Connection,
+    set: &Set,
+    versions: &[Adopted],
+    also: Option<AlsoIn<'_>>,
+) -> Result<(), Error> {
     let transaction = connection.begin().await?;
     let rows: Vec<_> = versions.iter().filter_map(|adopted| Some((adopted, set.migration(adopted.version)?))).collect();
     for (table, of_type, named) in [(history_table(set), "bigint", false), (file_history_table(set), "text", true)] {
@@ -261,6 +267,10 @@ pub(super) async fn adopt(connection: &Connection, set: &Set, versions: &[Adopte
         let checksums: Vec<_> = rows.iter().map(|(_, migration)| migration.checksum().to_string()).collect();
         let times: Vec<_> = rows.iter().map(|(adopted, _)| adopted.at).collect();
         transaction.execute(&sql, &[&numbers, &names, &checksums, &times]).await?;
+    }
+    if let Some(also) = also {
+        let each: Vec<String> = rows.iter().map(|(_, migration)| also_in(set, migration, also)).collect();
+        transaction.batch(&each.join(";\n")).await?;
     }
     transaction.commit().await
 }

@@ -10,6 +10,7 @@ mod adopt;
 mod adoption_error;
 mod applied;
 mod apply;
+mod baseline;
 mod context;
 mod data;
 mod description;
@@ -68,6 +69,7 @@ pub use include_dir;
 
 pub use adoption_error::AdoptionError;
 pub use applied::{Adopted, Applied, HookRun, HookState};
+pub use baseline::BaselineError;
 pub use context::{HookContext, HookHost};
 pub use data::{Loss, Lost};
 pub use description::{Description, Objects};

@@ -16,12 +16,14 @@ pub struct UpOptions {
     pub lock_wait: Duration,
     /// Leave an empty database as it is: another program builds it first.
     pub skip_empty: bool,
+    /// Record all versions up to this one as applied, without running them. Only where nothing is recorded yet.
+    pub baseline: Option<Version>,
 }
 
 impl Default for UpOptions {
     /// Everything, waiting up to ten minutes for a lock.
     fn default() -> Self {
-        Self { target: None, skip_hooks: Vec::new(), lock_wait: LOCK_WAIT, skip_empty: false }
+        Self { target: None, skip_hooks: Vec::new(), lock_wait: LOCK_WAIT, skip_empty: false, baseline: None }
     }
 }
 

@@ -26,6 +26,12 @@ pub enum Step {
         /// What it records.
         versions: Vec<Adopted>,
     },
+    /// Record what nobody has recorded, without running it.
+    #[serde(rename = "would_baseline")]
+    Baseline {
+        /// The versions.
+        versions: Vec<Adopted>,
+    },
     /// Run a hook before the migration that follows; or, at the end, one that a repeatable file has made necessary.
     #[serde(rename = "would_run_hook")]
     Hook {
@@ -76,6 +82,7 @@ impl fmt::Debug for Step {
             Self::Hook { hook, boundary, skipped: false, .. } => write!(f, "{} {boundary}", hook.name()),
             Self::Hook { hook, boundary, skipped: true, .. } => write!(f, "skip {} {boundary}", hook.name()),
             Self::Repeat { repeatable, why, .. } => write!(f, "repeat {}: {why}", repeatable.name()),
+            Self::Baseline { versions } => write!(f, "baseline {}", versions.len()),
             Self::Adopt { versions, .. } => write!(f, "adopt {}", versions.len()),
             Self::Apply { migration, .. } => write!(f, "apply {}", migration.version()),
         }
@@ -209,7 +216,11 @@ impl Plan {
     /// How many versions of an older migrator there are to take over.
     #[must_use]
     pub fn adopted(&self) -> usize {
-        self.steps.iter().map(|step| if let Step::Adopt { versions, .. } = step { versions.len() } else { 0 }).sum()
+        let adopted = |step: &Step| match step {
+            Step::Adopt { versions, .. } | Step::Baseline { versions } => versions.len(),
+            Step::Hook { .. } | Step::Repeat { .. } | Step::Apply { .. } => 0,
+        };
+        self.steps.iter().map(adopted).sum()
     }
 
     /// The versions that there are to apply.
@@ -217,7 +228,7 @@ impl Plan {
     pub fn versions(&self) -> Vec<Version> {
         let applied = self.steps.iter().filter_map(|step| match step {
             Step::Apply { migration, .. } => Some(migration.version()),
-            Step::Adopt { .. } | Step::Hook { .. } | Step::Repeat { .. } => None,
+            Step::Adopt { .. } | Step::Baseline { .. } | Step::Hook { .. } | Step::Repeat { .. } => None,
         });
         applied.collect()
     }
@@ -238,7 +249,7 @@ impl Plan {
     pub(super) fn to_repeat(&self) -> impl Iterator<Item = (&Repeatable, &Why)> {
         self.steps.iter().filter_map(|step| match step {
             Step::Repeat { repeatable, why } => Some((repeatable, why)),
-            Step::Adopt { .. } | Step::Hook { .. } | Step::Apply { .. } => None,
+            Step::Adopt { .. } | Step::Baseline { .. } | Step::Hook { .. } | Step::Apply { .. } => None,
         })
     }
 

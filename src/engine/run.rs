@@ -144,9 +144,14 @@ impl Migrator {
     ) -> Result<(), Error> {
         match step {
             Step::Adopt { ledger, versions } => {
-                history::adopt(connection, &self.set, versions).await?;
+                history::adopt(connection, &self.set, versions, None).await?;
                 taken.summary.adopted = versions.len();
                 self.observer.tell(Event::Adopted { ledger: ledger.clone(), versions: versions.clone() });
+            }
+            Step::Baseline { versions } => {
+                history::adopt(connection, &self.set, versions, self.also_in(plan)).await?;
+                taken.summary.adopted = versions.len();
+                self.observer.tell(Event::Baselined { versions: versions.clone() });
             }
             Step::Hook { hook, boundary, version, skipped: true, .. } => {
                 self.skip_hook(connection, hook.as_ref(), boundary, *version).await?;
@@ -309,10 +314,15 @@ impl Migrator {
     }
 
     async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
-        let history = self.history(connection, Extent::Run).await?;
+        let mut history = self.history(connection, Extent::Run).await?;
         self.judge(connection, &history).await?;
+        let baseline = match options.baseline {
+            Some(last) => Some(self.baseline(connection, &mut history, last).await?),
+            None => None,
+        };
         history.check(&self.set)?;
-        let plan = Plan::new(&self.set, &history, options)?;
+        let mut plan = Plan::new(&self.set, &history, options)?;
+        plan.steps.splice(0..0, baseline.map(|versions| Step::Baseline { versions }));
         self.refuse_out_of_step(connection, &history).await?;
         let dependents = adopt::dependents(connection, &self.set, &plan.versions()).await?;
         if let Some(adopt::Dependent { version, object, name, remedy }) = dependents.into_iter().next() {

@@ -3,6 +3,7 @@
 
 mod adoption;
 mod authority;
+mod baseline;
 mod build_script;
 mod chain;
 mod clock;
