@@ -133,6 +133,7 @@ async fn a_preview_names_exactly_the_steps_that_a_run_takes() {
         .steps
         .iter()
         .map(|step| match step {
+            Step::Baseline { versions } => format!("baseline {}", versions.len()),
             Step::Adopt { versions, .. } => format!("adopt {}", versions.len()),
             Step::Hook { hook, boundary, .. } => format!("{} {boundary}", hook.name()),
             Step::Repeat { repeatable, .. } => repeatable.file(),
