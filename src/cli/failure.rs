@@ -232,6 +232,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::TargetBehind { .. }
         | Error::OutOfStep(_)
         | Error::Baseline(_)
+        | Error::SomebodyElses(_)
         | Error::Adoption(_)
         | Error::Refused { .. }
         | Error::UnusableIndex { .. }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::beside;
 use super::failure::Failure;
 use super::manifest::SetConfig;
 use super::product::{Check, Content, Context, Product, Verb};
@@ -19,6 +20,8 @@ pub(super) struct FolderContent {
     /// Built-in hooks at boundaries of this set.
     hooks: Vec<(String, Arc<dyn Hook>)>,
     sources: Sources,
+    /// The folder, as it is shown: from the current one, if it is there.
+    shown: String,
     options: Options,
     /// The layouts that the files fit; one, if it is chosen.
     fits: Vec<Layout>,
@@ -45,7 +48,7 @@ impl FolderContent {
         let options = Options { placeholders, environment: environment.collect() };
         let each = config.hooks.iter().flat_map(|hooked| hooked.hooks.iter().map(|name| (&hooked.before, name)));
         let hooks = each.filter_map(|(before, name)| Some((before.clone(), product.hook(name)?))).collect();
-        Ok(Self { config: config.clone(), over, hooks, sources, options, fits })
+        Ok(Self { config: config.clone(), over, hooks, shown: beside::shown(&config.dir), sources, options, fits })
     }
 
     /// The layout that the files fit, if that is one.
@@ -58,6 +61,10 @@ impl FolderContent {
 
     /// The set, with the files read as this layout says.
     fn set_as(&self, layout: Layout) -> Result<Set, SetError> {
+        self.read_as(layout).map(|set| set.from_folder_called(&self.shown))
+    }
+
+    fn read_as(&self, layout: Layout) -> Result<Set, SetError> {
         let mut folder = layout::read(&self.sources, layout, &self.options)?;
         folder.send_alone(&self.config.no_transaction)?;
         if let Some(over) = &self.over {

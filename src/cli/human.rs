@@ -20,13 +20,20 @@ const PLAIN_PROGRESS_EVERY: Duration = Duration::from_secs(3);
 /// Prints events, and draws the progress bar below them.
 pub(super) struct Human {
     verbose: u8,
+    /// Say first which database it is.
+    names_database: bool,
     bar: Option<ProgressBar>,
     told: Option<Instant>,
 }
 
 impl Human {
-    pub fn new(verbose: u8) -> Self {
-        Self { verbose, bar: None, told: None }
+    pub fn new(verbose: u8, names_database: bool) -> Self {
+        Self { verbose, names_database, bar: None, told: None }
+    }
+
+    /// Says first which database it is, from now on.
+    pub fn names_database(&mut self) {
+        self.names_database = true;
     }
 
     /// Takes the progress bar off the screen.
@@ -38,9 +45,12 @@ impl Human {
 
     pub fn event(&mut self, event: Event) {
         match event {
-            Event::Connected { server, .. } if self.verbose > 0 => {
+            Event::Connected { set, folder, layout, host, port, server } if self.names_database || self.verbose > 0 => {
                 let ServerFacts { database, role, version, .. } = server;
-                self.aside(text!("connected to {database} as {role}, PostgreSQL {version}"));
+                let from = folder.zip(layout).map(|(folder, layout)| format!(" ({folder}, {layout})"));
+                let from = from.unwrap_or_default();
+                let host = if host.contains(':') { format!("[{host}]") } else { host };
+                self.aside(text!("{set}{from} on {host}:{port}/{database}, PostgreSQL {version}, as {role}"));
             }
             Event::Waiting(waiting) => {
                 let holder = waiting.holder.map(|holder| format!(", held by {holder}")).unwrap_or_default();

@@ -2,6 +2,7 @@
 //!
 //! It knows no set by name. The [`Content`] of a set brings its repairs, further commands, checks and advice.
 
+mod beside;
 mod choice;
 mod down;
 mod down_human;

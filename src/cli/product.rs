@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clap::{ArgMatches, Command};
 
+use super::beside::Unchosen;
 use super::failure::Failure;
 use super::screen::Screen;
 use crate::db::{Connector, Program};
@@ -41,6 +42,12 @@ pub trait Content: Send + Sync + 'static {
     async fn set_for(&self, connector: &Connector) -> Result<Set, Failure> {
         let _ = connector;
         self.set().map_err(|error| Failure::from(Error::from(error)))
+    }
+
+    /// Whether it expects a database of its own. As the default of a program that also takes folders, it then refuses one that
+    /// holds tables of somebody else, until it is named with `--set`.
+    fn wants_database_of_its_own(&self) -> bool {
+        false
     }
 
     /// Repairs of data in its tables.
@@ -122,6 +129,7 @@ pub trait Check: Send + Sync {
 
 /// What a command is given.
 pub struct Context<'a> {
+    pub(crate) unchosen: &'a Unchosen,
     /// Opens connections that end when the program is told to stop.
     pub connector: &'a Connector,
     /// The set of this run on this database.

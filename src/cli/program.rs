@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
 
+use super::beside::Unchosen;
 use super::choice::{self, Choice};
 use super::failure::Failure;
 use super::folder::FolderContent;
@@ -265,8 +266,12 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
         let new = new::New::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()));
         return without_database(new.and_then(|new| new.run(choice, &screen)), &screen);
     }
-    let content = match chosen.and_then(|choice| content(product, &choice)) {
-        Ok(content) => content,
+    let chosen = chosen.and_then(|choice| {
+        let unchosen = Unchosen::look(product, &choice, global.set.as_deref());
+        Ok((content(product, &choice)?, unchosen))
+    });
+    let (content, unchosen) = match chosen {
+        Ok(chosen) => chosen,
         Err(failure) => {
             screen(global.set.as_deref().unwrap_or_default()).failure(&failure);
             return ExitCode::from(failure.exit);
@@ -281,6 +286,9 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
         Ok(command) => command,
         Err(failure) => return failed(failure),
     };
+    if let Command::Up(_) | Command::Status(_) = command {
+        screen.name_database();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(Failure::new(exit::FAILED, error.to_string())),
@@ -288,13 +296,16 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
     let code = runtime.block_on(async {
         let interrupt = Interrupt::listen();
         let result = tokio::select! {
-            result = dispatch(content.as_ref(), global, &command, &screen, &interrupt) => result,
+            result = dispatch(content.as_ref(), &unchosen, global, &command, &screen, &interrupt) => result,
             // A server that no longer answers must not block the exit.
             () = interrupt.patience_is_over() => Err(Failure::from(Error::Interrupted)),
         };
         result.unwrap_or_else(|failure| {
             let failure = failure
-                .advised_by(|error| content.hint(error, screen.program()))
+                .advised_by(|error| {
+                    let program = screen.program();
+                    content.hint(error, program).or_else(|| unchosen.hint(error, program))
+                })
                 .unless_interrupted(interrupt.exit_code());
             screen.failure(&failure);
             failure.exit
@@ -318,6 +329,7 @@ fn called(product: &Product, global: &Global) -> Program {
 
 async fn dispatch(
     content: &dyn Content,
+    unchosen: &Unchosen,
     global: &Global,
     command: &Command<'_>,
     screen: &Arc<Screen>,
@@ -338,15 +350,22 @@ async fn dispatch(
         return Box::pin(command.run(&repairer, screen, lock_wait)).await;
     }
     let events = Arc::clone(screen);
-    let observer = Observer::new(move |event| events.event(event));
+    let around = unchosen.clone();
+    let observer = Observer::new(move |event| {
+        around.event(&event, &events);
+        events.event(event);
+    });
     let connector = Connector::new(database.clone(), token())
         .on_notice(observer.for_part(Event::Notice))
         .on_wait(observer.for_part(Event::Waiting));
     let set = content.set_for(&connector).await?;
-    let migrator = Migrator::new(set, database, token(), move |event| observer.tell(event));
+    let mut migrator = Migrator::new(set, database, token(), move |event| observer.tell(event));
+    if unchosen.is_doubtful {
+        migrator = migrator.refuse_others();
+    }
     connector.wait_at_most(lock_wait);
     migrator.wait_at_most(lock_wait);
-    let cx = Context { connector: &connector, migrator: &migrator, screen: Arc::clone(screen), lock_wait };
+    let cx = Context { unchosen, connector: &connector, migrator: &migrator, screen: Arc::clone(screen), lock_wait };
     match command {
         Command::Up(command) => command.run(content, &cx).await,
         Command::Down(command) => command.run(&cx).await,

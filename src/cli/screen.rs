@@ -33,8 +33,16 @@ enum Kind {
 
 impl Screen {
     pub(crate) fn new(program: Program, set: &str, json: bool, quiet: bool, verbose: u8) -> Self {
-        let kind = if json { Kind::Json(Json::new(set)) } else { Kind::Human(Mutex::new(Human::new(verbose))) };
+        let human = || Kind::Human(Mutex::new(Human::new(verbose, false)));
+        let kind = if json { Kind::Json(Json::new(set)) } else { human() };
         Self { program, quiet, verbose, kind }
+    }
+
+    /// Says first which database it is, from now on.
+    pub(crate) fn name_database(&self) {
+        if let Some(mut human) = self.human() {
+            human.names_database();
+        }
     }
 
     /// The program as the operator called it: with the flags that choose the set.

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::json::Json;
 use super::product::Context;
 use super::status_human;
-use crate::engine::{HookRun, StatusReport};
+use crate::engine::{HookRun, Status as Standing, StatusReport};
 
 /// Arguments of `migrate status`.
 #[derive(Debug, Args)]
@@ -27,6 +27,8 @@ pub(super) fn command() -> Command {
 impl Status {
     pub async fn run(&self, cx: &Context<'_>) -> Result<u8, Failure> {
         let report = cx.migrator.status().await?;
+        let is_empty = report.versions.iter().all(|entry| matches!(entry.status, Standing::Pending { .. }));
+        cx.unchosen.point_out(is_empty, &cx.screen);
         cx.screen.show(|| status_human::status(&report, cx.screen.program()), |to| json(&report, to));
         Ok(if !self.check {
             exit::OK

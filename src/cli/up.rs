@@ -57,6 +57,7 @@ impl Up {
         let options = UpOptions { target, skip_hooks, lock_wait: cx.lock_wait, skip_empty, baseline };
         if self.dry_run {
             let (plan, verbose) = (cx.migrator.preview(&options).await?, cx.screen.is_verbose());
+            cx.unchosen.point_out(plan.current == 0, &cx.screen);
             cx.screen
                 .show(|| preview::human(&plan, verbose, cx.screen.program()), |to| preview::json(&plan, verbose, to));
         } else {

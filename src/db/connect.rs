@@ -125,6 +125,11 @@ impl Connector {
         &self.cancel
     }
 
+    /// The host, as the URL names it, and the port of the server that has answered; none before the first session.
+    pub async fn server(&self) -> Option<(String, u16)> {
+        self.pin.lock().await.as_ref().map(|server| server.address.named())
+    }
+
     /// Forgets which server has answered, if no session on it is open. For work that starts again after a failure.
     pub async fn choose_anew(&self) {
         let mut pin = self.pin.lock().await;

@@ -40,6 +40,17 @@ impl fmt::Display for Address {
 }
 
 impl Address {
+    /// The host as the URL names it, or the directory of a socket; and the port.
+    pub fn named(&self) -> (String, u16) {
+        let host = match (&self.host, self.ip) {
+            (Some(Host::Tcp(name)), _) => name.clone(),
+            (Some(Host::Unix(path)), _) => path.display().to_string(),
+            (None, Some(ip)) => ip.to_string(),
+            (None, None) => String::new(),
+        };
+        (host, self.port)
+    }
+
     /// The same configuration with this address alone.
     pub fn of(&self, config: &Config) -> Config {
         let mut only = Config::new();

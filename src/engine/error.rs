@@ -8,6 +8,7 @@ use super::baseline::BaselineError;
 use super::down_error::DownError;
 use super::history_error::HistoryError;
 use super::hook::HookError;
+use super::others::Others;
 use super::out_of_step::OutOfStep;
 use super::outcome::Boundary;
 use super::set_error::SetError;
@@ -199,6 +200,9 @@ pub enum Error {
         /// The table that says so.
         ledger: String,
     },
+    /// The database holds tables of somebody else, and nobody has said that the set is the right one.
+    #[error("{0}")]
+    SomebodyElses(Box<Others>),
     /// The history of the folder's tool cannot be kept in step.
     #[error("the history of {} cannot be kept in step: {reason}", tool.name())]
     CannotKeep {

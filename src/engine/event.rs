@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use migrate_layout::Layout;
 use serde::Serialize;
 
 use super::Version;
@@ -21,6 +22,16 @@ pub enum Event {
         /// Name of the set. In JSON, whoever writes the event says it.
         #[serde(skip)]
         set: String,
+        /// The folder of its files, where there is one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        folder: Option<String>,
+        /// How that is laid out.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        layout: Option<Layout>,
+        /// The host, as the URL names it, or the directory of the socket.
+        host: String,
+        /// The port.
+        port: u16,
         /// What the server says about itself.
         #[serde(flatten)]
         server: ServerFacts,

@@ -13,6 +13,8 @@ pub struct Migrator {
     pub(super) set: Set,
     pub(super) connector: Connector,
     pub(super) observer: Observer<Event>,
+    /// Nobody has chosen the set: it may be the wrong one.
+    pub(super) refuses_others: bool,
 }
 
 impl Migrator {
@@ -28,7 +30,7 @@ impl Migrator {
         let connector = Connector::new(database, cancel)
             .on_notice(observer.for_part(Event::Notice))
             .on_wait(observer.for_part(Event::Waiting));
-        Self { set, connector, observer }
+        Self { set, connector, observer, refuses_others: false }
     }
 
     /// Ends statements that have waited for another session's lock for this long; ten minutes unless set.

@@ -242,6 +242,9 @@ impl Migrator {
         self.refuse_unexplained(&connection, &history).await?;
         let mut report = history.status(&self.set);
         report.out_of_step = self.out_of_step(&connection, &history).await?;
+        if report.out_of_step.is_none() {
+            self.check_others(&connection, &history).await?;
+        }
         connection.close().await;
         Ok(report)
     }
@@ -324,6 +327,10 @@ impl Migrator {
         let mut plan = Plan::new(&self.set, &history, options)?;
         plan.steps.splice(0..0, baseline.map(|versions| Step::Baseline { versions }));
         self.refuse_out_of_step(connection, &history).await?;
+        // A run that leaves such a database alone is right in every one.
+        if !options.skip_empty {
+            self.check_others(connection, &history).await?;
+        }
         let dependents = adopt::dependents(connection, &self.set, &plan.versions()).await?;
         if let Some(adopt::Dependent { version, object, name, remedy }) = dependents.into_iter().next() {
             return Err(Error::Dependent { version, object, dependent: name, remedy });
@@ -346,7 +353,11 @@ impl Migrator {
             return Err(fitness::unreadable_history(&facts));
         }
         owner::may_look(connection, &self.set).await?;
-        self.observer.tell(Event::Connected { set: self.set.name().to_owned(), server: facts.clone() });
+        let (host, port) = self.connector.server().await.unwrap_or_default();
+        let folder = self.set.origin().and_then(|origin| Some((origin.folder.clone()?, origin.layout)));
+        let (folder, layout) = folder.unzip();
+        let set = self.set.name().to_owned();
+        self.observer.tell(Event::Connected { set, folder, layout, host, port, server: facts.clone() });
         Ok(facts)
     }
 }

@@ -118,6 +118,15 @@ impl Set {
         self.origin.as_ref()
     }
 
+    /// The same set, whose files come from a folder that the operator knows under this name.
+    #[must_use]
+    pub fn from_folder_called(mut self, folder: &str) -> Self {
+        if let Some(origin) = &mut self.origin {
+            origin.folder = Some(folder.to_owned());
+        }
+        self
+    }
+
     /// The history table that the tool of this folder would make.
     pub(super) fn tool_table(&self, schema: Option<&str>) -> Option<ToolTable> {
         let origin = self.origin.as_ref()?;

@@ -33,6 +33,10 @@ impl Content for Platform {
         platform()
     }
 
+    fn wants_database_of_its_own(&self) -> bool {
+        true
+    }
+
     fn repairs(&self) -> Repairs {
         Repairs::new().with::<repairs::codex_cache::CodexCache>().with_rebuild::<HourlyRollup>(
             HourlyRollup::NAME,

@@ -31,6 +31,7 @@ mod live;
 mod locks;
 mod lost_output;
 mod messages;
+mod others;
 mod output;
 mod overlay;
 mod pages;

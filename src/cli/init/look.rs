@@ -29,7 +29,7 @@ pub(super) struct Looked {
 }
 
 /// The first usual folder that is there.
-pub(super) fn usual(here: &Path) -> Option<PathBuf> {
+pub(crate) fn usual(here: &Path) -> Option<PathBuf> {
     USUAL.iter().map(|name| here.join(name)).find(|folder| folder.is_dir())
 }
 

@@ -4,4 +4,5 @@ mod look;
 mod run;
 mod text;
 
+pub(super) use look::usual;
 pub(super) use run::{Asked, Init, command};
