@@ -303,7 +303,7 @@ async fn another_program_s_ledger_outside_the_search_path_is_nobody_s_business()
     database.batch("CREATE TABLE public.schema_migrations (version bigint, dirty boolean); CREATE SCHEMA mine").await;
     database.program().args(["up"]).run().expect(7);
     let url = format!("{}?options=-csearch_path%3Dmine", database.url);
-    database.program().env("DATABASE_URL", &url).args(["up"]).run().expect(0);
+    database.program().env("DATABASE_URL", &url).args(["--set", "platform", "up"]).run().expect(0);
     let verified = database.program().env("DATABASE_URL", &url).args(["verify"]).run();
     assert_eq!(verified.status.code(), Some(0), "{}", verified.stdout);
 }

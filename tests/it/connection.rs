@@ -10,7 +10,7 @@ use crate::harness::{Finished, Program, TestDatabase, server_url, session, with_
 #[track_caller]
 pub fn one_line(ended: Finished, exit: i32, parts: &[&str]) {
     let ended = ended.expect(exit);
-    assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    assert_eq!(ended.told().lines().count(), 1, "{}", ended.stderr);
     assert_eq!(ended.stdout, "");
     for part in parts {
         assert!(ended.stderr.contains(part), "{part:?} is missing: {}", ended.stderr);

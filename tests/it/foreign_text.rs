@@ -95,7 +95,7 @@ fn assert_printable(args: &[&str], text: &str) {
 }
 
 fn lines(finished: &Finished) -> (usize, usize) {
-    (finished.stdout.lines().count(), finished.stderr.lines().count())
+    (finished.stdout.lines().count(), finished.told().lines().count())
 }
 
 #[tokio::test]

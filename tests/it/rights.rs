@@ -70,7 +70,7 @@ async fn an_ordinary_owner_sees_what_it_may_of_pg_cron_and_is_told_that_nobody_t
     TestDatabase { name: "postgres".to_owned(), url: url.clone() }.batch(schedule).await;
     let status = program(&url).args(["rollup", "status"]).run().expect(0);
     assert!(status.stdout.contains("pg_cron job 2"), "{}", status.stdout);
-    assert_eq!(program(&url).args(["up"]).run().expect(0).stderr, "");
+    assert_eq!(program(&url).args(["up"]).run().expect(0).told(), "");
 }
 
 #[tokio::test]

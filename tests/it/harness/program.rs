@@ -142,6 +142,14 @@ impl Finished {
         self
     }
 
+    /// What it says on standard error, without the line that names server and database.
+    pub fn told(&self) -> &str {
+        match self.stderr.split_once('\n') {
+            Some((first, rest)) if first.contains(", PostgreSQL ") && !first.starts_with("error: ") => rest,
+            _ => &self.stderr,
+        }
+    }
+
     /// The lines of standard output as JSON objects.
     #[track_caller]
     pub fn json(&self) -> Vec<serde_json::Value> {
