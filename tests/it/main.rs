@@ -27,6 +27,7 @@ mod indexes;
 mod interrupt;
 mod kill;
 mod large;
+mod layouts;
 mod live;
 mod locks;
 mod lost_output;
