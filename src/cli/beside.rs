@@ -68,7 +68,7 @@ impl Unchosen {
 fn holds_migrations(folder: &Path) -> bool {
     let Ok(sources) = Sources::read(folder) else { return false };
     let is_one = |path: &str| match path.split_once('/') {
-        None => path.ends_with(".sql"),
+        None => Path::new(path).extension().is_some_and(|ending| ending == "sql"),
         Some((_, file)) => ["up.sql", "migration.sql"].contains(&file),
     };
     sources.files.iter().any(|file| is_one(&file.path)) && !layout::fits(&sources).is_empty()

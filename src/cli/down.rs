@@ -66,14 +66,10 @@ impl Down {
 
     /// What does it, behind the program's name.
     fn command_line(&self) -> String {
-        let mut line = "down".to_owned();
-        if let Some(to) = &self.to {
-            line.push_str(&format!(" --to {}", crate::db::quoted(to)));
-        }
-        if let Some(steps) = self.steps {
-            line.push_str(&format!(" --steps {steps}"));
-        }
-        line.push_str(if self.lose_data { " --lose-data --execute" } else { " --execute" });
-        line
+        let to = self.to.as_ref().map(|to| format!("--to {}", crate::db::quoted(to)));
+        let steps = self.steps.map(|steps| format!("--steps {steps}"));
+        let lose_data = self.lose_data.then(|| "--lose-data".to_owned());
+        let flags = [Some("down".to_owned()), to, steps, lose_data, Some("--execute".to_owned())];
+        flags.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 }

@@ -216,6 +216,7 @@ fn exit_code(error: &Error) -> u8 {
     match error {
         Error::Database(error) => exit_code_of_database(error),
         Error::NoSuchTarget { .. } | Error::NoSuchHook { .. } => exit::USAGE,
+        Error::Down(error) if matches!(**error, DownError::Needed { .. }) => exit::FAILED,
         Error::History(HistoryError::Newer { .. })
         | Error::ServerTooOld { .. }
         | Error::Standby
@@ -226,6 +227,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Privilege { .. }
         | Error::NoSchema { .. }
         | Error::ForeignLedger { .. }
+        | Error::CannotKeep { .. }
         | Error::Ownership { .. }
         | Error::Dependent { .. }
         | Error::NotRemade { .. }
@@ -235,10 +237,9 @@ fn exit_code(error: &Error) -> u8 {
         | Error::SomebodyElses(_)
         | Error::Adoption(_)
         | Error::Refused { .. }
+        | Error::Down(_)
         | Error::UnusableIndex { .. }
         | Error::Hook { source: HookError::Refused { .. }, .. } => exit::REFUSED,
-        Error::Down(error) if matches!(**error, DownError::Needed { .. }) => exit::FAILED,
-        Error::Down(_) => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
         Error::Lock(_) | Error::Entangled { .. } | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,
         Error::Migration { source: db::Error::Lost { .. }, .. }

@@ -31,6 +31,7 @@ mod snapshot;
 mod status;
 mod status_human;
 pub mod text;
+mod trace;
 mod up;
 mod url;
 mod verify;

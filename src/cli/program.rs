@@ -17,7 +17,7 @@ use super::product::{Content, Context, Product, Verb};
 use super::screen::Screen;
 use super::signal::Interrupt;
 use super::text::{RED, RESET, Text, text};
-use super::{down, exit, init, new, output, repair_verb, secrets, snapshot, status, up, url, verify};
+use super::{down, exit, init, new, output, repair_verb, secrets, snapshot, status, trace, up, url, verify};
 use crate::db::{Connector, Observer, Program};
 use crate::engine::{Error, Event, Migrator};
 use crate::repair::Repairer;
@@ -252,7 +252,7 @@ fn without_database(result: Result<u8, Failure>, screen: &Screen) -> ExitCode {
 
 fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
     let Global { format, quiet, verbose, .. } = global;
-    set_up_tracing(global);
+    trace::set_up(*verbose);
     let called = called(product, global);
     let screen = |set: &str| Arc::new(Screen::new(called.clone(), set, *format == Format::Json, *quiet, *verbose));
     let of_set = |set: Option<&str>| screen(set.or(global.set.as_deref()).unwrap_or(choice::MAIN));
@@ -387,21 +387,4 @@ fn unless_lost(code: u8, only_shows: bool, screen: &Screen) -> u8 {
     }
     output::aside(format!("warning: could not write to standard output: {why}"));
     code
-}
-
-fn set_up_tracing(global: &Global) {
-    use tracing_subscriber::EnvFilter;
-    let default = match global.verbose {
-        0 => "warn",
-        1 => "migrate=debug,warn",
-        _ => "debug",
-    };
-    let filter = EnvFilter::try_from_env("MIGRATE_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| output::Log)
-        .log_internal_errors(false)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
 }

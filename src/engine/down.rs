@@ -14,7 +14,7 @@ use super::mode::{Alone, Mode};
 use super::record::{self, AlsoIn};
 use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN};
 use super::tool;
-use super::{Error, Migrator, UpOptions, Version, fitness, history, invalid_index, owner, sql};
+use super::{Error, Migrator, UpOptions, Version, fitness, history, invalid_index, owner, repeat, sql};
 use crate::db::{self, Connection, Patience, RunLock, ServerFacts};
 
 /// What going back has done.
@@ -239,7 +239,10 @@ impl Migrator {
         };
         let theirs = also.filter(|_| step.recorded_in.is_some());
         let theirs = theirs.map(|also| record::also_delete(&self.set, &step.migration, also, step.previous.as_ref()));
-        [Some(ours), theirs].into_iter().flatten().collect::<Vec<_>>().join(";\n")
+        // What a way back drops may be of their making; they are applied again after the next run's versions.
+        let repeatables = self.set.repeatables().iter().filter(|repeatable| !repeatable.is_compared);
+        let again = repeatables.map(|repeatable| repeat::forget(&self.set, repeatable)).collect::<Vec<_>>();
+        [Some(ours), theirs].into_iter().flatten().chain(again).collect::<Vec<_>>().join(";\n")
     }
 
     /// The file and its record in one transaction.

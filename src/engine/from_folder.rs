@@ -17,9 +17,7 @@ use super::{Set, SetBuilder, SetError};
 /// has changed. That one was added or removed it notices with a `build.rs` beside `Cargo.toml`:
 ///
 /// ```
-/// fn main() {
-///     println!("cargo:rerun-if-changed=migrations");
-/// }
+/// println!("cargo:rerun-if-changed=migrations"); // in its main
 /// ```
 #[macro_export]
 macro_rules! embed {
@@ -139,7 +137,7 @@ mod tests {
         let folder = embed!("$CARGO_MANIFEST_DIR/../../examples/notes");
         let set = Set::from_embedded("notes", &folder).unwrap().build().unwrap();
         assert_eq!(
-            set.migrations().iter().map(|one| one.file()).collect::<Vec<_>>(),
+            set.migrations().iter().map(crate::Migration::file).collect::<Vec<_>>(),
             ["1_note.sql", "2_note_slug.sql"]
         );
     }

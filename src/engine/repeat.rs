@@ -113,6 +113,12 @@ impl Migrator {
     }
 }
 
+/// The statement after which a repeatable file counts as never applied.
+pub(super) fn forget(set: &Set, repeatable: &Repeatable) -> String {
+    let name = repeatable.name().replace('\'', "''");
+    format!("DELETE FROM migrate.repeatable WHERE set_name = '{}' AND name = '{name}'", set.name())
+}
+
 /// Keeps what is owed, before the first step: once that is done, nothing would tell any more. Work that has become necessary
 /// anew begins anew, whatever an earlier run had got to.
 pub(super) async fn owe(connection: &Connection, set: &Set, plan: &Plan) -> Result<(), db::Error> {
