@@ -1,7 +1,16 @@
 # A small image with the one program. Build it with: docker build -t migrate .
 #
 #     docker run --rm -e DATABASE_URL=postgres://user:password@host/database migrate up
-
+#
+# A folder of your own:
+#
+#     docker run --rm -e DATABASE_URL -v "$PWD/migrations:/migrations:ro" migrate --dir /migrations up
+#
+# In the platform's image, copy /usr/local/bin/migrate from this one; it needs glibc, script/static makes one that does not.
+# The entrypoint's one line, before the server is started, takes the platform's own migrations from nothing, or from any
+# version, to the newest (docs/upgrading.md):
+#
+#     migrate --set platform --dir /migrations up
 #
 # It trusts the certificate authorities that Debian trusts: sslmode=verify-full works as it is. For an authority of your
 # own, mount its certificate: docker run -v /path/ca.pem:/ca.pem:ro ... with sslrootcert=/ca.pem in the URL.

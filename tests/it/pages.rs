@@ -10,9 +10,14 @@ use std::process::{Command, Output, Stdio};
 use crate::harness::{TestDatabase, latest, release, server_url, session, with_database};
 
 /// What is not run here, by the page and the beginning of the block, and why.
-const NOT_RUN: [(&str, &str, &str); 4] = [
-    ("README.md", "script/demo", "the demonstration and the whole test suite, which this is a part of"),
+const NOT_RUN: [(&str, &str, &str); 5] = [
     ("README.md", "cargo install", "it builds the program, which is built already"),
+    ("docs/platform.md", "script/demo", "the demonstration and the whole test suite, which this is a part of"),
+    (
+        "docs/upgrading.md",
+        "#!/bin/sh\nset -e\nmigrate --set platform",
+        "it takes the platform's own files; `overlay` runs it",
+    ),
     ("docs/upgrading.md", "script/static", "it builds the program for another target"),
     ("docs/repair-codex-cache.md", "docker run", "it takes a container image"),
 ];
@@ -141,9 +146,48 @@ async fn present() -> TestDatabase {
     TestDatabase::at_version(latest(), 200, 40).await
 }
 
+/// The newcomer's clock: what the first screen asks of somebody with an empty database and no folder, as the page has it.
 #[tokio::test]
-async fn every_command_of_the_readme_runs_on_the_database_of_the_url() {
-    assert_eq!(follow("README.md", &Reader::of(present().await).await), 1);
+async fn the_readme_leads_a_newcomer_to_a_first_migration_in_two_minutes() {
+    let reader = Reader::of(TestDatabase::empty().await).await;
+    let blocks = blocks("README.md");
+    let [(install, _, typed_first), (tag, _, first), (shown, _, expected), (next_tag, _, next), ..] = &blocks[..]
+    else {
+        panic!("the first screen has other blocks")
+    };
+    assert!([install, tag, next_tag].iter().all(|tag| *tag == "sh") && shown == "text", "{blocks:?}");
+
+    let done = reader.run(tag, first);
+    assert!(done.status.success(), "{}\n{}", reader.typed(first), String::from_utf8_lossy(&done.stderr));
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    // What the page shows is what was said, but for the times.
+    let without_times =
+        |text: &str| text.split_whitespace().filter(|word| word.parse::<f64>().is_err()).collect::<Vec<_>>().join(" ");
+    let (said, expected) = (without_times(&said), without_times(expected));
+    assert!(said.contains(expected.trim()), "{said}\nis not as on the page:\n{expected}");
+    assert!(said.ends_with("nothing is pending"), "{said}");
+    assert!(reader.database.value::<bool>("SELECT to_regclass('public.users') IS NOT NULL").await);
+    assert!(reader.folder.join("migrations/V1__create_users.sql").exists());
+
+    // Somebody who reads 240 words a minute, and types four characters a second, all but the comments.
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let until = page.find(first.as_str()).unwrap() + first.len();
+    let words = page[..until].split_whitespace().count();
+    let commands = format!("{typed_first}{first}");
+    let typed: usize = commands.lines().map(|line| line.split(" #").next().unwrap().trim_end().len()).sum();
+    let seconds = words * 60 / 240 + typed / 4;
+    assert!(seconds <= 120, "{words} words and {typed} characters take {seconds} s");
+
+    let done = reader.run(next_tag, next);
+    assert!(done.status.success(), "{}\n{}", reader.typed(next), String::from_utf8_lossy(&done.stderr));
+    assert!(reader.database.value::<bool>("SELECT to_regclass('public.users') IS NULL").await);
+    let runnable = blocks.iter().filter(|(tag, ..)| ["sh", "sql"].contains(&tag.as_str())).count();
+    assert_eq!(runnable, 3, "a block of README.md is not run here");
+}
+
+#[tokio::test]
+async fn every_command_about_the_platform_runs_on_the_database_of_the_url() {
+    assert_eq!(follow("docs/platform.md", &Reader::of(present().await).await), 1);
 }
 
 #[tokio::test]
@@ -192,13 +236,53 @@ fn no_page_is_left_out() {
         let page = format!("docs/{page}");
         let commands =
             blocks(&page).iter().any(|(tag, ..)| ["sh", "sql", "bash", "console", "shell"].contains(&tag.as_str()));
-        let followed = ["docs/repair-codex-cache.md", "docs/security.md", "docs/snapshot.md", "docs/upgrading.md"]
-            .contains(&page.as_str());
+        let followed = ["platform", "repair-codex-cache", "security", "snapshot", "upgrading"]
+            .map(|name| format!("docs/{name}.md"))
+            .contains(&page);
         assert_eq!(commands, followed, "{page}: follow it in a test of its own");
     }
     for (page, beginning, _) in NOT_RUN {
         assert!(blocks(page).iter().any(|(.., block)| block.starts_with(beginning)), "{page} has no {beginning}");
     }
+}
+
+/// What a page may be linked to by: its headings, as the web shows them.
+fn anchors(page: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(page).unwrap();
+    let mut inside = false;
+    let headings = text.lines().filter(|line| {
+        inside ^= line.starts_with("```");
+        !inside && line.starts_with('#')
+    });
+    let kept = |c: char| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c.to_ascii_lowercase()),
+        _ => None,
+    };
+    headings.map(|line| line.trim_start_matches('#').trim().chars().filter_map(kept).collect()).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.filter(|path| path.extension().is_some_and(|end| end == "md")).chain([root.join("README.md")]);
+    let mut links = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.contains("://") || link.contains(char::is_whitespace) {
+                continue;
+            }
+            links += 1;
+            let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
+            let to = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            assert!(to.exists(), "{}: {link} leads nowhere", page.display());
+            let is_there = anchor.is_none_or(|anchor| anchors(&to).iter().any(|is| is == anchor));
+            assert!(is_there, "{}: {link} names no heading", page.display());
+        }
+    }
+    assert!(links > 30, "{links}");
 }
 
 /// These go to the server of the surroundings unless they are told otherwise, and drop what is there.
