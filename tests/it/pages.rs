@@ -159,13 +159,15 @@ async fn the_readme_leads_a_newcomer_to_a_first_migration_in_two_minutes() {
 
     let done = reader.run(tag, first);
     assert!(done.status.success(), "{}\n{}", reader.typed(first), String::from_utf8_lossy(&done.stderr));
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
     // What the page shows is what was said, but for the times.
     let without_times =
-        |text: &str| text.split_whitespace().filter(|word| word.parse::<f64>().is_err()).collect::<Vec<_>>().join(" ");
-    let (said, expected) = (without_times(&said), without_times(expected));
-    assert!(said.contains(expected.trim()), "{said}\nis not as on the page:\n{expected}");
-    assert!(said.ends_with("nothing is pending"), "{said}");
+        |line: &str| line.split_whitespace().filter(|word| word.parse::<f64>().is_err()).collect::<Vec<_>>().join(" ");
+    let said = [&done.stdout, &done.stderr].map(|text| String::from_utf8_lossy(text).into_owned());
+    let lines: Vec<String> = said.iter().flat_map(|text| text.lines()).map(without_times).collect();
+    for line in expected.lines() {
+        assert!(lines.contains(&without_times(line)), "the page shows {line}, and this was said:\n{}", said.join("\n"));
+    }
+    assert!(said[0].ends_with("nothing is pending\n"), "{}", said[0]);
     assert!(reader.database.value::<bool>("SELECT to_regclass('public.users') IS NOT NULL").await);
     assert!(reader.folder.join("migrations/V1__create_users.sql").exists());
 
