@@ -43,7 +43,7 @@ impl Project {
 
     #[track_caller]
     fn refused(&self, args: &[&str], message: &str) {
-        assert_eq!(self.up(args).run().expect(7).stderr, format!("error: {message}\n"));
+        assert_eq!(self.up(args).run().expect(7).told(), format!("error: {message}\n"));
     }
 
     async fn history(&self) -> Vec<(i64, bool)> {

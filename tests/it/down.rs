@@ -59,7 +59,7 @@ impl Project {
     #[track_caller]
     fn refused(&self, args: &[&str], message: &str) {
         let finished = self.call(args).run().expect(7);
-        assert_eq!(finished.stderr, format!("error: {message}\n"), "{}", finished.stdout);
+        assert_eq!(finished.told(), format!("error: {message}\n"), "{}", finished.stdout);
     }
 
     async fn versions(&self) -> Vec<i64> {

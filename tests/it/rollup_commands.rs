@@ -252,7 +252,7 @@ async fn up_says_so_when_nobody_calls_the_tick() {
 
     database.program().args(["rollup", "tick"]).run().expect(0);
     let up = database.program().args(["up"]).run().expect(0);
-    assert_eq!(up.stderr, "", "somebody ticked a moment ago");
+    assert_eq!(up.told(), "", "somebody ticked a moment ago");
 }
 
 #[tokio::test]
@@ -273,7 +273,7 @@ async fn a_job_of_pg_cron_is_found_and_proposed() {
     assert!(up.stderr.contains(statement), "{}", up.stderr);
     let admin = session(&home).await;
     admin.batch_execute(statement).await.unwrap();
-    assert_eq!(program(&home).args(["up"]).run().expect(0).stderr, "");
+    assert_eq!(program(&home).args(["up"]).run().expect(0).told(), "");
     let status = program(&home).args(["rollup", "status"]).run().expect(0);
     assert!(
         status.stdout.contains("scheduled by  pg_cron job 1 rollup_task_usage_hourly (*/5 * * * *), "),

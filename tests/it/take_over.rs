@@ -57,7 +57,7 @@ impl Begun {
     #[track_caller]
     fn run(&self, code: i32, args: &[&str]) -> String {
         let done = self.database.program().current_dir(&self.folder).args(args.iter().copied()).run().expect(code);
-        format!("{}{}", done.stdout, done.stderr)
+        format!("{}{}", done.stdout, done.told())
     }
 
     /// The rows of the tool's history, but for what differs from run to run.
