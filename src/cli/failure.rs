@@ -166,9 +166,11 @@ impl From<Error> for Failure {
             Error::Refused { file, report, .. } => {
                 (format!("{file} refused to run, and changed nothing"), Some(report))
             }
-            Error::Migration { file, line, source: db::Error::Server(report), .. } => {
+            Error::Migration { file, line, source: db::Error::Server(report), undone, .. } => {
                 let line = line.map(|line| format!(", line {line},")).unwrap_or_default();
-                (format!("{file}{line} failed and was rolled back"), Some(report))
+                let rest =
+                    if *undone { "and was rolled back" } else { "and is not recorded; what had run before it stays" };
+                (format!("{file}{line} failed {rest}"), Some(report))
             }
             Error::Down(error) => match error.as_ref() {
                 DownError::Needed { file, report, .. } => (format!("{file} failed and was rolled back"), Some(report)),

@@ -79,7 +79,7 @@ impl Human {
                 step("R", &name, Some(duration), &why.to_string());
             }
             Event::Baselined { versions } => baselined(&versions),
-            Event::Adopted { ledger, versions } => adopted(&ledger, &versions, self.verbose > 0),
+            Event::Adopted { ledger, checked, versions } => adopted(&ledger, checked, &versions, self.verbose > 0),
             Event::HookStarted { hook, boundary } if self.verbose > 0 => {
                 self.aside(text!("running hook {hook} {boundary}"));
             }

@@ -22,14 +22,15 @@ pub(crate) fn step(kind: &str, name: &str, duration: Option<Duration>, note: &st
 }
 
 /// The versions that an older migrator applied, and whose objects were checked.
-pub(crate) fn adopted(ledger: &str, versions: &[Adopted], verbose: bool) {
+pub(crate) fn adopted(ledger: &str, checked: bool, versions: &[Adopted], verbose: bool) {
     let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return };
     let range = if first.version == last.version {
         first.version.label()
     } else {
         format!("{} to {}", first.version.label(), last.version.label())
     };
-    let note = format!("{} recorded in {ledger}, all objects found", count(versions.len(), "version"));
+    let found = if checked { ", all objects found" } else { "" };
+    let note = format!("{} recorded in {ledger}{found}", count(versions.len(), "version"));
     step("adopt", &range, None, &note);
     if verbose {
         for adopted in versions {

@@ -40,7 +40,7 @@ pub(super) fn human(preview: &Plan, verbose: bool, program: &Program) {
                 step("hook", hook.name(), None, &text);
             }
             Step::Baseline { versions } => baselined(versions),
-            Step::Adopt { ledger, versions } => adopted(ledger, versions, verbose),
+            Step::Adopt { ledger, checked, versions } => adopted(ledger, *checked, versions, verbose),
             Step::Repeat { repeatable, why } => {
                 step("R", repeatable.name(), None, &why.to_string());
                 sql(repeatable.sql(), verbose);

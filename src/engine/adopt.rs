@@ -16,7 +16,7 @@ use super::{AdoptionError, Fault, Migration, Problem, Set, Version, sql};
 use crate::db::{Connection, Error};
 
 /// The ledger of an older migrator as found in a database, compared with a set.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Recorded {
     /// The table, qualified and quoted.
     pub table: String,

@@ -237,7 +237,8 @@ impl Migrator {
                     }
                     _ => None,
                 };
-                Error::Migration { file, line, source, obstacle: obstacle.map(Box::new) }
+                let undone = migration.mode().is_all_or_nothing();
+                Error::Migration { file, line, source, obstacle: obstacle.map(Box::new), undone }
             }
         }
     }
@@ -264,7 +265,13 @@ pub(super) fn failed_at(script: &Script, start: usize, error: db::Error, holder:
         return Error::Interrupted;
     }
     let obstacle = holder.filter(|_| gives_way(&error)).map(|holder| Box::new(Obstacle::Holder(holder)));
-    Error::Migration { file: script.path.clone(), line: line_of_error(script, start, &error), source: error, obstacle }
+    Error::Migration {
+        file: script.path.clone(),
+        line: line_of_error(script, start, &error),
+        source: error,
+        obstacle,
+        undone: true,
+    }
 }
 
 async fn pid_of(connection: &Connection) -> Result<i32, db::Error> {

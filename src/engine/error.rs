@@ -268,6 +268,8 @@ pub enum Error {
         source: db::Error,
         /// What was in the way, where that is known.
         obstacle: Option<Box<Obstacle>>,
+        /// Whether all of the file was rolled back. One that runs outside a transaction, or commits by itself, is not.
+        undone: bool,
     },
     /// A hook failed, and the migration behind it was not begun.
     #[error("hook {hook} {boundary} failed: {source}")]

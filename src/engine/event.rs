@@ -57,6 +57,8 @@ pub enum Event {
     Adopted {
         /// The older ledger.
         ledger: String,
+        /// Whether what they should have left was looked up.
+        checked: bool,
         /// What it records.
         versions: Vec<Adopted>,
     },

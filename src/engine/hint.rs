@@ -148,7 +148,11 @@ fn migration_hint(error: &db::Error, obstacle: Option<&Obstacle>, program: &Prog
     match (error, obstacle) {
         (db::Error::Lost { .. }, _) => error.hint(program),
         _ if error.is(&SqlState::ACTIVE_SQL_TRANSACTION) => {
-            Some("write this as the first line of the file: -- migrate: no-transaction".to_owned())
+            Some(
+                "write this as the first line of the file: -- migrate: no-transaction; where the folder is that of another tool, \
+                 name the file in no-transaction of migrate.toml instead, and leave it one such statement"
+                    .to_owned(),
+            )
         }
         (_, Some(obstacle)) => Some(obstacle_hint(obstacle, program)),
         _ => statement_hint(error, program),

@@ -217,6 +217,7 @@ impl History {
                 Some(HistoryError::Divergent {
                     version: row.version,
                     file: migration.file(),
+                    name: migration.name().to_owned(),
                     recorded_name: row.name.clone(),
                     recorded_checksum: row.checksum,
                     at: row.at,

@@ -34,13 +34,15 @@ pub enum HistoryError {
     #[error(
         "{file} is not what was applied on {}: {}",
         at.date(),
-        divergence(file, recorded_name, *recorded_checksum)
+        divergence(name, recorded_name, *recorded_checksum)
     )]
     Divergent {
         /// The version.
         version: Version,
         /// Our file.
         file: String,
+        /// Its name.
+        name: String,
         /// The name it was applied under.
         recorded_name: String,
         /// The checksum recorded; none if it is no number.
@@ -107,9 +109,9 @@ fn list(applied: &[Applied]) -> String {
     format!("{}{more}", names.join(", "))
 }
 
-fn divergence(file: &str, recorded_name: &str, recorded_checksum: Option<u64>) -> String {
+fn divergence(name: &str, recorded_name: &str, recorded_checksum: Option<u64>) -> String {
     match recorded_checksum {
-        _ if !file.ends_with(&format!("__{recorded_name}.sql")) => format!("it was called {recorded_name}"),
+        _ if name != recorded_name => format!("it was called {recorded_name}"),
         Some(_) => "its text has changed since".to_owned(),
         None => "the checksum recorded for it is not a number".to_owned(),
     }

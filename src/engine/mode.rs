@@ -59,6 +59,10 @@ impl Mode {
     /// How a file that was written for another tool is run: to the same effect as that one runs it.
     pub(super) fn of_foreign(script: &Script) -> Result<Self, SetError> {
         let (statements, control) = forbidden::foreign_statements(script)?;
+        if let Some(statement) = left_open(&statements) {
+            let (file, line) = (script.path.clone(), script.line_at(statement.start));
+            return Err(SetError::LeftOpen { file, line });
+        }
         let alone = |statement: &Statement| Alone {
             sql: script.text[statement.start..statement.end()].to_owned(),
             start: statement.start,
@@ -75,11 +79,31 @@ impl Mode {
         })
     }
 
+    /// Whether a failure rolls back all of it.
+    #[must_use]
+    pub fn is_all_or_nothing(&self) -> bool {
+        match self {
+            Self::Transaction | Self::OwnTransaction { record_at: Some(_) } => true,
+            Self::NoTransaction { .. } | Self::OwnTransaction { record_at: None } => false,
+        }
+    }
+
     /// The indexes that are built concurrently.
     pub fn indexes(&self) -> impl Iterator<Item = &ConcurrentIndex> {
         let statements = if let Self::NoTransaction { statements } = self { statements.as_slice() } else { &[] };
         statements.iter().filter_map(|statement| statement.index.as_ref())
     }
+}
+
+/// The statement that begins a transaction which the file does not end: what follows it would never be committed.
+fn left_open<'a>(statements: &[Statement<'a>]) -> Option<Statement<'a>> {
+    let mut open = None;
+    for statement in statements.iter().filter(|statement| forbidden::is_control(**statement)) {
+        let begins = statement.tokens().next().is_some_and(|word| word.is("BEGIN") || word.is("START"));
+        let chains = statement.tokens().any(|word| word.is("CHAIN")) && !statement.tokens().any(|word| word.is("NO"));
+        open = if begins { open.or(Some(*statement)) } else { chains.then_some(*statement) };
+    }
+    open
 }
 
 /// In front of the last `COMMIT` of a file that is `BEGIN; …; COMMIT;` and nothing else.

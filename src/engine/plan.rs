@@ -23,6 +23,8 @@ pub enum Step {
     Adopt {
         /// The older ledger.
         ledger: String,
+        /// Whether what they should have left was looked up; of another tool's files, nobody knows what that is.
+        checked: bool,
         /// What it records.
         versions: Vec<Adopted>,
     },
@@ -129,7 +131,11 @@ impl Plan {
         let mut steps = Vec::new();
         let recorded = history.ledger.ledger();
         if let Some(recorded) = recorded.filter(|recorded| !recorded.adopt.is_empty()) {
-            steps.push(Step::Adopt { ledger: recorded.table.clone(), versions: recorded.adopt.clone() });
+            steps.push(Step::Adopt {
+                ledger: recorded.table.clone(),
+                checked: set.ledger().is_some(),
+                versions: recorded.adopt.clone(),
+            });
         }
         let skipped = |hook: &Arc<dyn Hook>| options.skip_hooks.iter().any(|name| name == hook.name());
         let (mut left_alone, mut all_owed, mut last) = (Vec::new(), Vec::new(), Vec::new());

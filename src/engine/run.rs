@@ -143,10 +143,14 @@ impl Migrator {
         options: &UpOptions,
     ) -> Result<(), Error> {
         match step {
-            Step::Adopt { ledger, versions } => {
+            Step::Adopt { ledger, checked, versions } => {
                 history::adopt(connection, &self.set, versions, None).await?;
                 taken.summary.adopted = versions.len();
-                self.observer.tell(Event::Adopted { ledger: ledger.clone(), versions: versions.clone() });
+                self.observer.tell(Event::Adopted {
+                    ledger: ledger.clone(),
+                    checked: *checked,
+                    versions: versions.clone(),
+                });
             }
             Step::Baseline { versions } => {
                 history::adopt(connection, &self.set, versions, self.also_in(plan)).await?;
@@ -173,7 +177,7 @@ impl Migrator {
                 let with = With { role, ledger: self.also_in(plan), again: again.as_deref() };
                 self.apply(connection, migration, with, options).await?;
                 taken.summary.migrations += 1;
-                taken.summary.version = migration.version();
+                taken.summary.version = taken.summary.version.max(migration.version());
             }
         }
         Ok(())

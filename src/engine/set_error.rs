@@ -83,6 +83,14 @@ pub enum SetError {
         /// The statement's first words.
         statement: String,
     },
+    /// A file begins a transaction and does not end it.
+    #[error("line {line} of {file}: begins a transaction that the file does not end, so that nothing of it would stay")]
+    LeftOpen {
+        /// The file.
+        file: String,
+        /// The line, from 1, on which it begins.
+        line: usize,
+    },
     /// A file gives up everything that its session holds, the lock of the run included.
     #[error("line {line} of {file}: a migration must not say DISCARD ALL, because the run would lose its lock")]
     DiscardAll {

@@ -48,7 +48,7 @@ const KINDS: [&str; 26] = [
 
 /// SQL: the options `o`, each with its value, unless its name says that the value is a secret.
 const OPTIONS: &str = "pg_catalog.string_agg(pg_catalog.format('%I %L', o.option_name, \
-    CASE WHEN o.option_name ~* '(pass|secret|token|key|credential)' THEN '***' ELSE o.option_value END), \
+    CASE WHEN o.option_name ~* '(pass|secret|token|key|credential)' OR o.option_value ~* '(://[^/]*:[^/]*@|password *=)' THEN '***' ELSE o.option_value END), \
     ', ' ORDER BY o.option_name COLLATE \"C\")";
 
 /// The schema of a database at one moment.

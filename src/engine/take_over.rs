@@ -12,6 +12,13 @@ use super::tool::{self, RowState, Tool, ToolRow, ToolTable};
 use super::{Migration, Set, Version};
 use crate::db::{self, Connection, Error};
 
+const HAS_TABLES: &str = "
+    SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_class c
+        JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'::text AND n.nspname NOT IN ('information_schema', 'migrate')
+    ) AS has_tables";
+
 /// Looks for the history that a set of files continues, and compares it with the files. `applied`: our own history.
 pub(super) async fn read(
     connection: &Connection,
@@ -25,9 +32,23 @@ pub(super) async fn read(
     let tables = tool::find_tool_tables(connection, origin.table.as_deref()).await?;
     let is_named =
         |table: &ToolTable| origin.table.as_ref().is_some_and(|name| *name == table.table || *name == table.qualified);
-    let mut candidates: Vec<&ToolTable> = tables.iter().filter(|table| Some(table.tool) == origin.tool).collect();
-    candidates.sort_by_key(|table| (!is_named(table), !table.is_visible));
+    // Only what the tool itself would read: another application may keep one in a schema of its own.
+    let is_its_own = |table: &ToolTable| match &origin.table {
+        Some(_) => is_named(table),
+        None => table.is_visible || table.tool.own_schema() == Some(table.schema.as_str()),
+    };
+    let mut candidates: Vec<&ToolTable> =
+        tables.iter().filter(|table| Some(table.tool) == origin.tool && is_its_own(table)).collect();
+    candidates.sort_by_key(|table| !table.is_visible);
     let Some(table) = candidates.first().copied() else {
+        // A database without tables is new, and has no history to continue.
+        if let Some(name) = origin.table.clone().filter(|_| applied.is_empty())
+            && connection.query_one(HAS_TABLES, &[]).await?.get("has_tables")
+        {
+            let problems = vec![TakeOverError::NoSuchTable { table: name.clone() }];
+            let refused = Recorded { table: name, writable: true, problems, ..Recorded::default() };
+            return Ok(Found::Ledger(Box::new(refused)));
+        }
         let foreign = tables.iter().find(|table| table.is_visible);
         return Ok(
             foreign.map_or(Found::Nothing, |table| Found::Foreign(format!("{} of {}", table.qualified, table.tool)))

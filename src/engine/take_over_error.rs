@@ -66,6 +66,12 @@ pub enum TakeOverError {
         /// The statement that records them there.
         statement: String,
     },
+    /// The manifest names a table that is not there, or is no history of a tool.
+    #[error("take-over names {table}, which is not the history of a migration tool in this database")]
+    NoSuchTable {
+        /// The name.
+        table: String,
+    },
     /// Entries have no file.
     #[error("{table} of {tool} records {}, for which there is no file", listed(entries))]
     WithoutFile {
@@ -108,6 +114,11 @@ impl TakeOverError {
             Self::NotKept { statement, .. } => {
                 Some(format!("nothing was written; to record it there, run: {statement};"))
             }
+            Self::NoSuchTable { .. } => Some(
+                "nothing was written; check the name and its schema; for a tool that has not run here, say take-over = \"<tool>\", \
+                 without a table"
+                    .to_owned(),
+            ),
             Self::WithoutFile { .. } => Some(
                 "nothing was written; is this the right folder, and whole? A newer checkout may have the file"
                     .to_owned(),

@@ -87,6 +87,10 @@ fn refuse_two_ways(folder: &Folder) -> Result<(), LayoutError> {
 }
 
 fn read_files(sources: &Sources, layout: Layout, options: &Options) -> Result<Folder, LayoutError> {
+    if let Some(folder) = sources.folders.iter().find(|folder| folder.ends_with(".before")) {
+        let reason = "a folder of hooks, which this build does not run; write them in Rust, or name built-in ones in migrate.toml";
+        return Err(LayoutError::Name { path: folder.clone(), reason: reason.to_owned() });
+    }
     match layout {
         Layout::Migrate => migrate::read(sources),
         Layout::Sqlx => sqlx::read(sources),
