@@ -4,9 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::choice::Choice;
 use super::init;
-use super::product::Product;
 use super::screen::Screen;
 use super::text::YELLOW;
 use crate::db::Program;
@@ -23,13 +21,9 @@ pub(super) struct Unchosen {
 }
 
 impl Unchosen {
-    /// Looks around, unless the set was chosen.
-    pub fn look(product: &Product, choice: &Choice, set: Option<&str>) -> Self {
-        let content = match choice {
-            Choice::BuiltIn(name) if set.is_none() => product.content(name),
-            Choice::BuiltIn(_) | Choice::Folder(_) => None,
-        };
-        if !content.is_some_and(|content| content.wants_database_of_its_own()) {
+    /// Looks around, if the set was not chosen and wants a database of its own.
+    pub fn look(is_doubtful: bool) -> Self {
+        if !is_doubtful {
             return Self::default();
         }
         let here = std::env::current_dir().unwrap_or_default();

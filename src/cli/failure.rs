@@ -230,6 +230,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::NoSchema { .. }
         | Error::ForeignLedger { .. }
         | Error::CannotKeep { .. }
+        | Error::NoSuchOwner { .. }
         | Error::Ownership { .. }
         | Error::Dependent { .. }
         | Error::NotRemade { .. }

@@ -267,7 +267,9 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
         return without_database(new.and_then(|new| new.run(choice, &screen)), &screen);
     }
     let chosen = chosen.and_then(|choice| {
-        let unchosen = Unchosen::look(product, &choice, global.set.as_deref());
+        let built_in = if let Choice::BuiltIn(name) = &choice { product.content(name) } else { None };
+        let is_default = built_in.is_some_and(|content| content.wants_database_of_its_own());
+        let unchosen = Unchosen::look(global.set.is_none() && is_default);
         Ok((content(product, &choice)?, unchosen))
     });
     let (content, unchosen) = match chosen {

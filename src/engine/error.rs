@@ -130,6 +130,12 @@ pub enum Error {
         /// The database.
         database: String,
     },
+    /// The role that is to own what is made does not exist.
+    #[error("role {owner}, who is to own what is made, does not exist")]
+    NoSuchOwner {
+        /// The role.
+        owner: String,
+    },
     /// Something that must be changed belongs to a role whose rights this one does not have.
     #[error("{object} belongs to role {owner}, and role {role} {lacks}")]
     Ownership {

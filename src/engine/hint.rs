@@ -41,6 +41,12 @@ impl Error {
             Self::ForeignLedger { ledger, .. } => format!(
                 "if this is the right database and {ledger} has nothing to do with it, rename that table; else check the URL"
             ),
+            Self::NoSuchOwner { owner } => {
+                format!(
+                    "nothing was written; create it, CREATE ROLE {}, or correct owner in migrate.toml",
+                    db::ident(owner)
+                )
+            }
             Self::Ownership { object, owner, role, lacks } => ownership_hint(object, owner, role, *lacks),
             Self::Dependent { remedy: Some(remedy), .. } => {
                 format!("nothing was written; drop it, or remove its dependency, first, for example: {remedy}")

@@ -99,7 +99,11 @@ impl Migration {
         };
         let number = file.version.as_number().filter(|_| file.version.is_number());
         let checksum = |text: &str| checksum_of(&file.name, number.unwrap_or_default(), text);
-        let text = file.up.text.clone();
+        // Placeholders may have other values the next time; what Flyway compares is the file itself.
+        let text = match (&file.checksum, layout) {
+            (Some(checksum), Layout::Flyway) => checksum.recorded.clone(),
+            _ => file.up.text.clone(),
+        };
         let unix = text.replace("\r\n", "\n");
         same.extend([checksum(&unix), checksum(&unix.replace('\n', "\r\n"))]);
         let down = file.down.map(|down| {

@@ -38,6 +38,9 @@ pub(super) async fn acting_role(
     set: &Set,
     facts: &ServerFacts,
 ) -> Result<Option<String>, Error> {
+    if let Some(owner) = set.owner() {
+        return named_role(connection, owner, facts).await;
+    }
     let Some(first) = set.owned_like() else { return Ok(None) };
     let functions = set.ledger().map(Ledger::functions).unwrap_or_default();
     let tables = tables(set);
@@ -76,4 +79,35 @@ pub(super) async fn acting_role(
         grant: format!("GRANT CREATE ON SCHEMA {} TO {}", db::ident(&schema), db::ident(&owner)),
         role: format!("{owner}, who owns table {first},"),
     })
+}
+
+/// The role that is named as the owner of all that is made, if it is another one than the session's.
+async fn named_role(connection: &Connection, owner: &str, facts: &ServerFacts) -> Result<Option<String>, Error> {
+    const ROLE: &str = "
+        SELECT r.rolname = current_user AS is_ours,
+               pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER') AS may_become,
+               coalesce(pg_catalog.has_schema_privilege(r.oid, pg_catalog.current_schema(), 'CREATE'), false) AS may_create
+        FROM pg_catalog.pg_roles r
+        WHERE r.rolname = $1::text::name";
+    let Some(row) = connection.query_opt(ROLE, &[&owner]).await? else {
+        return Err(Error::NoSuchOwner { owner: owner.to_owned() });
+    };
+    if row.get("is_ours") {
+        return Ok(None);
+    }
+    let owner = owner.to_owned();
+    if !row.get::<_, bool>("may_become") {
+        let (object, role) = ("what is made".to_owned(), facts.role.clone());
+        return Err(Error::Ownership { object, owner, role, lacks: Lacks::Becoming });
+    }
+    if !row.get::<_, bool>("may_create") {
+        let schema = facts.schema.clone().unwrap_or_default();
+        return Err(Error::Privilege {
+            what: format!("create objects in schema {schema}"),
+            database: facts.database.clone(),
+            grant: format!("GRANT CREATE ON SCHEMA {} TO {}", db::ident(&schema), db::ident(&owner)),
+            role: owner,
+        });
+    }
+    Ok(Some(owner))
 }

@@ -202,6 +202,13 @@ impl Migrator {
         plan.ledger = Some(table.qualified.clone());
         let made = tool::find_tool_tables(connection, origin.table.as_deref()).await?;
         plan.tool = made.into_iter().find(|made| made.qualified == table.qualified || made.tool == table.tool);
+        // What was applied before it was to be kept belongs there, too.
+        let history = self.history(connection, Extent::Run).await?;
+        let applied = history.versions().into_iter().filter_map(|version| self.set.migration(version));
+        let rows: Vec<String> = applied.map(|migration| tool::insert(&table, migration)).collect();
+        if !rows.is_empty() {
+            connection.batch(&rows.join(";\n")).await?;
+        }
         Ok(())
     }
 

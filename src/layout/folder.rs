@@ -137,7 +137,13 @@ impl File {
 /// The directives in the comments that open a file of this program's own form.
 #[must_use]
 pub fn directives(text: &str) -> Vec<Directive> {
-    let directive = |(at, text_of): (usize, &str)| Directive { text: text_of.to_owned(), line: sql::line_at(text, at) };
+    // Counted on from one to the next: there may be many.
+    let (mut from, mut before) = (0, 0);
+    let directive = |(at, said): (usize, &str)| {
+        before += sql::line_at(&text[from..], at - from) - 1;
+        from = at;
+        Directive { text: said.to_owned(), line: before + 1 }
+    };
     sql::directives(text).map(directive).collect()
 }
 

@@ -172,7 +172,8 @@ async fn walks(layout: Layout) {
 
 #[tokio::test]
 async fn each_layout_walks_up_and_back_to_the_same_schema() {
-    for layout in Layout::ALL {
+    // Atlas signs its folder in atlas.sum, which only Atlas writes.
+    for layout in Layout::ALL.into_iter().filter(|layout| *layout != Layout::Atlas) {
         walks(layout).await;
     }
 }
