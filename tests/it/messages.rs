@@ -65,7 +65,7 @@ async fn a_schema_of_our_name_that_is_somebody_elses_is_said_to_be_so() {
         assert!(!up.stderr.contains("ALL TABLES"), "{}", up.stderr);
     }
     database.batch("ALTER SCHEMA migrate RENAME TO migration_of_birds").await;
-    database.program().env("DATABASE_URL", &url).args(["up"]).run().expect(0);
+    database.program().env("DATABASE_URL", &url).args(["up", "--set", "platform"]).run().expect(0);
     database.batch(&format!("DROP OWNED BY {ours}, {theirs} CASCADE; DROP ROLE {ours}, {theirs}")).await;
 }
 

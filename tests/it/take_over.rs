@@ -145,7 +145,7 @@ async fn what_a_tool_did_not_finish_is_refused_with_what_clears_it() {
         .database
         .batch("UPDATE _prisma_migrations SET finished_at = NULL WHERE migration_name = '2_b'; DROP TABLE b")
         .await;
-    let clear = "UPDATE public._prisma_migrations SET rolled_back_at = now() WHERE migration_name = '2_b' AND finished_at IS NULL";
+    let clear = "UPDATE public._prisma_migrations SET rolled_back_at = pg_catalog.now() WHERE migration_name = '2_b' AND finished_at IS NULL";
     begun
         .is_refused(&format!(
             "public._prisma_migrations says that 2_b failed when prisma applied it; nothing was written; if all of its \
@@ -184,8 +184,7 @@ async fn what_a_tool_did_not_finish_is_refused_with_what_clears_it() {
 #[tokio::test]
 async fn what_prisma_rolled_back_is_applied_again() {
     let begun = Begun::by(&PRISMA, "again").await;
-    let rolled_back =
-        "UPDATE _prisma_migrations SET finished_at = NULL, rolled_back_at = now() WHERE migration_name = '2_b'";
+    let rolled_back = "UPDATE _prisma_migrations SET finished_at = NULL, rolled_back_at = pg_catalog.now() WHERE migration_name = '2_b'";
     begun.database.batch(&format!("{rolled_back}; DROP TABLE b")).await;
     begun.goes_on().await;
     // Its attempt stays, beside the one that has finished.

@@ -22,7 +22,7 @@ pub fn clears(table: &ToolTable, row: &ToolRow) -> Option<String> {
         Tool::Goose => format!("to have it applied again, run: DELETE FROM {of} WHERE version_id = {version}"),
         Tool::Prisma => format!(
             "{which} prisma migrate resolve --applied {entry}; if none is: prisma migrate resolve --rolled-back {entry}, or \
-             UPDATE {of} SET rolled_back_at = now() WHERE migration_name = {key} AND finished_at IS NULL"
+             UPDATE {of} SET rolled_back_at = pg_catalog.now() WHERE migration_name = {key} AND finished_at IS NULL"
         ),
         Tool::Flyway if row.described_as.as_deref() == Some(entry) => format!(
             "undo what it has done, then run: flyway repair, or DELETE FROM {of} WHERE version IS NULL AND description = {key} \

@@ -3,5 +3,5 @@ CREATE TABLE IF NOT EXISTS {table} (
     hash text NOT NULL,
     created_at bigint,
     name text,
-    applied_at timestamptz DEFAULT now()
+    applied_at timestamptz DEFAULT pg_catalog.now()
 );

@@ -5,6 +5,6 @@ CREATE TABLE IF NOT EXISTS {table} (
     migration_name varchar(255) NOT NULL,
     logs text,
     rolled_back_at timestamptz,
-    started_at timestamptz NOT NULL DEFAULT now(),
+    started_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     applied_steps_count integer NOT NULL DEFAULT 0
 );

@@ -1,4 +1,4 @@
 CREATE TABLE IF NOT EXISTS {table} (
     version text PRIMARY KEY,
-    applied_at timestamptz NOT NULL DEFAULT now()
+    applied_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
