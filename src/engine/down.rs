@@ -36,6 +36,18 @@ struct Work<'a> {
     role: Option<&'a str>,
 }
 
+/// What the server says of a table or column that is gone.
+const MISSING: [SqlState; 2] = [SqlState::UNDEFINED_TABLE, SqlState::UNDEFINED_COLUMN];
+
+/// When a plan is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Before the lock is held: another run may be at work between one question and the next.
+    First,
+    /// For good.
+    Locked,
+}
+
 impl Migrator {
     /// What [`Self::down`] would take back, with the data that it would lose. Writes nothing.
     ///
@@ -45,7 +57,7 @@ impl Migrator {
     pub async fn preview_down(&self, options: &DownOptions) -> Result<DownPlan, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: down").await?;
         let facts = self.look_at_server(&connection).await?;
-        let plan = self.down_plan(&connection, &facts, options).await?;
+        let plan = self.down_plan(&connection, &facts, options, Look::Locked).await?;
         connection.close().await;
         Ok(plan)
     }
@@ -61,7 +73,7 @@ impl Migrator {
         let started = Instant::now();
         let connection = self.connector.clone().read_only().connect("migrate: down").await?;
         let facts = self.look_at_server(&connection).await?;
-        let shown = self.down_plan(&connection, &facts, options).await;
+        let shown = self.down_plan(&connection, &facts, options, Look::First).await;
         connection.close().await;
         let shown = shown?;
         shown.check_losses(options)?;
@@ -94,7 +106,7 @@ impl Migrator {
         let facts = ServerFacts::read(connection).await?;
         // Another run may have gone back meanwhile: so far, and no further.
         let until = DownOptions { to: Some(options.to.unwrap_or(shown.target)), ..options.clone() };
-        let plan = self.down_plan(connection, &facts, &until).await?;
+        let plan = self.down_plan(connection, &facts, &until, Look::Locked).await?;
         if let Some(version) = plan
             .steps
             .iter()
@@ -137,6 +149,7 @@ impl Migrator {
         connection: &Connection,
         facts: &ServerFacts,
         options: &DownOptions,
+        look: Look,
     ) -> Result<DownPlan, Error> {
         let history = self.history(connection, history::Extent::Whole).await?;
         self.judge(connection, &history).await?;
@@ -154,7 +167,12 @@ impl Migrator {
         let mut renamed = false;
         for step in &mut plan.steps {
             let Some((script, _)) = step.migration.down() else { continue };
-            step.losses = data::judge(connection, script, renamed).await?.losses;
+            step.losses = match data::judge(connection, script, renamed).await {
+                Ok(judged) => judged.losses,
+                // Another run has taken it back since the history was read. It is looked at again when nobody can.
+                Err(error) if look == Look::First && MISSING.iter().any(|state| error.is(state)) => break,
+                Err(error) => return Err(error.into()),
+            };
             renamed |= data::renames(script);
         }
         Ok(plan)
