@@ -231,9 +231,7 @@ fn read(words: &[Token], statement: Statement, found: &mut Vec<What>, renames: &
         found.push(unclear("changes the attributes of a type"));
     } else if rest.pass(&["ALTER", "SCHEMA"]) {
         found.push(unclear("alters a schema, after which names mean something else"));
-    } else if rest.pass(&["VALUES"])
-        || (rest.pass(&["CREATE"]) && words.iter().take(5).any(|token| token.is("RULE") || token.is("TRIGGER")))
-    {
+    } else if rest.pass(&["VALUES"]) || (rest.pass(&["CREATE"]) && words.iter().take(5).any(|token| token.is("RULE"))) {
         found.push(unclear("makes or runs code"));
     } else if rest.at > 0 || rest.pass(&["ALTER"]) {
         // What is not a table holds no data, but may be called something else from here on.

@@ -106,7 +106,9 @@ pub(super) async fn drop_invalid(
                 transaction.commit().await?;
                 return Ok(found);
             }
-            Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => transaction.rollback().await,
+            Err(error) if error.is(&SqlState::LOCK_NOT_AVAILABLE) || error.is(&SqlState::T_R_DEADLOCK_DETECTED) => {
+                transaction.rollback().await;
+            }
             Err(error) => {
                 transaction.rollback().await;
                 return Err(error.into());
