@@ -41,6 +41,9 @@ impl Error {
             Self::ForeignLedger { ledger, .. } => format!(
                 "if this is the right database and {ledger} has nothing to do with it, rename that table; else check the URL"
             ),
+            Self::Set(SetError::Folder(migrate_layout::LayoutError::EmptyFile { .. })) => {
+                "nothing was written; write its SQL, or delete the file".to_owned()
+            }
             Self::NoSuchOwner { owner } => {
                 format!(
                     "nothing was written; create it, CREATE ROLE {}, or correct owner in migrate.toml",
