@@ -131,18 +131,20 @@ impl TestDatabase {
     /// Fails unless the hourly table equals the raw usage, bucket by bucket.
     pub async fn assert_parity(&self) {
         let session = self.session().await;
-        if let Err(error) = session.batch_execute(include_str!("../../../script/parity.sql")).await {
-            let differing = session
-                .query(
-                    "SELECT 'missing' AS what, m::text FROM (TABLE raw EXCEPT TABLE hourly) m
-                     UNION ALL SELECT 'extra', e::text FROM (TABLE hourly EXCEPT TABLE raw) e LIMIT 10",
-                    &[],
-                )
-                .await
-                .map(|rows| rows.iter().map(|r| format!("{} {}\n", r.get::<_, &str>(0), r.get::<_, &str>(1))).collect())
-                .unwrap_or_else(|_| format!("{error:?}"));
-            panic!("the hourly table differs from the raw usage:\n{differing}");
-        }
+        // Without the verdict at its end: an error there would take the tables with it that show the difference.
+        let (tables, _) = include_str!("../../../script/parity.sql").split_once("\nDO $$").expect("a verdict");
+        session.batch_execute(tables).await.expect("two tables to compare");
+        let differing = session
+            .query(
+                "SELECT 'missing' AS what, m::text FROM (TABLE raw EXCEPT TABLE hourly) m
+                 UNION ALL SELECT 'extra', e::text FROM (TABLE hourly EXCEPT TABLE raw) e LIMIT 10",
+                &[],
+            )
+            .await
+            .expect("a comparison");
+        let differing: String =
+            differing.iter().map(|r| format!("{} {}\n", r.get::<_, &str>(0), r.get::<_, &str>(1))).collect();
+        assert!(differing.is_empty(), "the hourly table differs from the raw usage:\n{differing}");
     }
 
     /// Fails unless every bucket that can only hold usage from before the watermark is right.
