@@ -50,11 +50,14 @@ pub(crate) fn faults_of_migrations(migrations: &Path) -> Vec<String> {
     faults
 }
 
-/// The version in a file's name; none if it is no versioned migration.
+/// The version in a file's name; none if it is no versioned migration, or the way back of one.
 fn version(name: &str) -> Result<Option<i64>, String> {
     const FORM: &str = "the form is V<number>__<what_it_does>.sql, or R__<what_it_makes>.sql";
     if Path::new(&name).extension().is_some_and(|ending| ending == "objects") {
         return Ok(None);
+    }
+    if let Some(way_back) = name.strip_suffix(".down.sql") {
+        return version(&format!("{way_back}.sql")).map(|_| None);
     }
     let Some(stem) = name.strip_suffix(".sql") else {
         let ending = name.find('.').map_or("no ending", |dot| &name[dot..]);

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use super::event::Event;
 use super::invalid_index;
 use super::mode::{Alone, Mode};
-use super::record::{self, With};
+use super::record::{self, Around, With};
 use super::{Error, Migration, Migrator, Obstacle, UpOptions, watch};
 use crate::db::{self, Connection};
 
@@ -88,20 +88,27 @@ impl Migrator {
         with: With<'_>,
         options: &UpOptions,
     ) -> Result<Result<(), Stopped>, Error> {
+        let record = match record::record(&self.set, migration, with) {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(Stopped { error, holder: None, start: 0 })),
+        };
+        let recorded_with = statements.last().filter(|step| step.in_transaction);
         for statement in statements {
+            let record = recorded_with.filter(|last| *last == statement).map(|_| record.as_str());
+            let around = Around { role: with.role, guard: None, record };
             let attempt = async |noted: Option<&Noted>| {
                 // A try that could not get its lock has left its index behind, which IF NOT EXISTS would accept.
                 if let (Some(_), Some(index)) = (noted, &statement.index) {
                     invalid_index::drop_invalid(connection, index, options.lock_wait).await?;
                 }
-                Box::pin(self.run_watched(connection, &migration.up().path, statement)).await
+                Box::pin(self.run_watched(connection, &migration.up().path, statement, around)).await
             };
             let done = self.patiently(connection, options, self.retried(migration), attempt).await?;
             if let Err((error, holder)) = done {
                 return Ok(Err(Stopped { error, holder, start: statement.start }));
             }
         }
-        let recorded = record::applied(connection, &self.set, migration, with).await;
+        let recorded = if recorded_with.is_some() { Ok(()) } else { connection.batch(&record).await };
         Ok(recorded.map_err(|error| Stopped { error, holder: None, start: 0 }))
     }
 
@@ -150,17 +157,18 @@ impl Migrator {
         }
     }
 
-    /// Runs one statement outside a transaction, once. It is watched while it waits for others; the outer error says that it
+    /// Runs one step of a file that is in no transaction, once. It is watched while it waits for others; the outer error says that it
     /// would never have ended.
     pub(super) async fn run_watched(
         &self,
         connection: &Connection,
         file: &str,
         statement: &Alone,
+        around: Around<'_>,
     ) -> Result<Result<(), db::Error>, Error> {
         let (pid, lock) = (pid_of(connection).await?, self.set.run_locks().run);
         let given_up = Mutex::new(None);
-        let running = record::statement(connection, &statement.sql);
+        let running = record::step(connection, statement, around);
         tokio::pin!(running);
         let result = tokio::select! {
             result = &mut running => result,
@@ -182,7 +190,8 @@ impl Migrator {
                 }
                 Err(Error::Entangled { file: file.to_owned(), holder: Box::new(holder) })
             }
-            (Err(error), None) if error.is(&SqlState::LOCK_NOT_AVAILABLE) => {
+            // Not valid, and yet it refuses rows, if it is unique.
+            (Err(error @ db::Error::Server(_)), None) => {
                 if let Some(index) = &statement.index
                     && let Err(left) = invalid_index::leave_nothing(connection, index).await
                 {

@@ -11,7 +11,7 @@ use super::down_error::DownError;
 use super::down_plan::{self, DownOptions, DownPlan, DownStep};
 use super::event::Event;
 use super::mode::{Alone, Mode};
-use super::record::{self, AlsoIn};
+use super::record::{self, AlsoIn, Around};
 use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN};
 use super::tool;
 use super::{Error, Migrator, UpOptions, Version, fitness, history, invalid_index, owner, repeat, sql};
@@ -157,7 +157,7 @@ impl Migrator {
         if plan.steps.is_empty() {
             return Ok(plan);
         }
-        self.refuse_later_entries(connection, &plan).await?;
+        down_plan::refuse_later_entries(connection, &self.set, &plan).await?;
         db::check_history(connection).await?;
         owner::acting_role(connection, &self.set, facts).await?;
         fitness::check_rights(facts)?;
@@ -176,27 +176,6 @@ impl Migrator {
             renamed |= data::renames(script);
         }
         Ok(plan)
-    }
-
-    /// Refuses what the ledger of an older migrator records behind the lowest version to be taken back, and no file here is for.
-    async fn refuse_later_entries(&self, connection: &Connection, plan: &DownPlan) -> Result<(), Error> {
-        let (Some(ledger), Some(table), Some(lowest)) = (self.set.ledger(), &plan.ledger, plan.steps.last()) else {
-            return Ok(());
-        };
-        let entries = |migration: &super::Migration| ledger.entries(migration.version(), migration.name());
-        let known: Vec<String> = self.set.migrations().iter().flat_map(entries).collect();
-        let own = entries(&lowest.migration).into_iter().min().unwrap_or_default();
-        let sql = format!(
-            "SELECT version::text AS entry FROM {table}
-             WHERE version::text COLLATE \"C\" > $1 COLLATE \"C\" AND version::text <> ALL ($2::text[])
-             ORDER BY 1 LIMIT 100"
-        );
-        let rows = connection.query(&sql, &[&own, &known]).await?;
-        let entries: Vec<String> = rows.iter().map(|row| row.get("entry")).collect();
-        if entries.is_empty() {
-            return Ok(());
-        }
-        Err(DownError::Followed { version: lowest.version, table: table.clone(), entries }.into())
     }
 
     /// Takes one version back. What cannot get its locks soon rolls back and tries again, so that the application does not wait.
@@ -299,7 +278,7 @@ impl Migrator {
         }
     }
 
-    /// Statement by statement, then the record. A kill in between leaves those that have run, and runs them again.
+    /// Step by step, then the record. A kill in between leaves those that have run, and runs them again.
     async fn take_back_alone(
         &self,
         connection: &Connection,
@@ -308,24 +287,32 @@ impl Migrator {
         options: &UpOptions,
         retried: impl Fn(String, u32, Option<db::Holder>),
     ) -> Result<(), Error> {
+        let guard = work.judged.guard();
+        let recorded_with = statements.last().filter(|step| step.in_transaction);
         for statement in statements {
             if let Some(index) = &statement.index {
                 // An interrupted build has left it, and IF NOT EXISTS would accept it.
                 invalid_index::drop_invalid(connection, index, options.lock_wait).await?;
             }
+            let record = recorded_with.filter(|last| *last == statement).map(|_| work.record.as_str());
+            let around = Around { role: work.role, guard: guard.as_deref(), record };
             let attempt = async |noted: Option<&Noted>| {
                 if let (Some(_), Some(index)) = (noted, &statement.index) {
                     invalid_index::drop_invalid(connection, index, options.lock_wait).await?;
                 }
-                if let Some(guard) = work.judged.guard()
-                    && let Err(error) = connection.batch(&guard).await
+                // A step in a transaction looks again in that. One that builds an index takes nothing away.
+                if let Some(guard) = guard.as_deref().filter(|_| !statement.in_transaction && statement.index.is_none())
+                    && let Err(error) = connection.batch(guard).await
                 {
                     return Ok(Err(error));
                 }
-                Box::pin(self.run_watched(connection, &work.step.file, statement)).await
+                Box::pin(self.run_watched(connection, &work.step.file, statement, around)).await
             };
             let done = self.patiently(connection, options, &retried, attempt).await?;
             done.map_err(|(error, holder)| self.down_failed(work, statement.start, error, holder))?;
+        }
+        if recorded_with.is_some() {
+            return Ok(());
         }
         connection.batch(&work.record).await.map_err(|error| self.down_failed(work, 0, error, None))
     }
@@ -336,6 +323,10 @@ impl Migrator {
             db::Error::Server(report) if data::found_by_guard(report).is_some() => {
                 let loses = data::found_by_guard(report).unwrap_or_default();
                 DownError::DataCame { file, loses }.into()
+            }
+            db::Error::Server(report) if error.is(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => {
+                let (version, report) = (work.step.version, report.clone());
+                Error::Refused { file, version, report, skipped: Vec::new() }
             }
             db::Error::Server(report) if error.is(&SqlState::DEPENDENT_OBJECTS_STILL_EXIST) => {
                 let made_by = self.made_by(report.detail.as_deref().unwrap_or_default());

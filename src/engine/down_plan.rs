@@ -252,3 +252,24 @@ pub(super) async fn refuse_closed(
     let grant = format!("GRANT {needed} ON {table} TO {}", db::ident(&role));
     Err(DownError::Closed { version: step.version, table, role, grant }.into())
 }
+
+/// Refuses what the ledger of an older migrator records behind the lowest version to be taken back, and no file here is for.
+pub(super) async fn refuse_later_entries(connection: &Connection, set: &Set, plan: &DownPlan) -> Result<(), Error> {
+    let (Some(ledger), Some(table), Some(lowest)) = (set.ledger(), &plan.ledger, plan.steps.last()) else {
+        return Ok(());
+    };
+    let entries = |migration: &Migration| ledger.entries(migration.version(), migration.name());
+    let known: Vec<String> = set.migrations().iter().flat_map(entries).collect();
+    let own = entries(&lowest.migration).into_iter().min().unwrap_or_default();
+    let sql = format!(
+        "SELECT version::text AS entry FROM {table}
+         WHERE version::text COLLATE \"C\" > $1 COLLATE \"C\" AND version::text <> ALL ($2::text[])
+         ORDER BY 1 LIMIT 100"
+    );
+    let rows = connection.query(&sql, &[&own, &known]).await?;
+    let entries: Vec<String> = rows.iter().map(|row| row.get("entry")).collect();
+    if entries.is_empty() {
+        return Ok(());
+    }
+    Err(DownError::Followed { version: lowest.version, table: table.clone(), entries }.into())
+}

@@ -297,6 +297,40 @@ mod tests {
     }
 
     #[test]
+    fn statements_around_a_concurrent_index_share_transactions() {
+        let steps = |sql: &str| {
+            let migration = Migration::new("V1__index.sql", &format!("-- migrate: no-transaction\n{sql}"))?;
+            let Mode::NoTransaction { statements } = migration.mode else { panic!("{sql}") };
+            Ok::<_, SetError>(statements.into_iter().map(|step| (step.sql, step.in_transaction)).collect::<Vec<_>>())
+        };
+        let build = "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON t (a)";
+        let add = "ALTER TABLE t ADD COLUMN IF NOT EXISTS a int, ALTER b DROP NOT NULL";
+        let swap = "DROP INDEX h;\nALTER INDEX i RENAME TO h";
+        assert_eq!(
+            steps(&format!("{add}; DO $$ BEGIN END $$;\n{build};\n{swap};")).unwrap(),
+            [(add, true), ("DO $$ BEGIN END $$", false), (build, false), (swap, true)]
+                .map(|(sql, own)| (sql.into(), own))
+        );
+        // What runs again after a kill must bear it; the last transaction is recorded with what it does.
+        for once in [
+            "ALTER TABLE t ADD a int",
+            "ALTER TABLE t ADD COLUMN a int",
+            "ALTER TABLE t ADD COLUMN IF NOT EXISTS a int, ADD b int",
+            "ALTER TABLE t DROP COLUMN a",
+            "ALTER TABLE t RENAME a TO b",
+            "CREATE TABLE u ()",
+            "DROP INDEX h",
+            "ALTER INDEX h RENAME TO i",
+        ] {
+            let error = steps(&format!("{once};\n{build};")).unwrap_err();
+            assert!(matches!(error, SetError::NotRepeatable { line: 2, .. }), "{once}: {error}");
+            steps(&format!("{build};\n{once};")).unwrap();
+        }
+        let error = steps(&format!("SELECT 1;\n{};", build.replace("IF NOT EXISTS ", ""))).unwrap_err();
+        assert!(matches!(error, SetError::NotRepeatable { line: 3, .. }), "{error}");
+    }
+
+    #[test]
     fn a_file_can_vouch_for_its_earlier_form() {
         let earlier = Migration::new("V1__a", "SELECT 1").unwrap().checksum();
         let now = Migration::new("V1__a", &format!("-- migrate: formerly {earlier}\nSELECT 1 WHERE true")).unwrap();

@@ -33,6 +33,8 @@ pub struct Alone {
     pub start: usize,
     /// The index that it builds, if that is what it does.
     pub index: Option<ConcurrentIndex>,
+    /// It is one or several statements that share a transaction, and give way where they cannot get their locks soon.
+    pub in_transaction: bool,
 }
 
 /// An index that `CREATE INDEX CONCURRENTLY` builds.
@@ -47,11 +49,18 @@ pub struct ConcurrentIndex {
 }
 
 impl Mode {
-    /// How a file of this program's own form is run: either in a transaction, or it is one statement that may run twice.
+    /// How a file of this program's own form is run: either in a transaction, or it is one statement that may run twice, or
+    /// several such around an index that is built without a transaction.
     pub(super) fn of_own(script: &Script, in_transaction: bool) -> Result<Self, SetError> {
         let statements = forbidden::statements(script)?;
         if in_transaction {
             return Ok(Self::Transaction);
+        }
+        let about_an_index = |statement: &Statement| {
+            sql::needs_no_transaction(*statement) && statement.tokens().take(3).any(|word| word.is("INDEX"))
+        };
+        if statements.len() > 1 && statements.iter().any(about_an_index) {
+            return Ok(Self::NoTransaction { statements: steps(script, &statements)? });
         }
         Ok(Self::NoTransaction { statements: vec![single_statement(script, &statements)?] })
     }
@@ -67,6 +76,7 @@ impl Mode {
             sql: script.text[statement.start..statement.end()].to_owned(),
             start: statement.start,
             index: concurrent_index(statement, false).ok().flatten(),
+            in_transaction: false,
         };
         Ok(match (script.sending, statements.as_slice()) {
             _ if control => Self::OwnTransaction { record_at: end_of_only_transaction(&statements) },
@@ -120,14 +130,72 @@ fn end_of_only_transaction(statements: &[Statement]) -> Option<usize> {
 
 /// Checks that a file is one statement which may run twice, and finds the index it builds.
 fn single_statement(script: &Script, statements: &[Statement]) -> Result<Alone, SetError> {
-    let file = || script.path.clone();
     let [statement] = statements else {
         let second = statements.get(1).map(|statement| script.line_at(statement.start));
-        return Err(SetError::NotOneStatement { file: file(), found: statements.len(), second });
+        return Err(SetError::NotOneStatement { file: script.path.clone(), found: statements.len(), second });
     };
-    let not_repeatable = |()| SetError::NotRepeatable { file: file(), line: script.line_at(statement.start) };
-    let index = concurrent_index(statement, true).map_err(not_repeatable)?;
-    Ok(Alone { sql: script.text[statement.start..statement.end()].to_owned(), start: statement.start, index })
+    alone(script, statement)
+}
+
+/// One statement by itself, if it may run twice.
+fn alone(script: &Script, statement: &Statement) -> Result<Alone, SetError> {
+    let index = concurrent_index(statement, true).map_err(|()| not_repeatable(script, statement))?;
+    let sql = script.text[statement.start..statement.end()].to_owned();
+    Ok(Alone { sql, start: statement.start, index, in_transaction: false })
+}
+
+fn not_repeatable(script: &Script, statement: &Statement) -> SetError {
+    SetError::NotRepeatable { file: script.path.clone(), line: script.line_at(statement.start) }
+}
+
+/// The statements of a file around an index that is built without a transaction. What PostgreSQL refuses in a transaction, and
+/// code that may end one, goes by itself; the statements between two of those share one. The last such transaction records
+/// the file, too, and so never runs twice.
+fn steps(script: &Script, statements: &[Statement]) -> Result<Vec<Alone>, SetError> {
+    let is_alone = |statement: &Statement| {
+        let may_end = |word: &str| statement.tokens().next().is_some_and(|first| first.is(word));
+        sql::needs_no_transaction(*statement) || may_end("DO") || may_end("CALL")
+    };
+    let last_alone = statements.iter().rposition(is_alone);
+    let mut steps: Vec<Alone> = Vec::new();
+    for (at, statement) in statements.iter().enumerate() {
+        if is_alone(statement) {
+            steps.push(alone(script, statement)?);
+            continue;
+        }
+        if last_alone.is_some_and(|last| at < last) && !bears_a_second_run(statement) {
+            return Err(not_repeatable(script, statement));
+        }
+        if let Some(step) = steps.last_mut().filter(|step| step.in_transaction) {
+            script.text[step.start..statement.end()].clone_into(&mut step.sql);
+            continue;
+        }
+        let sql = script.text[statement.start..statement.end()].to_owned();
+        steps.push(Alone { sql, start: statement.start, index: None, in_transaction: true });
+    }
+    Ok(steps)
+}
+
+/// Whether a statement says what is to be done where it has been done. What makes, changes and drops nothing is its author's.
+fn bears_a_second_run(statement: &Statement) -> bool {
+    let words: Vec<_> = statement.tokens().collect();
+    let is = |at: usize, word: &str| words.get(at).is_some_and(|token| token.is(word));
+    let said = |word: &str, behind: usize| (1..=behind).any(|at| is(at, word));
+    let Some(first) = words.first() else { return true };
+    match first.text.to_ascii_uppercase().as_str() {
+        "CREATE" => said("REPLACE", 2) || said("IF", 4),
+        "DROP" => said("IF", 4),
+        // Each column that it adds or drops.
+        "ALTER" if is(1, "TABLE") => words.iter().enumerate().all(|(at, word)| {
+            let of_column = is(at + 1, "COLUMN") || is(at + 1, "CONSTRAINT");
+            let of_property = ["DEFAULT", "NOT", "IDENTITY", "EXPRESSION"].iter().any(|word| is(at + 1, word));
+            !(word.is("ADD") || word.is("DROP") || word.is("RENAME"))
+                || of_property && word.is("DROP")
+                || is(at + 1 + usize::from(of_column), "IF")
+        }),
+        "ALTER" => said("IF", 3),
+        _ => true,
+    }
 }
 
 /// The index that a statement builds concurrently. `twice`: an error if it could not run twice, or does not name the index.

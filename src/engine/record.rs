@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::mode::Alone;
 use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN, STEP_BACK_SOON, WAIT_AGAIN};
 use super::tool::{self, ToolTable};
 use super::{Migration, Set, sql};
@@ -92,26 +93,52 @@ pub(super) async fn as_own_transaction(
     if record_at.is_none() { connection.batch(record).await } else { Ok(()) }
 }
 
-/// Runs one statement outside a transaction.
-pub(super) async fn statement(connection: &Connection, sql: &str) -> Result<(), Error> {
-    connection.batch(READ_AS_WRITTEN).await?;
-    connection.batch(sql).await
+/// Runs one step of a file that is in no transaction: a statement outside of one, or several in one of their own, as `role`
+/// and between what else belongs to it.
+pub(super) async fn step(connection: &Connection, step: &Alone, around: Around<'_>) -> Result<(), Error> {
+    if !step.in_transaction {
+        connection.batch(READ_AS_WRITTEN).await?;
+        return connection.batch(&step.sql).await;
+    }
+    let transaction = connection.begin().await?;
+    let result = async {
+        transaction.batch(&[READ_AS_WRITTEN, LOCK_TIMEOUT].join(";\n")).await?;
+        let run = async {
+            if let Some(guard) = around.guard {
+                transaction.batch(guard).await?;
+            }
+            transaction.batch(&step.sql).await
+        };
+        transaction.as_role(around.role, run).await?;
+        match around.record {
+            Some(record) => transaction.batch(record).await,
+            None => Ok(()),
+        }
+    }
+    .await;
+    match result {
+        Ok(()) => transaction.commit().await,
+        Err(error) => {
+            transaction.rollback().await;
+            Err(error)
+        }
+    }
 }
 
-/// Records what was applied without a transaction.
-pub(super) async fn applied(
-    connection: &Connection,
-    set: &Set,
-    migration: &Migration,
-    with: With<'_>,
-) -> Result<(), Error> {
-    // One message is one transaction.
-    connection.batch(&record(set, migration, with)?).await
+/// What belongs to a step that runs in a transaction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Around<'a> {
+    /// The role that it runs as, if not the session's own.
+    pub role: Option<&'a str>,
+    /// What must hold before.
+    pub guard: Option<&'a str>,
+    /// What records the whole file, behind its last step.
+    pub record: Option<&'a str>,
 }
 
 /// The statements that record a migration: in our history, in the form that refinery gives a row, and in the ledger of an
-/// older migrator.
-fn record(set: &Set, migration: &Migration, with: With<'_>) -> Result<String, Error> {
+/// older migrator. One message of them is one transaction.
+pub(super) fn record(set: &Set, migration: &Migration, with: With<'_>) -> Result<String, Error> {
     let at = OffsetDateTime::now_utc().format(&Rfc3339);
     let at = at.map_err(|error| Error::Conversion { reason: format!("the time of this computer: {error}") })?;
     // A baseline stands for all files up to its own, which are then never applied.

@@ -46,9 +46,11 @@ pub enum SetError {
         /// What it could say.
         known: &'static str,
     },
-    /// A file without a transaction holds several statements, of which a kill could leave a part.
+    /// A file without a transaction holds several statements, of which a kill could leave a part, and none of them builds an index
+    /// concurrently.
     #[error(
-        "{file} runs without a transaction and must hold exactly one statement, it holds {found}{}",
+        "{file} runs without a transaction and must hold exactly one statement, or build an index concurrently between \
+         others; it holds {found}{}",
         second.map(|line| format!(", the second on line {line}")).unwrap_or_default()
     )]
     NotOneStatement {
@@ -62,7 +64,7 @@ pub enum SetError {
     /// A file without a transaction could not be run again after a kill.
     #[error(
         "line {line} of {file}: a migration that runs without a transaction must be safe to run twice: \
-         CREATE INDEX CONCURRENTLY IF NOT EXISTS <name>, DROP INDEX CONCURRENTLY IF EXISTS <name>"
+         CREATE INDEX CONCURRENTLY IF NOT EXISTS <name>, DROP INDEX CONCURRENTLY IF EXISTS <name>, ADD COLUMN IF NOT EXISTS"
     )]
     NotRepeatable {
         /// The file.

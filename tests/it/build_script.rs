@@ -40,6 +40,8 @@ fn a_migration_with_a_wrong_name_is_refused_with_what_is_wrong() {
         ("V-1__a.sql", "the number has a sign"),
         ("V1.5__a.sql", "\"1.5\" is not a number"),
         ("V__a.sql", "\"\" is not a number"),
+        ("V1__a-b.down.sql", "contains a dash: use _"),
+        ("V1__a.up.sql", "contains '.': use letters, digits and _"),
     ];
     for (file, fault) in wrong {
         let migrations = folder("names", &[&format!("shop/{file}")]);
@@ -51,7 +53,8 @@ fn a_migration_with_a_wrong_name_is_refused_with_what_is_wrong() {
 
 #[test]
 fn a_version_that_two_files_have_is_refused_with_both() {
-    let migrations = folder("twice", &["shop/V105__a.sql", "shop/V0105__b.sql", "other/V105__a.sql"]);
+    let migrations =
+        folder("twice", &["shop/V105__a.sql", "shop/V105__a.down.sql", "shop/V0105__b.sql", "other/V105__a.sql"]);
     let faults = build::faults_of_migrations(&migrations);
     assert_eq!(faults, ["migrations/shop/V105__a.sql: version 105 is also in V0105__b.sql"]);
 }
