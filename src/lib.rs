@@ -12,11 +12,12 @@ pub use migrate_engine::embed;
 pub use migrate_layout as layout;
 pub use migrate_platform as platform;
 pub use migrate_repair as repair;
+pub use migrate_usage_events as usage_events;
 
 /// The program `migrate`: which sets it carries.
 #[must_use]
 pub fn product() -> cli::Product {
-    cli::Product::new("migrate", env!("CARGO_PKG_VERSION")).with(platform::Platform)
+    cli::Product::new("migrate", env!("CARGO_PKG_VERSION")).with(platform::Platform).with(usage_events::UsageEvents)
 }
 
 pub use refinery;

@@ -10,8 +10,16 @@ use std::process::Command;
 const GENERAL: [&str; 5] = ["src/db", "src/layout", "src/engine", "src/repair", "src/cli"];
 
 /// From the ground up: a crate uses only crates before it.
-const FLOORS: [&str; 7] =
-    ["migrate-db", "migrate-layout", "migrate-engine", "migrate-repair", "migrate-cli", "migrate-platform", "migrate"];
+const FLOORS: [&str; 8] = [
+    "migrate-db",
+    "migrate-layout",
+    "migrate-engine",
+    "migrate-repair",
+    "migrate-cli",
+    "migrate-usage-events",
+    "migrate-platform",
+    "migrate",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

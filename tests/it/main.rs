@@ -52,6 +52,7 @@ mod tool_rows;
 mod tool_tables;
 mod upgrade;
 mod upgrade_matrix;
+mod usage_events;
 mod usage_queries;
 mod vanished;
 mod verify_rollup;

@@ -1,0 +1,3 @@
+-- Takes back the table.
+
+DROP TABLE usage_events;

@@ -1,0 +1,9 @@
+//! The set `usage-events`: what an admin tool has recorded of the usage of a model provider, and the comparison with that
+//! provider's own export. `catalog.rs` names all of it.
+
+mod catalog;
+
+use migrate_cli as cli;
+use migrate_engine as engine;
+
+pub use catalog::{USAGE_EVENTS, UsageEvents, usage_events};
