@@ -236,6 +236,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::NotRemade { .. }
         | Error::TargetBehind { .. }
         | Error::OutOfStep(_)
+        | Error::Misplaced(_)
         | Error::Baseline(_)
         | Error::SomebodyElses(_)
         | Error::Adoption(_)

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::beside;
 use super::failure::Failure;
-use super::manifest::SetConfig;
+use super::manifest::{SetConfig, TakeOver};
 use super::product::{Check, Content, Context, Product, Verb};
 use crate::db::{Connector, Program};
 use crate::engine::{Error, Hook, Set, SetError, Tool, find_tool_tables};
@@ -74,9 +74,13 @@ impl FolderContent {
         let mut builder = Set::builder(&config.name).folder(folder).with_origin(|origin| {
             origin.late = config.late.unwrap_or(origin.late);
             origin.keep = config.keep;
-            if let Some(take_over) = &config.take_over {
-                origin.tool = take_over.tool.or(origin.tool);
-                origin.table.clone_from(&take_over.table);
+            match &config.take_over {
+                Some(TakeOver::Nothing) => origin.takes_over = false,
+                Some(TakeOver::History { tool, table }) => {
+                    origin.tool = tool.or(origin.tool);
+                    origin.table.clone_from(table);
+                }
+                None => {}
             }
         });
         if let Some(owner) = &config.owner {
@@ -101,7 +105,10 @@ impl FolderContent {
     /// one that is this program's own.
     async fn recognised(&self, connector: &Connector) -> Result<Layout, Failure> {
         let connection = connector.clone().read_only().connect("migrate: layout").await.map_err(Error::from)?;
-        let table = self.config.take_over.as_ref().and_then(|take_over| take_over.table.as_deref());
+        let table = match &self.config.take_over {
+            Some(TakeOver::History { table, .. }) => table.as_deref(),
+            Some(TakeOver::Nothing) | None => None,
+        };
         let tables = find_tool_tables(&connection, table).await.map_err(Error::from)?;
         connection.close().await;
         let has_history = |layout: &&Layout| {

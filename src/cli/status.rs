@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::json::Json;
 use super::product::Context;
 use super::status_human;
-use crate::engine::{HookRun, Status as Standing, StatusReport};
+use crate::engine::{HookRun, Refusal, Status as Standing, StatusReport};
 
 /// Arguments of `migrate status`.
 #[derive(Debug, Args)]
@@ -70,6 +70,9 @@ fn json(report: &StatusReport, to: &Json) {
     let mut status = json!({ "event": "status", "versions": entries.len(), "pending": pending });
     if let Some(found) = &report.out_of_step {
         status["out_of_step"] = json!(found.to_string());
+    }
+    if let Some(Refusal(error)) = &report.refused {
+        status["refused"] = json!(error.to_string());
     }
     to.line(&status);
 }

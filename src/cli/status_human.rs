@@ -4,7 +4,7 @@ use super::output::out;
 use super::text::{BOLD, DIM, PLAIN, RED, RESET, YELLOW, text};
 use super::words::{count, utc};
 use crate::db::Program;
-use crate::engine::{HookRun, RepeatableStatus, Status, StatusReport};
+use crate::engine::{HookRun, Refusal, RepeatableStatus, Status, StatusReport};
 
 pub(super) fn status(report: &StatusReport, program: &Program) {
     let entries = &report.versions;
@@ -61,6 +61,11 @@ pub(super) fn status(report: &StatusReport, program: &Program) {
         + report.repeatables.iter().filter(|entry| entry.is_pending()).count();
     let adoptable = how_many(|status| matches!(status, Status::Adoptable { .. }));
     let drift = entries.iter().filter(|entry| entry.status.is_drift()).count();
+    if let Some(Refusal(error)) = &report.refused {
+        let hint = error.hint(program).map(|hint| format!("; {hint}")).unwrap_or_default();
+        out(text!("{RED}{} would be refused: {error}{RESET}{hint}", program.up()));
+        return;
+    }
     match (pending, adoptable) {
         _ if report.out_of_step.is_some() => {
             let found = report.out_of_step.as_ref().map(ToString::to_string).unwrap_or_default();

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::Version;
+use super::hint_text::search_path;
 use super::problem::{Fault, Problem};
 use super::take_over_error::TakeOverError;
-use crate::db::{Program, ident, readable};
+use crate::db::{Program, readable};
 
 /// A database that an older migrator has built cannot be taken over as it is. Nothing was written.
 #[derive(thiserror::Error)]
@@ -138,10 +139,7 @@ fn problems_hint(table: &str, problems: &[Problem], program: &Program) -> String
 }
 
 fn search_path_hint(schema: &str) -> String {
-    let plain = schema.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    let name = if plain { schema.to_owned() } else { ident(schema) };
-    let encoded = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC);
-    format!("nothing was written; add that schema to the search path, in the URL: ?options=-csearch_path%3D{encoded}")
+    format!("nothing was written; add that schema to the search path, in the URL: {}", search_path(schema))
 }
 
 /// One line each, below the first.

@@ -152,6 +152,7 @@ impl Migrator {
         look: Look,
     ) -> Result<DownPlan, Error> {
         let history = self.history(connection, history::Extent::Whole).await?;
+        self.refuse_misplaced(connection, &history, false).await?;
         self.judge(connection, &history).await?;
         let mut plan = DownPlan::new(&self.set, &history, options)?;
         if plan.steps.is_empty() {

@@ -8,6 +8,7 @@ use super::baseline::BaselineError;
 use super::down_error::DownError;
 use super::history_error::HistoryError;
 use super::hook::HookError;
+use super::misplaced::Misplaced;
 use super::others::Others;
 use super::out_of_step::OutOfStep;
 use super::outcome::Boundary;
@@ -69,6 +70,9 @@ pub enum Error {
     /// History and objects are of different times.
     #[error("{0}")]
     OutOfStep(Box<OutOfStep>),
+    /// The set is not where its history says.
+    #[error(transparent)]
+    Misplaced(Box<Misplaced>),
     /// Versions cannot be recorded unseen.
     #[error(transparent)]
     Baseline(#[from] BaselineError),

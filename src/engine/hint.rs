@@ -27,6 +27,7 @@ impl Error {
             Self::Down(error) => return error.hint(program),
             Self::Baseline(error) => error.hint(program),
             Self::OutOfStep(found) => found.hint(program),
+            Self::Misplaced(misplaced) => misplaced.hint(),
             Self::SomebodyElses(others) => others.hint(program),
             Self::Lock(error) => return error.hint(program),
             Self::ServerTooOld { minimum, .. } => format!("upgrade the server to PostgreSQL {minimum} or newer first"),

@@ -1,6 +1,6 @@
 //! What a database remembers: applied versions and hook runs, in the schema `migrate`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::applied::{Adopted, Applied, HookRun, HookState, plain};
 use super::description::Objects;
@@ -27,6 +27,14 @@ pub(super) struct History {
     pub applied: Vec<Applied>,
     /// Whether there is a table for it.
     pub is_kept: bool,
+    /// Its tables that are there.
+    pub tables: Vec<String>,
+    /// The first schema of the search path.
+    pub schema: Option<String>,
+    /// What was that when its files were applied, as far as it is recorded.
+    pub applied_in: BTreeSet<String>,
+    /// The histories of tools that it continues.
+    pub continues: BTreeSet<String>,
     pub ledger: adopt::Found,
     /// How the set's repeatable files stand, in their order.
     pub repeatables: Vec<Standing>,
@@ -50,20 +58,41 @@ pub(super) async fn prepare(connection: &Connection, set: &Set) -> Result<(), Er
     connection.batch(&format!("SET client_min_messages TO warning; {script} RESET client_min_messages")).await
 }
 
-/// The recorded versions.
-async fn applied(connection: &Connection, set: &Set, tables: &[String]) -> Result<Vec<Applied>, Error> {
-    let mut applied = Vec::new();
-    // Tables of earlier builds of this program lack the last column.
-    let rows_of = |table: &String| {
+/// Makes what this session records say where it was applied, and which history of a tool that continues.
+pub(super) async fn says(connection: &Connection, schema: Option<&str>, continues: Option<&str>) -> Result<(), Error> {
+    const SAYS: &str = "SELECT pg_catalog.set_config('migrate.in_schema', $1, false), pg_catalog.set_config('migrate.continues', $2, false)";
+    let [schema, continues] = [schema, continues].map(Option::unwrap_or_default);
+    connection.query_one(SAYS, &[&schema, &continues]).await.map(drop)
+}
+
+/// Reads the recorded versions, and with them where they were applied. `tables`: each, and whether it says that.
+async fn applied(
+    connection: &Connection,
+    set: &Set,
+    history: &mut History,
+    tables: &[(String, bool)],
+) -> Result<(), Error> {
+    // Tables of earlier builds of this program lack the last columns.
+    let rows_of = |(table, says): &(String, bool)| {
+        let place = if *says && set.origin().is_some() {
+            "in_schema, continues"
+        } else {
+            "NULL::text AS in_schema, NULL::text AS continues"
+        };
         format!(
-            "SELECT version::text AS version, name, checksum, {} AS at, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false) AS adopted
+            "SELECT version::text AS version, name, checksum, {} AS at, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false) AS adopted,
+                    {place}
              FROM {table} h",
             plain("recorded_at")
         )
     };
     let sql = tables.iter().map(rows_of).collect::<Vec<_>>().join(" UNION ALL ");
     for row in connection.query(&format!("{sql} LIMIT {MOST_ROWS}"), &[]).await? {
-        applied.push(Applied {
+        let place =
+            |column: &str| row.try_get::<_, Option<String>>(column).map(|text| text.filter(|text| !text.is_empty()));
+        history.applied_in.extend(place("in_schema")?);
+        history.continues.extend(place("continues")?);
+        history.applied.push(Applied {
             version: set.recorded_version(row.try_get("version")?),
             name: row.try_get("name")?,
             checksum: row.try_get::<_, String>("checksum")?.parse().ok(),
@@ -71,8 +100,8 @@ async fn applied(connection: &Connection, set: &Set, tables: &[String]) -> Resul
             adopted: row.try_get("adopted")?,
         });
     }
-    applied.sort_by_key(|row| row.version);
-    Ok(applied)
+    history.applied.sort_by_key(|row| row.version);
+    Ok(())
 }
 
 /// The last run of each hook at each boundary.
@@ -104,22 +133,33 @@ impl History {
     /// Reads it; a database that was never migrated has an empty one.
     pub async fn read(connection: &Connection, set: &Set, extent: Extent) -> Result<Self, Error> {
         const PRESENT: &str = "
-            SELECT pg_catalog.to_regclass($1) IS NOT NULL AS history, pg_catalog.to_regclass($2) IS NOT NULL AS files,
-                   pg_catalog.to_regclass('migrate.hook_run') IS NOT NULL AS hooks";
+            SELECT pg_catalog.to_regclass($1)::oid AS history, pg_catalog.to_regclass($2)::oid AS files,
+                   pg_catalog.to_regclass('migrate.hook_run') IS NOT NULL AS hooks,
+                   pg_catalog.current_schema()::text AS schema,
+                   ARRAY(SELECT attrelid FROM pg_catalog.pg_attribute
+                         WHERE attrelid IN (pg_catalog.to_regclass($1)::oid, pg_catalog.to_regclass($2)::oid)
+                           AND attname = 'continues') AS says";
         let (numbers, files) = (history_table(set), file_history_table(set));
         let present = connection.query_one(PRESENT, &[&numbers, &files]).await?;
+        let says: Vec<u32> = present.get("says");
         let tables = [(present.get("history"), numbers), (present.get("files"), files)];
-        let tables: Vec<String> =
-            tables.into_iter().filter_map(|(there, table): (bool, _)| there.then_some(table)).collect();
+        let tables: Vec<(String, bool)> = tables
+            .into_iter()
+            .filter_map(|(oid, table): (Option<u32>, _)| oid.map(|oid| (table, says.contains(&oid))))
+            .collect();
         let mut history = Self {
             applied: Vec::new(),
             is_kept: !tables.is_empty(),
+            tables: tables.iter().map(|(table, _)| table.clone()).collect(),
+            schema: present.get("schema"),
+            applied_in: BTreeSet::new(),
+            continues: BTreeSet::new(),
             ledger: adopt::Found::Nothing,
             repeatables: Vec::new(),
             hook_runs: BTreeMap::new(),
         };
         if !tables.is_empty() {
-            history.applied = applied(connection, set, &tables).await?;
+            applied(connection, set, &mut history, &tables).await?;
         }
         let versions = history.versions();
         history.ledger = match (set.ledger(), set.origin()) {
@@ -127,6 +167,7 @@ impl History {
             (None, Some(origin)) if extent == Extent::Run && !origin.keep && history.has_all(set) => {
                 adopt::Found::Nothing
             }
+            (None, Some(origin)) if !origin.takes_over => adopt::Found::Nothing,
             (None, Some(origin)) => take_over::read(connection, set, origin, &versions).await?,
             _ => adopt::read(connection, set, &versions).await?,
         };
@@ -150,7 +191,7 @@ impl History {
     }
 
     /// Whether every version of the set is in our own history.
-    fn has_all(&self, set: &Set) -> bool {
+    pub fn has_all(&self, set: &Set) -> bool {
         set.migrations().iter().all(|migration| migration.is_baseline() || self.row(migration.version()).is_some())
     }
 

@@ -8,7 +8,10 @@ CREATE TABLE IF NOT EXISTS {history} (
     recorded_by  text NOT NULL DEFAULT session_user,
     tool_version text DEFAULT pg_catalog.current_setting('migrate.tool_version', true),
     -- Applied by an older migrator; then recorded_at is when, by what that one's ledger says.
-    adopted      boolean NOT NULL DEFAULT false
+    adopted      boolean NOT NULL DEFAULT false,
+    -- The first schema of the search path then, and the history of a tool that this one continues.
+    in_schema    text DEFAULT pg_catalog.current_setting('migrate.in_schema', true),
+    continues    text DEFAULT pg_catalog.current_setting('migrate.continues', true)
 );
 
 DO $$
@@ -18,6 +21,17 @@ BEGIN
         SELECT FROM pg_catalog.pg_attribute WHERE attrelid = '{history}'::regclass::oid AND attname = 'adopted' AND NOT attisdropped
     ) THEN
         ALTER TABLE {history} ADD COLUMN adopted boolean NOT NULL DEFAULT false;
+    END IF;
+    -- The same; only the owner can add them, and without them nothing is lost but a check. Rows that are there say nothing.
+    IF NOT EXISTS (
+        SELECT FROM pg_catalog.pg_attribute WHERE attrelid = '{history}'::regclass::oid AND attname = 'continues' AND NOT attisdropped
+    ) AND (
+        SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class WHERE oid = '{history}'::regclass::oid
+    ) THEN
+        ALTER TABLE {history} ADD COLUMN in_schema text, ADD COLUMN continues text;
+        ALTER TABLE {history}
+            ALTER COLUMN in_schema SET DEFAULT pg_catalog.current_setting('migrate.in_schema', true),
+            ALTER COLUMN continues SET DEFAULT pg_catalog.current_setting('migrate.continues', true);
     END IF;
 END
 $$;

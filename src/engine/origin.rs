@@ -19,6 +19,8 @@ pub struct Origin {
     pub tool: Option<Tool>,
     /// What its history table is called, as it would be written in SQL, if not as usual.
     pub table: Option<String>,
+    /// Whether the history of a tool is looked for at all.
+    pub takes_over: bool,
     /// Whether what we apply is recorded there, too, so that the tool can go on after us.
     pub keep: bool,
 }
@@ -34,6 +36,7 @@ impl Origin {
             refuses_entry_without_file: layout.refuses_entry_without_file(),
             tool: Tool::from_key(layout.key()),
             table: None,
+            takes_over: true,
             keep: false,
         }
     }

@@ -114,6 +114,7 @@ impl Migrator {
         }
         history::prepare(connection, &self.set).await?;
         self.make_tool_table(connection, &mut plan, facts.schema.as_deref()).await?;
+        self.say_where(connection, &plan, &facts).await?;
         if let Some(role) = &role {
             db::share_history(connection, role).await?;
         }
@@ -252,6 +253,7 @@ impl Migrator {
         }
         self.refuse_unexplained(&connection, &history).await?;
         let mut report = history.status(&self.set);
+        report.refused = self.refused(&connection, &history).await?;
         report.out_of_step = self.out_of_step(&connection, &history).await?;
         if report.out_of_step.is_none() {
             self.check_others(&connection, &history).await?;
@@ -329,6 +331,7 @@ impl Migrator {
 
     async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
         let mut history = self.history(connection, Extent::Run).await?;
+        self.refuse_misplaced(connection, &history, options.baseline.is_some()).await?;
         self.judge(connection, &history).await?;
         let baseline = match options.baseline {
             Some(last) => Some(self.baseline(connection, &mut history, last).await?),

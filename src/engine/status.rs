@@ -1,12 +1,15 @@
 //! How a database stands: every version, every repeatable file, and the hooks at their boundaries.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::applied::HookRun;
 use super::history::History;
 use super::out_of_step::OutOfStep;
-use super::{Set, Version, Why};
+use super::{Error, Migrator, Set, Version, Why};
+use crate::db::Connection;
 
 /// The standing of one version.
 #[derive(Clone, Debug, Serialize)]
@@ -141,7 +144,13 @@ pub struct StatusReport {
     pub repeatables: Vec<RepeatableEntry>,
     /// How history and objects disagree, if they do; a run would be refused.
     pub out_of_step: Option<OutOfStep>,
+    /// Why a run would be refused whatever is pending, as by an entry that another tool has not finished.
+    pub refused: Option<Refusal>,
 }
+
+/// Why a run would be refused.
+#[derive(Clone, Debug)]
+pub struct Refusal(pub Arc<Error>);
 
 impl StatusReport {
     /// Whether the next run has something to do.
@@ -154,7 +163,29 @@ impl StatusReport {
     /// Whether history and files contradict each other, so that a run would be refused.
     #[must_use]
     pub fn is_drift(&self) -> bool {
-        self.out_of_step.is_some() || self.versions.iter().any(|entry| entry.status.is_drift())
+        self.out_of_step.is_some()
+            || self.refused.is_some()
+            || self.versions.iter().any(|entry| entry.status.is_drift())
+    }
+}
+
+impl Migrator {
+    /// Why a run of a folder would be refused, whatever is pending.
+    pub(super) async fn refused(&self, connection: &Connection, history: &History) -> Result<Option<Refusal>, Error> {
+        if self.set.ledger().is_some() || self.set.origin().is_none() {
+            return Ok(None);
+        }
+        let judged = match self.refuse_misplaced(connection, history, false).await {
+            Ok(()) => self.judge(connection, history).await,
+            refused => refused,
+        };
+        match judged {
+            Ok(()) => Ok(None),
+            Err(error @ (Error::Misplaced(_) | Error::Adoption(_) | Error::ForeignLedger { .. })) => {
+                Ok(Some(Refusal(Arc::new(error))))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -179,7 +210,12 @@ impl History {
                 hooks: hooks.collect(),
             }
         });
-        StatusReport { versions: self.versions_with_status(set), repeatables: repeatables.collect(), out_of_step: None }
+        StatusReport {
+            versions: self.versions_with_status(set),
+            repeatables: repeatables.collect(),
+            out_of_step: None,
+            refused: None,
+        }
     }
 
     fn versions_with_status(&self, set: &Set) -> Vec<StatusEntry> {

@@ -59,7 +59,10 @@ impl Migrator {
         let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
         self.look_at_server(&connection).await?;
         let history = self.history(&connection, Extent::Whole).await?;
-        let mut judged = self.judge(&connection, &history).await;
+        let mut judged = self.refuse_misplaced(&connection, &history, false).await;
+        if judged.is_ok() {
+            judged = self.judge(&connection, &history).await;
+        }
         if judged.is_ok() {
             judged = self.refuse_out_of_step(&connection, &history).await;
         }
@@ -68,7 +71,9 @@ impl Migrator {
         match judged {
             // These are told one by one: below, and by the comparison of the schema.
             Ok(()) | Err(Error::Adoption(AdoptionError::Restored { .. } | AdoptionError::Problems { .. })) => {}
-            Err(error @ (Error::Adoption(_) | Error::ForeignLedger { .. } | Error::OutOfStep(_))) => {
+            Err(
+                error @ (Error::Adoption(_) | Error::ForeignLedger { .. } | Error::OutOfStep(_) | Error::Misplaced(_)),
+            ) => {
                 let remedy = match &error {
                     Error::OutOfStep(found) => found.statement(),
                     _ => None,

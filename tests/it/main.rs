@@ -43,6 +43,7 @@ mod restored;
 mod rights;
 mod rollup;
 mod rollup_commands;
+mod sets;
 mod snapshot;
 mod take_over;
 mod tls;

@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Tool;
-    use crate::manifest::{Known, Manifest};
+    use crate::manifest::{Known, Manifest, TakeOver};
 
     fn parse(text: &str, folder: &Path) -> Manifest {
         let known = Known { sets: vec!["notes".to_owned()], hooks: &Vec::new };
@@ -98,7 +98,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("migrate-init-{}", std::process::id()));
         let dir = "it's \"here\" \\ \u{7f}";
         std::fs::create_dir_all(folder.join(dir)).unwrap();
-        let table = |is_visible| ToolTable {
+        let table_of = |is_visible| ToolTable {
             tool: Tool::Goose,
             schema: "My Ops".to_owned(),
             table: "goose".to_owned(),
@@ -107,7 +107,7 @@ mod tests {
             columns: Vec::new(),
         };
         let facts = |name, history| Facts { name, dir, layout: Layout::Goose, is_over: name == "notes", history };
-        let hidden = table(false);
+        let hidden = table_of(false);
         let text = manifest(&facts("notes", Some(&hidden)));
         let read = parse(&text, &folder);
         let set = read.default_set().unwrap();
@@ -115,11 +115,12 @@ mod tests {
             (set.dir.clone(), set.layout, set.over.as_deref()),
             (folder.join(dir), Some(Layout::Goose), Some("notes"))
         );
-        let taken = set.take_over.clone().unwrap();
-        assert_eq!((taken.tool, taken.table.as_deref()), (Some(Tool::Goose), Some("\"My Ops\".goose")));
-        let visible = table(true);
+        let table = Some("\"My Ops\".goose".to_owned());
+        assert_eq!(set.take_over, Some(TakeOver::History { tool: Some(Tool::Goose), table }));
+        let visible = table_of(true);
         let read = parse(&manifest(&facts("main", Some(&visible))), &folder);
-        assert_eq!(read.default_set().unwrap().take_over.clone().unwrap().table, None);
+        let taken = Some(TakeOver::History { tool: Some(Tool::Goose), table: None });
+        assert_eq!(read.default_set().unwrap().take_over, taken);
         // Every key that is commented out can be uncommented, one owner and one history apart.
         let text = manifest(&facts("main", None));
         let uncommented = text.lines().map(|line| match line.strip_prefix("# ") {

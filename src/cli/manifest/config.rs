@@ -42,13 +42,18 @@ pub(crate) struct SetConfig {
     pub placeholders: BTreeMap<String, Placeholder>,
 }
 
-/// A history of another tool.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct TakeOver {
-    /// Whose it is. None: its columns tell.
-    pub tool: Option<Tool>,
-    /// The table, as it is written in SQL. None: what the tool calls it.
-    pub table: Option<String>,
+/// Which history is continued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TakeOver {
+    /// None: the tables of tools are not looked at.
+    Nothing,
+    /// That of a tool.
+    History {
+        /// Whose it is. None: its columns tell.
+        tool: Option<Tool>,
+        /// The table, as it is written in SQL. None: what the tool calls it.
+        table: Option<String>,
+    },
 }
 
 /// Built-in hooks before one version.

@@ -43,7 +43,7 @@ pub(super) fn read(
     let table = document.table(set, "a table: [set.<name>] with dir")?;
     let place = format!("in [set.{}]", set.key);
     let mut config = SetConfig { name: set.key.to_owned(), ..SetConfig::default() };
-    let (mut owner, mut has_dir) = (None, false);
+    let (mut owner, mut has_dir, mut kept) = (None, false, None);
     for entry in document.entries(table, &place, &KEYS)? {
         let entry = &entry;
         match entry.key {
@@ -54,7 +54,10 @@ pub(super) fn read(
             "layout" => config.layout = Some(document.one_of(entry, "layout", layouts())?),
             "over" => config.over = Some(document.one_of(entry, "built-in set", own(&known.sets))?),
             "take-over" => config.take_over = Some(take_over(document, entry)?),
-            "keep" => config.keep = document.truth(entry)?,
+            "keep" => {
+                config.keep = document.truth(entry)?;
+                kept = config.keep.then_some(*entry);
+            }
             "owner" | "owned-like" => {
                 if let Some(other) = owner.replace(entry.key) {
                     let reason = format!("{} says again who owns what is made, after {other}", entry.key);
@@ -83,6 +86,10 @@ pub(super) fn read(
     if !has_dir {
         let hint = "add dir = \"…\", the folder of its files, relative to this file";
         return Err(document.refused(set, format!("set {} has no dir", set.key), hint));
+    }
+    if let Some(entry) = kept.filter(|_| config.take_over == Some(TakeOver::Nothing)) {
+        let reason = "keep = true needs a history to keep, and take-over = false names none".to_owned();
+        return Err(document.refused(&entry, reason, "leave out one of the two"));
     }
     if config.over.is_none() && known.sets.contains(&config.name) {
         let reason = format!("the program has a set {} of its own", set.key);
@@ -134,21 +141,24 @@ fn dir(document: &Document<'_>, entry: &Entry<'_>, folder: &Path) -> Result<Path
 
 fn take_over(document: &Document<'_>, entry: &Entry<'_>) -> Result<TakeOver, ManifestError> {
     if entry.value.is_str() {
-        return Ok(TakeOver { tool: Some(document.one_of(entry, "tool", tools())?), table: None });
+        return Ok(TakeOver::History { tool: Some(document.one_of(entry, "tool", tools())?), table: None });
     }
-    let table = document.table(entry, "a tool in quotes, or { tool = \"…\", table = \"…\" }")?;
-    let mut taken = TakeOver::default();
-    for entry in document.entries(table, "in take-over", &["tool", "table"])? {
+    if entry.value.as_bool() == Some(false) {
+        return Ok(TakeOver::Nothing);
+    }
+    let named = document.table(entry, "a tool in quotes, { tool = \"…\", table = \"…\" }, or false")?;
+    let (mut tool, mut table) = (None, None);
+    for entry in document.entries(named, "in take-over", &["tool", "table"])? {
         match entry.key {
-            "tool" => taken.tool = Some(document.one_of(&entry, "tool", tools())?),
-            _ => taken.table = Some(document.text(&entry)?),
+            "tool" => tool = Some(document.one_of(&entry, "tool", tools())?),
+            _ => table = Some(document.text(&entry)?),
         }
     }
-    if taken == TakeOver::default() {
+    if tool.is_none() && table.is_none() {
         let hint = "name the tool, the table, or both; without the key, what is found is taken over";
         return Err(document.refused(entry, "take-over names nothing".to_owned(), hint));
     }
-    Ok(taken)
+    Ok(TakeOver::History { tool, table })
 }
 
 fn minimum_server(document: &Document<'_>, entry: &Entry<'_>) -> Result<i32, ManifestError> {

@@ -86,7 +86,7 @@ take-over = { tool = "goose", table = "ops.goose" }
         dir: folder("parse").join("migrations"),
         layout: Some(Layout::Flyway),
         over: Some(text("notes")),
-        take_over: Some(TakeOver { tool: Some(Tool::Flyway), table: None }),
+        take_over: Some(TakeOver::History { tool: Some(Tool::Flyway), table: None }),
         keep: true,
         owner: Some(text("app_owner")),
         owned_like: None,
@@ -106,7 +106,7 @@ take-over = { tool = "goose", table = "ops.goose" }
     };
     assert_eq!(manifest.default_set(), Some(&app));
     let old = manifest.set("old-one").unwrap();
-    let taken = TakeOver { tool: Some(Tool::Goose), table: Some(text("ops.goose")) };
+    let taken = TakeOver::History { tool: Some(Tool::Goose), table: Some(text("ops.goose")) };
     assert_eq!((old.owned_like.as_deref(), old.take_over.clone()), (Some("users"), Some(taken)));
     assert_eq!(manifest.sets().len(), 2);
 }
@@ -146,7 +146,7 @@ fn a_value_of_another_type_is_named_with_what_it_should_be() {
         ("no-transaction = [1]", "no-transaction is a list, but should be a list of texts: [\"…\"]"),
         (
             "take-over = true",
-            "take-over is true or false, but should be a tool in quotes, or { tool = \"…\", table = \"…\" }",
+            "take-over is true or false, but should be a tool in quotes, { tool = \"…\", table = \"…\" }, or false",
         ),
         ("placeholders = 2026-01-01", "placeholders is a time, but should be a table: name = \"text\""),
         ("placeholders.a = 7", "a is a number, but should be text in quotes, or { env = \"NAME\", default = \"…\" }"),
@@ -211,6 +211,11 @@ fn a_value_that_cannot_be_is_refused() {
     for (line, said) in cases {
         assert_eq!(mistake_of(line), format!("line 3 of migrate.toml: {said}"));
     }
+    assert_eq!(
+        mistake_of("keep = true\ntake-over = false"),
+        "line 3 of migrate.toml: keep = true needs a history to keep, and take-over = false names none; leave out one of the two"
+    );
+    assert!(parse("[set.app]\ndir = \"migrations\"\ntake-over = false\nkeep = false\n").is_ok());
     assert_eq!(
         mistake_of("owner = \"a\"\nowned-like = \"b\""),
         "line 4 of migrate.toml: owned-like says again who owns what is made, after owner; keep one of the two"
