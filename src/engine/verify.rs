@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use tokio_postgres::Row;
 
 use super::description::{Objects, without_comment};
 use super::history::{Extent, History};
@@ -255,45 +254,28 @@ impl Migrator {
         Ok(problems)
     }
 
-    /// Invalid indexes on the tables that this set changes which no version accounts for.
+    /// Invalid indexes that no version accounts for: on the tables that this set changes; for a folder, of which nobody knows
+    /// what it changes, on those that its files speak of.
     async fn stray_invalid_indexes(&self, connection: &Connection, known: &[Problem]) -> Result<Vec<Problem>, Error> {
-        const STRAY: &str = "
-            SELECT pg_catalog.format('index %s on %s', c.relname, t.relname) AS object,
-                   pg_catalog.format(
-                       CASE WHEN c.relname ~ '_cc(new|old)[0-9]*$'::text
-                            THEN 'DROP INDEX CONCURRENTLY %I.%I;' ELSE 'REINDEX INDEX CONCURRENTLY %I.%I;' END,
-                       n.nspname, c.relname) AS remedy
-            FROM pg_catalog.unnest($1::text[]) AS a (name)
-            JOIN pg_catalog.pg_class t ON t.oid = pg_catalog.to_regclass(pg_catalog.quote_ident(a.name))::oid
-            JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
-            JOIN pg_catalog.pg_index i ON i.indrelid = t.oid AND NOT i.indisvalid
-            JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-            -- One that is being built right now is not valid yet. Whoever does that holds the table in this mode, which
-            -- every role may see. So does an autovacuum, which has no user.
-            WHERE NOT EXISTS (
-                SELECT FROM pg_catalog.pg_locks l
-                JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid AND a.usesysid IS NOT NULL
-                WHERE l.locktype = 'relation'
-                  AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
-                  AND l.relation = i.indrelid
-                  AND l.mode = 'ShareUpdateExclusiveLock'
-                  AND l.granted
-            )
-            ORDER BY 1";
-        let rows = connection.query(STRAY, &[&self.set.changed_tables()]).await?;
-        let stray = rows.iter().map(|row: &Row| (row.get::<_, String>("object"), row.get::<_, String>("remedy")));
-        Ok(stray
-            .filter(|(object, _)| !known.iter().any(|problem| problem.object == *object))
-            .map(|(object, statement)| Problem {
-                remedy: Some(statement.into()),
-                ..Problem::new(
-                    Version::NONE,
-                    String::new(),
-                    &object,
-                    "is invalid, and no version has made it".to_owned(),
-                )
-            })
-            .collect())
+        const STRAY: &str = include_str!("stray_indexes.sql");
+        let is_folder = self.set.origin().is_some() && self.set.description().is_empty();
+        let tables = (!is_folder).then(|| self.set.changed_tables());
+        let is_spoken_of = |table: &str| {
+            let table = table.to_lowercase();
+            self.set.migrations().iter().any(|migration| migration.sql().to_lowercase().contains(&table))
+        };
+        let what = if is_folder { "is invalid: no query uses it" } else { "is invalid, and no version has made it" };
+        let mut problems = Vec::new();
+        for row in connection.query(STRAY, &[&tables]).await? {
+            let (object, table, remedy): (String, String, String) =
+                (row.get("object"), row.get("table"), row.get("remedy"));
+            if known.iter().any(|problem| problem.object == object) || is_folder && !is_spoken_of(&table) {
+                continue;
+            }
+            let problem = Problem::new(Version::NONE, String::new(), &object, what.to_owned());
+            problems.push(Problem { remedy: Some(remedy.into()), ..problem });
+        }
+        Ok(problems)
     }
 }
 
