@@ -287,7 +287,6 @@ mod tests {
             (&["B1__a.sql", "afterMigrate.sql"], "flyway"),
             (&["V1__a.sql", "old/V2__b.sql"], "refinery flyway"),
             (&["old/V2__b.sql"], "refinery flyway"),
-            (&["V1__a.sql", "V1__a.before/1.sql"], "migrate"),
             (&["1_a.sql", "02_b.sql", "x/seed.sql"], "migrate sqlx supabase"),
             (&["1_a.sql", "2_b.up.sql"], "migrate sqlx"),
             (&["V1__a.sql", "2_b.sql"], "migrate"),
@@ -301,6 +300,17 @@ mod tests {
                 let folder = crate::read(&sources, layout, &crate::Options::default());
                 assert!(folder.is_ok_and(|folder| !folder.files.is_empty()), "{layout} {paths:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_folder_of_hooks_is_refused_and_not_left_out_in_silence() {
+        assert_eq!(named(&["V1__a.sql", "V1__a.before/1.sql"]), "migrate");
+        let sources = Sources::embedded("f", [("V1__a.sql", "SELECT 1;"), ("V1__a.before/1.sql", "SELECT 1;")]);
+        for layout in Layout::ALL {
+            let error = crate::read(&sources, layout, &crate::Options::default()).unwrap_err().to_string();
+            let said = "V1__a.before: a folder of hooks, which this build does not run";
+            assert!(error.starts_with(said), "{layout}: {error}");
         }
     }
 
