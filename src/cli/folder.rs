@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::beside;
 use super::failure::Failure;
-use super::manifest::{SetConfig, TakeOver};
+use super::manifest::{Placeholder, SetConfig, TakeOver};
 use super::product::{Check, Content, Context, Product, Verb};
 use crate::db::{Connector, Program};
 use crate::engine::{Error, Hook, Set, SetError, Tool, find_tool_tables};
@@ -45,7 +45,9 @@ impl FolderContent {
         let placeholders = config.values(|name| std::env::var_os(name))?;
         let environment =
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let options = Options { placeholders, environment: environment.collect() };
+        let secrets = config.placeholders.iter().filter(|(_, value)| matches!(value, Placeholder::Variable { .. }));
+        let secrets = secrets.map(|(name, _)| name.clone()).collect();
+        let options = Options { placeholders, secrets, environment: environment.collect() };
         let each = config.hooks.iter().flat_map(|hooked| hooked.hooks.iter().map(|name| (&hooked.before, name)));
         let hooks = each.filter_map(|(before, name)| Some((before.clone(), product.hook(name)?))).collect();
         Ok(Self { config: config.clone(), over, hooks, shown: beside::shown(&config.dir), sources, options, fits })

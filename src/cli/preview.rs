@@ -43,7 +43,7 @@ pub(super) fn human(preview: &Plan, verbose: bool, program: &Program) {
             Step::Adopt { ledger, checked, versions } => adopted(ledger, *checked, versions, verbose),
             Step::Repeat { repeatable, why } => {
                 step("R", repeatable.name(), None, &why.to_string());
-                sql(repeatable.sql(), verbose);
+                sql(repeatable.shown(), verbose);
             }
             Step::Apply { migration, again } => {
                 let note = match (again, migration.mode()) {
@@ -61,7 +61,7 @@ pub(super) fn human(preview: &Plan, verbose: bool, program: &Program) {
                     }
                 };
                 step(&migration.version().label(), migration.name(), None, &note);
-                sql(migration.sql(), verbose);
+                sql(migration.shown(), verbose);
             }
         }
     }

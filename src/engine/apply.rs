@@ -229,7 +229,7 @@ impl Migrator {
         options: &UpOptions,
     ) -> Error {
         let file = migration.file();
-        match error {
+        match masked(migration.up(), error) {
             db::Error::Interrupted => Error::Interrupted,
             db::Error::Server(report) if report.sqlstate == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE.code() => {
                 let hooks = self.set.hooks_before(migration.version()).iter();
@@ -270,6 +270,7 @@ pub(super) fn failed(script: &Script, error: db::Error, holder: Option<db::Holde
 
 /// The same where the server was sent the script from this byte on.
 pub(super) fn failed_at(script: &Script, start: usize, error: db::Error, holder: Option<db::Holder>) -> Error {
+    let error = masked(script, error);
     if matches!(error, db::Error::Interrupted) {
         return Error::Interrupted;
     }
@@ -281,6 +282,17 @@ pub(super) fn failed_at(script: &Script, start: usize, error: db::Error, holder:
         obstacle,
         undone: true,
     }
+}
+
+/// The error without the values that the environment has put into the script.
+pub(super) fn masked(script: &Script, error: db::Error) -> db::Error {
+    let Some(hidden) = &script.hidden else { return error };
+    let db::Error::Server(mut report) = error else { return error };
+    report.message = hidden.mask(&report.message);
+    for part in [&mut report.detail, &mut report.hint, &mut report.context] {
+        *part = part.as_ref().map(|part| hidden.mask(part));
+    }
+    db::Error::Server(report)
 }
 
 async fn pid_of(connection: &Connection) -> Result<i32, db::Error> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use migrate_layout::Script;
 use tokio_postgres::error::SqlState;
 
-use super::apply::{Noted, failed_at};
+use super::apply::{Noted, failed_at, masked};
 use super::data::{self, Judged};
 use super::down_error::DownError;
 use super::down_plan::{self, DownOptions, DownPlan, DownStep};
@@ -320,6 +320,7 @@ impl Migrator {
 
     fn down_failed(&self, work: &Work<'_>, start: usize, error: db::Error, holder: Option<db::Holder>) -> Error {
         let file = work.step.file.clone();
+        let error = masked(work.script, error);
         match &error {
             db::Error::Server(report) if data::found_by_guard(report).is_some() => {
                 let loses = data::found_by_guard(report).unwrap_or_default();

@@ -172,7 +172,7 @@ impl DownStep {
             recorded_in,
             losses: Vec::new(),
             hooks: hooks.map(str::to_owned).collect(),
-            sql: script.text.clone(),
+            sql: script.shown().to_owned(),
             migration: migration.clone(),
             previous,
         })

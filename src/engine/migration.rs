@@ -155,6 +155,12 @@ impl Migration {
         sql::without_mark(&self.up.text)
     }
 
+    /// The same as it is shown: where the environment has put a value, its name.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        sql::without_mark(self.up.shown())
+    }
+
     /// How it is run.
     #[must_use]
     pub fn mode(&self) -> &Mode {
@@ -232,7 +238,7 @@ impl Serialize for Migration {
         migration.serialize_field("version", &self.version())?;
         migration.serialize_field("name", self.name())?;
         migration.serialize_field("transaction", &(!matches!(self.mode, Mode::NoTransaction { .. })))?;
-        migration.serialize_field("sql", self.sql())?;
+        migration.serialize_field("sql", self.shown())?;
         migration.end()
     }
 }

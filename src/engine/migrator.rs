@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Set;
 use super::event::Event;
-use crate::db::{Connector, Database, Observer};
+use super::{Migration, Repeatable};
+use crate::db::{Connector, Database, Notice, Observer};
 
 /// Brings one database up to date with one set.
 pub struct Migrator {
@@ -28,7 +29,7 @@ impl Migrator {
     ) -> Self {
         let observer = Observer::new(observer);
         let connector = Connector::new(database, cancel)
-            .on_notice(observer.for_part(Event::Notice))
+            .on_notice(observer.for_part(masking(&set)))
             .on_wait(observer.for_part(Event::Waiting));
         Self { set, connector, observer, refuses_others: false }
     }
@@ -43,5 +44,20 @@ impl Migrator {
     #[must_use]
     pub fn set(&self) -> &Set {
         &self.set
+    }
+}
+
+/// Makes an event of a notice, without the values that the environment has put into files of the set.
+fn masking(set: &Set) -> impl Fn(Notice) -> Event + Send + Sync + 'static {
+    let downs = set.migrations().iter().filter_map(|migration| Some(migration.down()?.0));
+    let scripts = set.migrations().iter().map(Migration::up).chain(set.repeatables().iter().map(Repeatable::up));
+    let hidden: Vec<_> = scripts.chain(downs).filter_map(|script| script.hidden.clone()).collect();
+    move |mut notice| {
+        for hidden in &hidden {
+            notice.message = hidden.mask(&notice.message);
+            notice.detail = notice.detail.map(|detail| hidden.mask(&detail));
+            notice.hint = notice.hint.map(|hint| hidden.mask(&hint));
+        }
+        Event::Notice(notice)
     }
 }

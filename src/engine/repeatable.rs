@@ -104,7 +104,8 @@ impl Repeatable {
         }
         forbidden::statements(&file.up)?;
         Ok(Self {
-            checksum: checksum_of(&file.name, 0, &file.up.text),
+            // Other line ends are no change.
+            checksum: checksum_of(&file.name, 0, &file.up.text.replace("\r\n", "\n")),
             entry: Some((file.described_as, file.checksum)),
             name: file.name,
             up: file.up,
@@ -163,6 +164,12 @@ impl Repeatable {
         &self.up.text
     }
 
+    /// The same as it is shown: where the environment has put a value, its name.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        self.up.shown()
+    }
+
     /// What is sent.
     pub(super) fn up(&self) -> &Script {
         &self.up
@@ -202,7 +209,7 @@ impl Repeatable {
 }
 
 fn text_of<S: Serializer>(script: &Script, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&script.text)
+    serializer.serialize_str(script.shown())
 }
 
 impl std::fmt::Debug for Repeatable {

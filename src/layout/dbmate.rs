@@ -110,7 +110,7 @@ fn script(source: &Source, sections: &[Section], way: Way) -> Result<Script, Lay
         line = section.line + 1 + source.text[section.start..section.end].matches('\n').count();
     }
     let sending = if first.in_transaction { Sending::Transaction } else { Sending::Statements };
-    Ok(Script { path: source.path.clone(), text, line: first.line + 1, sending })
+    Ok(Script { path: source.path.clone(), text, line: first.line + 1, sending, hidden: None })
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What Flyway sends of a file: its text with `${name}` replaced, in a transaction unless a statement cannot be in one.
 
 use super::flyway_conf::Conf;
+use super::hidden::Hidden;
 use super::reading::script;
 use super::sql::{self, Statement};
 use super::{LayoutError, Options, Script, Sending, Source};
@@ -9,15 +10,17 @@ use super::{LayoutError, Options, Script, Sending, Source};
 pub(crate) fn flyway_script(source: &Source, conf: Conf, options: &Options) -> Result<Script, LayoutError> {
     let mut script = script(source, Sending::Transaction)?;
     if conf.replaces {
-        script.text = replaced(&source.path, &script.text, options)?;
+        let (text, hidden) = replaced(&source.path, &script.text, options)?;
+        (script.text, script.hidden) = (text, hidden.map(Box::new));
     }
     script.sending = sending(&script, conf)?;
     Ok(script)
 }
 
-/// The text with every `${name}` replaced, in comments and strings, too.
-fn replaced(path: &str, text: &str, options: &Options) -> Result<String, LayoutError> {
+/// The text with every `${name}` replaced, in comments and strings, too; and what of that is not to be shown.
+fn replaced(path: &str, text: &str, options: &Options) -> Result<(String, Option<Hidden>), LayoutError> {
     let mut result = String::with_capacity(text.len());
+    let mut hidden = Hidden::default();
     let mut at = 0;
     while let Some(found) = text[at..].find("${") {
         let start = at + found;
@@ -27,12 +30,18 @@ fn replaced(path: &str, text: &str, options: &Options) -> Result<String, LayoutE
             return Err(wrong("${ begins a placeholder that no } ends".to_owned()));
         };
         let value = options.placeholders.get(name).ok_or_else(|| wrong(unknown(name, options)))?;
-        result.push_str(&text[at..start]);
+        for result in [&mut result, &mut hidden.shown] {
+            result.push_str(&text[at..start]);
+        }
         result.push_str(value);
+        let shown = if options.secrets.contains(name) { hidden.note(name, value) } else { value.clone() };
+        hidden.shown.push_str(&shown);
         at = start + "${}".len() + name.len();
     }
-    result.push_str(&text[at..]);
-    Ok(result)
+    for result in [&mut result, &mut hidden.shown] {
+        result.push_str(&text[at..]);
+    }
+    Ok((result, Some(hidden).filter(|hidden| !hidden.values.is_empty())))
 }
 
 fn unknown(name: &str, options: &Options) -> String {
@@ -115,6 +124,19 @@ mod tests {
         assert_eq!(script.text, "SELECT 'app' /*  */, $app$$ -- h $ { app");
         let kept = read(text, Conf { replaces: false, ..DEFAULT }).unwrap();
         assert_eq!(kept.text, text);
+    }
+
+    #[test]
+    fn what_comes_from_the_environment_is_sent_and_not_shown() {
+        let source =
+            Source { path: "V1__a.sql".into(), text: "ALTER ROLE ${role} PASSWORD '${password}' -- ${role}".into() };
+        let placeholders = [("role", "app"), ("password", "s3cret")];
+        let placeholders = placeholders.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let options = Options { placeholders, secrets: ["password".to_owned()].into(), ..Options::default() };
+        let script = flyway_script(&source, DEFAULT, &options).unwrap();
+        assert_eq!(script.text, "ALTER ROLE app PASSWORD 's3cret' -- app");
+        assert_eq!(script.shown(), "ALTER ROLE app PASSWORD '${password}' -- app");
+        assert_eq!(script.hidden.unwrap().mask("near \"s3cret\""), "near \"${password}\"");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! A folder that has been read: what its files are, and how each is sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::checksum::Checksum;
+use super::hidden::Hidden;
 use super::{Layout, LayoutError, Version, sql};
 
 /// A folder, read as its layout says.
@@ -80,6 +81,8 @@ pub struct Script {
     pub line: usize,
     /// How it is sent.
     pub sending: Sending,
+    /// What the environment has put into it.
+    pub hidden: Option<Box<Hidden>>,
 }
 
 impl Folder {
@@ -104,7 +107,13 @@ impl Script {
     /// A file of this program's own form, sent as it is.
     #[must_use]
     pub fn own(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned(), line: 1, sending: Sending::Transaction }
+        Self { path: path.to_owned(), text: text.to_owned(), line: 1, sending: Sending::Transaction, hidden: None }
+    }
+
+    /// The SQL, as it is shown: where the environment has put a value, its name.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        self.hidden.as_ref().map_or(&self.text, |hidden| &hidden.shown)
     }
 
     /// The line of the file, from 1, that a byte of the text is in.
@@ -163,6 +172,8 @@ pub enum Sending {
 pub struct Options {
     /// Values for `${name}`, where the layout replaces that.
     pub placeholders: BTreeMap<String, String>,
+    /// Those of them whose values come from the environment, and are never shown.
+    pub secrets: BTreeSet<String>,
     /// The environment, for a layout whose files ask for it. Empty: nothing is set.
     pub environment: BTreeMap<String, String>,
 }

@@ -1,6 +1,7 @@
 //! goose: `<number>_<name>.sql` in one folder, with `-- +goose Up` and `-- +goose Down` in each file.
 
 use super::environment;
+use super::hidden::Hidden;
 use super::names::{self, Way};
 use super::sql;
 use super::{File, Folder, Layout, LayoutError, Options, Script, Sending, Source, Sources, Version};
@@ -93,6 +94,7 @@ pub(crate) fn is_down(line: &str) -> bool {
 #[derive(Default)]
 struct Section {
     text: String,
+    hidden: Hidden,
     line: usize,
 }
 
@@ -180,28 +182,55 @@ impl Parser {
         let inserted;
         let line = if self.inserts_environment {
             inserted = environment::insert(line, &options.environment)?;
+            self.push_inserted(line, &inserted, options)?;
             &inserted
         } else {
+            self.push(line);
             line
         };
-        self.push(line);
         let ends = self.begun.is_none() && ends_statement(line);
         self.unfinished = if ends { None } else { self.unfinished.or(Some(number)) };
         Ok(())
     }
 
-    fn push(&mut self, line: &str) {
-        match self.way {
-            Some(Way::Up) => self.up.text.push_str(line),
-            Some(Way::Down) => self.down.text.push_str(line),
-            None => {}
+    fn section(&mut self) -> Option<&mut Section> {
+        match self.way? {
+            Way::Up => Some(&mut self.up),
+            Way::Down => Some(&mut self.down),
         }
+    }
+
+    fn push(&mut self, line: &str) {
+        let Some(section) = self.section() else { return };
+        section.text.push_str(line);
+        section.hidden.shown.push_str(line);
+    }
+
+    /// Takes a line as it became with the values of the environment, which are not shown.
+    fn push_inserted(&mut self, line: &str, inserted: &str, options: &Options) -> Result<(), String> {
+        let Some(section) = self.section() else { return Ok(()) };
+        section.text.push_str(inserted);
+        if inserted == line {
+            section.hidden.shown.push_str(line);
+            return Ok(());
+        }
+        let named = |(name, value): (&String, &String)| {
+            let shown = if value.is_empty() { String::new() } else { format!("${{{name}}}") };
+            (name.clone(), shown)
+        };
+        let shown = environment::insert(line, &options.environment.iter().map(named).collect())?;
+        for (name, value) in options.environment.iter().filter(|(name, _)| shown.contains(&format!("${{{name}}}"))) {
+            section.hidden.note(name, value);
+        }
+        section.hidden.shown.push_str(&shown);
+        Ok(())
     }
 
     fn script(&self, source: &Source, way: Way) -> Script {
         let section = if way == Way::Up { &self.up } else { &self.down };
         let sending = if self.without_transaction { Sending::Statements } else { Sending::Transaction };
-        Script { path: source.path.clone(), text: section.text.clone(), line: section.line.max(1), sending }
+        let hidden = Some(section.hidden.clone()).filter(|hidden| !hidden.values.is_empty()).map(Box::new);
+        Script { path: source.path.clone(), text: section.text.clone(), line: section.line.max(1), sending, hidden }
     }
 }
 
@@ -245,6 +274,18 @@ mod tests {
         assert_eq!((ten.up.text.as_str(), ten.up.line, ten.up.sending), ("VACUUM;\n\n", 3, Sending::Statements));
         let down = ten.down.as_ref().unwrap();
         assert_eq!((down.text.as_str(), down.line, down.sending), ("SELECT\n  1;\n", 6, Sending::Statements));
+    }
+
+    #[test]
+    fn what_goose_inserts_is_sent_and_not_shown() {
+        let text = "-- +goose Up\n-- +goose ENVSUB ON\nSELECT '$A', '${B:-two}', $$;\n-- +goose Down\nSELECT 1;\n";
+        let sources = Sources::embedded("f", [("1_a.sql", text)]);
+        let environment = [("A".to_owned(), "s3cret".to_owned())].into();
+        let folder = crate::read(&sources, Layout::Goose, &Options { environment, ..Options::default() }).unwrap();
+        let file = &folder.files[0];
+        assert!(file.up.text.contains("SELECT 's3cret', 'two', $$;"), "{}", file.up.text);
+        assert!(file.up.shown().contains("SELECT '${A}', 'two', $$;"), "{}", file.up.shown());
+        assert_eq!(file.down.as_ref().unwrap().hidden, None);
     }
 
     #[test]

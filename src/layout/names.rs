@@ -171,7 +171,13 @@ pub(crate) fn refuse_repeated(files: &[File]) -> Result<(), LayoutError> {
 
 /// The whole file as a script. A mark before the text is not sent: the server would take it for part of a word.
 pub(crate) fn whole(source: &Source, sending: Sending) -> Script {
-    Script { path: source.path.clone(), text: sql::without_mark(&source.text).to_owned(), line: 1, sending }
+    Script {
+        path: source.path.clone(),
+        text: sql::without_mark(&source.text).to_owned(),
+        line: 1,
+        sending,
+        hidden: None,
+    }
 }
 
 /// A version that has neither a way back nor anything else beside its script.

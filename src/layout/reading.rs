@@ -13,7 +13,7 @@ pub(crate) fn script(source: &Source, sending: Sending) -> Result<Script, Layout
     if text.trim().is_empty() {
         return Err(LayoutError::EmptyFile { path: source.path.clone() });
     }
-    Ok(Script { path: source.path.clone(), text: text.to_owned(), line: 1, sending })
+    Ok(Script { path: source.path.clone(), text: text.to_owned(), line: 1, sending, hidden: None })
 }
 
 /// A version that is applied by `up`. What only some layouts have is set afterwards.

@@ -14,6 +14,7 @@ mod exactness;
 mod example;
 mod faults;
 mod files;
+mod folder;
 mod foreign_text;
 mod forward;
 mod fuzz;

@@ -11,7 +11,7 @@ mod set;
 #[cfg(test)]
 mod tests;
 
-pub(super) use config::{SetConfig, TakeOver};
+pub(super) use config::{Placeholder, SetConfig, TakeOver};
 pub(super) use error::ManifestError;
 pub(super) use file::{FILE, Manifest};
 pub(super) use known::Known;

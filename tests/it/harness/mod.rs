@@ -3,6 +3,7 @@
 mod dice;
 mod namespace;
 mod program;
+mod project;
 pub mod release;
 mod server;
 
@@ -15,6 +16,7 @@ use tokio_postgres::{Client, NoTls, Row};
 pub use dice::{Dice, seed};
 pub use namespace::Machine;
 pub use program::{Finished, Program, Running};
+pub use project::Project;
 pub use server::{
     Clock, server_url, server_with_a_clock, special_server, standby_of, start_special_server_again, stop_special_server,
 };
