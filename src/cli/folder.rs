@@ -125,6 +125,18 @@ impl FolderContent {
         }
     }
 
+    /// The failure with the line of `migrate.toml` that it comes from, where it does.
+    fn placed(&self, error: SetError) -> Failure {
+        let hooked = match &error {
+            SetError::NoBoundary { version, .. } => self.config.hooks.iter().find(|hooked| hooked.before == *version),
+            _ => None,
+        };
+        let Some(hooked) = hooked else { return Failure::from(Error::from(error)) };
+        let (at, before) = (&hooked.at, &hooked.before);
+        let failure = Failure::usage(format!("{at}: hooks: there is no version {before} in {}", self.shown));
+        failure.hint("name a version by its number, its name, or its file")
+    }
+
     fn ambiguous(&self, layouts: &[Layout]) -> Failure {
         let (folder, layouts) = (self.sources.folder.clone(), layouts.to_vec());
         Failure::from(Error::from(SetError::from(LayoutError::Ambiguous { folder, layouts })))
@@ -152,7 +164,7 @@ impl Content for FolderContent {
             Some(layout) => layout,
             None => self.recognised(connector).await?,
         };
-        self.set_as(layout).map_err(|error| Failure::from(Error::from(error)))
+        self.set_as(layout).map_err(|error| self.placed(error))
     }
 
     fn repairs(&self) -> Repairs {

@@ -288,7 +288,7 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
         Ok(command) => command,
         Err(failure) => return failed(failure),
     };
-    if let Command::Up(_) | Command::Status(_) = command {
+    if let Command::Up(_) | Command::Down(_) | Command::Status(_) = command {
         screen.name_database();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

@@ -8,9 +8,10 @@ use crate::engine::{HookRun, Refusal, RepeatableStatus, Status, StatusReport};
 
 pub(super) fn status(report: &StatusReport, program: &Program) {
     let entries = &report.versions;
-    let width = entries.iter().map(|entry| entry.name.len()).max().unwrap_or(4).max(4);
+    let width = entries.iter().map(|entry| entry.name.chars().count()).max().unwrap_or(4).max(4);
     let time_head = "applied at (UTC)";
-    out(text!("{BOLD}{:>7}  {:<width$}  {:<9}  {time_head}{RESET}", "version", "name", "state"));
+    let number = entries.iter().map(|entry| entry.version.to_string().chars().count()).max().unwrap_or(7).max(7);
+    out(text!("{BOLD}{:>number$}  {:<width$}  {:<9}  {time_head}{RESET}", "version", "name", "state"));
     for entry in entries {
         let (state, at, note) = match &entry.status {
             Status::Applied { at } => ("applied", utc(*at), String::new()),
@@ -34,10 +35,10 @@ pub(super) fn status(report: &StatusReport, program: &Program) {
             _ => RED,
         };
         let when = if at.is_empty() { note } else { format!("{:indent$}{at}{note}", "", indent = 11 - state.len()) };
-        out(text!("{:>7}  {:<width$}  {color}{state}{RESET}{when}", entry.version, entry.name));
+        out(text!("{:>number$}  {:<width$}  {color}{state}{RESET}{when}", entry.version.to_string(), entry.name));
         let adopted = matches!(entry.status, Status::Adopted { .. } | Status::Adoptable { .. });
         for (hook, run) in entry.hooks.iter().filter(|(_, run)| !adopted || run.is_some()) {
-            out(text!("         {DIM}hook {hook}: {}{RESET}", last_run(run.as_ref())));
+            out(text!("{:number$}  {DIM}hook {hook}: {}{RESET}", "", last_run(run.as_ref())));
         }
     }
     for entry in &report.repeatables {
@@ -48,11 +49,11 @@ pub(super) fn status(report: &StatusReport, program: &Program) {
                 ("left", YELLOW, format!("  {reason}, which this build does not know"))
             }
         };
-        out(text!("{:>7}  {:<width$}  {color}{state}{RESET}{note}", "R", entry.name));
+        out(text!("{:>number$}  {:<width$}  {color}{state}{RESET}{note}", "R", entry.name));
         for (hook, run) in &entry.hooks {
             let owed = if entry.owed.contains(hook) { ", not finished" } else { "" };
             if run.is_some() || !owed.is_empty() {
-                out(text!("         {DIM}hook {hook}: {}{owed}{RESET}", last_run(run.as_ref())));
+                out(text!("{:number$}  {DIM}hook {hook}: {}{owed}{RESET}", "", last_run(run.as_ref())));
             }
         }
     }

@@ -10,6 +10,10 @@ use crate::db::grouped;
 /// A time in UTC, to the second.
 #[must_use]
 pub fn utc(at: OffsetDateTime) -> String {
+    // Some tools record no time.
+    if at == OffsetDateTime::UNIX_EPOCH {
+        return "not recorded".to_owned();
+    }
     at.to_offset(UtcOffset::UTC)
         .format(format_description!("[year]-[month]-[day] [hour]:[minute]:[second]"))
         .unwrap_or_else(|_| at.to_string())

@@ -1,6 +1,6 @@
 //! What a database records: applied versions, versions of an older migrator, and runs of hooks.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 
 use super::Version;
@@ -84,8 +84,14 @@ pub struct Adopted {
     /// The entries of the older ledger that stand for it.
     pub recorded_as: Vec<String>,
     /// When it was applied, by what the older ledger says.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(serialize_with = "recorded")]
     pub at: OffsetDateTime,
+}
+
+/// A time of another tool's history as JSON: null where that tool records none.
+pub(super) fn recorded<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let known = Some(*at).filter(|at| *at != OffsetDateTime::UNIX_EPOCH);
+    time::serde::rfc3339::option::serialize(&known, serializer)
 }
 
 /// SQL for a time in our own tables. One that is in no calendar shows as 1970: a damaged row must not end the program.

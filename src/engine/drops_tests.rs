@@ -71,6 +71,11 @@ fn what_cannot_be_told_is_said() {
     assert_eq!(taken("DROP OWNED BY r"), [unclear("drops all that a role owns")]);
     assert_eq!(taken("DROP TYPE mood CASCADE"), [unclear("drops a type with CASCADE, and the columns of it")]);
     assert_eq!(taken("ALTER TABLE t ALTER a TYPE int USING 0"), [unclear("computes the values of a column of t anew")]);
+    let moved = "alters a schema, after which names mean something else";
+    assert_eq!(taken("ALTER SCHEMA a RENAME TO b; DROP TABLE b.c"), [unclear(moved), table("b.c")]);
+    for code in ["VALUES (purge())", "CREATE OR REPLACE RULE r AS ON INSERT TO t DO ALSO DELETE FROM u"] {
+        assert_eq!(taken(code), [unclear("makes or runs code")], "{code}");
+    }
     assert_eq!(taken("DROP TABLE U&\"a\""), [unclear("drops a table whose name cannot be read")]);
 }
 

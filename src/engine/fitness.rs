@@ -1,6 +1,6 @@
 //! Whether this server, database and role can carry a plan out, asked before anything is written.
 
-use super::{Error, Set};
+use super::{Error, Origin, Set, tool};
 use crate::db::{Connection, ServerFacts, ident};
 
 /// The role must be able to create objects, and to write the history.
@@ -80,9 +80,14 @@ fn unwritable_history(facts: &ServerFacts) -> Error {
 }
 
 /// The ledger of an older migrator is closed to this role.
-pub(super) fn closed_ledger(facts: &ServerFacts, verb: &str, table: &str) -> Error {
+pub(super) fn closed_ledger(set: &Set, facts: &ServerFacts, verb: &str, table: &str) -> Error {
     let (role, database) = (facts.role.clone(), facts.database.clone());
-    let grant = format!("GRANT SELECT, INSERT ON {table} TO {}", ident(&role));
+    let rights = match set.origin().filter(|_| set.ledger().is_none()) {
+        Some(Origin { keep: false, .. }) => "SELECT".to_owned(),
+        Some(Origin { tool: Some(tool), .. }) => format!("SELECT, {}", tool::rights(*tool).join(", ")),
+        _ => "SELECT, INSERT".to_owned(),
+    };
+    let grant = format!("GRANT {rights} ON {table} TO {}", ident(&role));
     Error::Privilege { role, what: format!("{verb} {table}, the older migrator's ledger,"), database, grant }
 }
 

@@ -69,8 +69,17 @@ pub(super) async fn look_up(connection: &Connection, index: &ConcurrentIndex) ->
         JOIN pg_catalog.pg_class c ON c.relnamespace = t.relnamespace AND c.relname = $1::text
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
         LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = c.oid
-        WHERE t.oid = pg_catalog.to_regclass(pg_catalog.concat_ws('.', pg_catalog.quote_ident($2::text), pg_catalog.quote_ident($3::text)))::oid";
-    let row = connection.query_opt(LOOK_UP, &[&index.name, &index.schema, &index.table]).await?;
+        WHERE t.oid = CASE
+            WHEN $2::text IS NULL AND pg_catalog.cardinality($4::text[]) > 0 THEN (
+                SELECT x.oid
+                FROM pg_catalog.unnest($4::text[]) WITH ORDINALITY AS p (name, at)
+                JOIN pg_catalog.pg_namespace s ON s.nspname = p.name
+                JOIN pg_catalog.pg_class x ON x.relnamespace = s.oid AND x.relname = $3::text
+                ORDER BY p.at
+                LIMIT 1)
+            ELSE pg_catalog.to_regclass(pg_catalog.concat_ws('.', pg_catalog.quote_ident($2::text), pg_catalog.quote_ident($3::text)))::oid
+        END";
+    let row = connection.query_opt(LOOK_UP, &[&index.name, &index.schema, &index.table, &index.path]).await?;
     Ok(match row {
         None => Found::Nothing,
         Some(row) if !row.get::<_, bool>("ours") => Found::Other { kind: row.get("kind") },

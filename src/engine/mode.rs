@@ -44,6 +44,8 @@ pub struct ConcurrentIndex {
     pub name: String,
     /// The schema of the table, if the file names one; otherwise the search path decides.
     pub schema: Option<String>,
+    /// The search path that the file itself has set before, where it has; it decides where no schema is named.
+    pub path: Vec<String>,
     /// The table, as the server knows it.
     pub table: String,
 }
@@ -60,7 +62,7 @@ impl Mode {
             sql::needs_no_transaction(*statement) && statement.tokens().take(3).any(|word| word.is("INDEX"))
         };
         if statements.len() > 1 && statements.iter().any(about_an_index) {
-            return Ok(Self::NoTransaction { statements: steps(script, &statements)? });
+            return Ok(Self::NoTransaction { statements: along_the_path(&statements, steps(script, &statements)?) });
         }
         Ok(Self::NoTransaction { statements: vec![single_statement(script, &statements)?] })
     }
@@ -80,7 +82,9 @@ impl Mode {
         };
         Ok(match (script.sending, statements.as_slice()) {
             _ if control => Self::OwnTransaction { record_at: end_of_only_transaction(&statements) },
-            (Sending::Statements, all) => Self::NoTransaction { statements: all.iter().map(alone).collect() },
+            (Sending::Statements, all) => {
+                Self::NoTransaction { statements: along_the_path(all, all.iter().map(alone).collect()) }
+            }
             // Several statements in one message are one transaction; one that cannot be in any comes alone.
             (Sending::Whole, [one]) if sql::needs_no_transaction(*one) => {
                 Self::NoTransaction { statements: vec![alone(one)] }
@@ -103,6 +107,43 @@ impl Mode {
         let statements = if let Self::NoTransaction { statements } = self { statements.as_slice() } else { &[] };
         statements.iter().filter_map(|statement| statement.index.as_ref())
     }
+}
+
+/// The same, where each index that is built knows the search path that the statements before it have set.
+fn along_the_path(statements: &[Statement], mut steps: Vec<Alone>) -> Vec<Alone> {
+    let mut path = Vec::new();
+    for statement in statements {
+        path = search_path(statement).unwrap_or(path);
+        let step = steps.iter_mut().find(|step| step.start == statement.start);
+        if let Some(index) = step.and_then(|step| step.index.as_mut()) {
+            index.path.clone_from(&path);
+        }
+    }
+    steps
+}
+
+/// The schemas of a statement that sets the search path; none if it is the session's own again.
+fn search_path(statement: &Statement) -> Option<Vec<String>> {
+    let words: Vec<_> = statement.tokens().take(100).collect();
+    let at = words.iter().position(|word| word.is("search_path") || word.text.eq_ignore_ascii_case("'search_path'"))?;
+    let sets = words.first()?.is("SET") && at <= 2;
+    let resets = words.first()?.is("RESET") && at == 1;
+    let calls = at >= 2 && words[at - 2].is("set_config");
+    if !(sets || resets || calls) {
+        return None;
+    }
+    // Of a call, the text behind the comma; of SET, all behind TO or =.
+    let values = words.iter().skip(at + 2).take_while(|word| sets || word.text.starts_with('\''));
+    let schemas = values.filter_map(|word| match word.text.strip_prefix('\'') {
+        Some(text) => Some(text.trim_end_matches('\'').to_owned()),
+        None => word.name().filter(|_| !word.is("DEFAULT")),
+    });
+    // One text of a call holds them all; of SET, each is a name.
+    let split = |schemas: String| -> Vec<String> {
+        let each = schemas.split(',').map(|schema| schema.trim().trim_matches('"').to_owned());
+        if calls { each.collect() } else { vec![schemas] }
+    };
+    Some(schemas.flat_map(split).filter(|schema| !schema.is_empty() && schema != "$user").collect())
 }
 
 /// The statement that begins a transaction which the file does not end: what follows it would never be committed.
@@ -233,7 +274,7 @@ fn concurrent_index(statement: &Statement, twice: bool) -> Result<Option<Concurr
         table = name(at);
     }
     match (index, table) {
-        (Some(name), Some(table)) => Ok(Some(ConcurrentIndex { name, schema, table })),
+        (Some(name), Some(table)) => Ok(Some(ConcurrentIndex { name, schema, path: Vec::new(), table })),
         _ => Err(()),
     }
 }

@@ -292,7 +292,7 @@ impl Migrator {
         let history = history::History::read(connection, &self.set, extent).await?;
         match &history.ledger {
             adopt::Found::Unreadable(table) => {
-                Err(fitness::closed_ledger(&ServerFacts::read(connection).await?, "read", table))
+                Err(fitness::closed_ledger(&self.set, &ServerFacts::read(connection).await?, "read", table))
             }
             _ => Ok(history),
         }
@@ -352,7 +352,7 @@ impl Migrator {
         match history.ledger.ledger() {
             Some(recorded) if plan.migrations() > 0 && !recorded.writable => {
                 let facts = ServerFacts::read(connection).await?;
-                Err(fitness::closed_ledger(&facts, "write to", &recorded.table))
+                Err(fitness::closed_ledger(&self.set, &facts, "write to", &recorded.table))
             }
             _ => Ok(plan),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::applied::HookRun;
+use super::applied::{HookRun, recorded};
 use super::history::History;
 use super::out_of_step::OutOfStep;
 use super::{Error, Migrator, Set, Version, Why};
@@ -24,13 +24,13 @@ pub enum Status {
     /// Applied by an older migrator, and taken over by this one.
     Adopted {
         /// When, by what the older ledger says.
-        #[serde(with = "time::serde::rfc3339")]
+        #[serde(serialize_with = "recorded")]
         at: OffsetDateTime,
     },
     /// Applied by an older migrator; the next run checks it and takes it over.
     Adoptable {
         /// When, by what the older ledger says.
-        #[serde(with = "time::serde::rfc3339")]
+        #[serde(serialize_with = "recorded")]
         at: OffsetDateTime,
     },
     /// Not applied yet.

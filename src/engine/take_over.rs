@@ -28,7 +28,7 @@ pub(super) async fn read(
 ) -> Result<Found, Error> {
     const RIGHTS: &str = "
         SELECT pg_catalog.has_table_privilege($1::text, 'SELECT') AS readable,
-               pg_catalog.has_table_privilege($1::text, 'INSERT') AND pg_catalog.has_table_privilege($1::text, 'DELETE') AS writable";
+               NOT EXISTS (SELECT FROM pg_catalog.unnest($2::text[]) p WHERE NOT pg_catalog.has_table_privilege($1::text, p)) AS writable";
     let tables = tool::find_tool_tables(connection, origin.table.as_deref()).await?;
     let is_named =
         |table: &ToolTable| origin.table.as_ref().is_some_and(|name| *name == table.table || *name == table.qualified);
@@ -54,7 +54,7 @@ pub(super) async fn read(
             foreign.map_or(Found::Nothing, |table| Found::Foreign(format!("{} of {}", table.qualified, table.tool)))
         );
     };
-    let rights = connection.query_one(RIGHTS, &[&table.qualified]).await?;
+    let rights = connection.query_one(RIGHTS, &[&table.qualified, &tool::rights(table.tool)]).await?;
     if !rights.get::<_, bool>("readable") {
         return Ok(Found::Unreadable(table.qualified.clone()));
     }

@@ -32,7 +32,7 @@ pub fn new_files(sources: &Sources, layout: Layout, what: &New) -> Result<Vec<(S
     let name = joined(what.name)?;
     refuse_unknown(layout, what)?;
     let present = Present::of(sources, layout);
-    let number = present.next(layout, what.now);
+    let number = present.next(layout, what.now)?;
     let path = match layout {
         Layout::Refinery | Layout::Flyway => format!("{}V{number}__{name}", present.folder),
         Layout::Migrate if matches!(present.form, Form::Letter | Form::Unknown) => format!("V{number}__{name}"),
@@ -154,7 +154,7 @@ impl Present {
     }
 
     /// The number that follows.
-    fn next(&self, layout: Layout, now: &str) -> String {
+    fn next(&self, layout: Layout, now: &str) -> Result<String, LayoutError> {
         let by_time = match layout {
             Layout::Prisma | Layout::DrizzleFolders => true,
             Layout::Migrate | Layout::Refinery | Layout::Flyway | Layout::UpDown => false,
@@ -162,10 +162,13 @@ impl Present {
         };
         let Some(last) = &self.last else {
             let first = if layout == Layout::UpDown { "001" } else { "1" };
-            return if by_time { self.time(layout, now) } else { first.to_owned() };
+            return Ok(if by_time { self.time(layout, now) } else { first.to_owned() });
         };
         let (before, number) = (&last[..last.len() - 1], &last[last.len() - 1]);
-        let value: u64 = number.parse().unwrap_or(0);
+        // What is larger is no number of a version.
+        let Some(value) = number.parse().ok().filter(|value: &u64| *value < i64::MAX.unsigned_abs()) else {
+            return Err(names::misnamed(&last.join("."), "no version comes after this one".to_owned()));
+        };
         let width = if by_time { now.len() } else { number.len() };
         let is_time =
             width == 14 || (matches!(width, 8 | 12) && (number.starts_with("19") || number.starts_with("20")));
@@ -173,10 +176,10 @@ impl Present {
             let now = &now[..width.min(now.len())];
             // A clock behind another one: only the order counts.
             let value = now.parse().unwrap_or(0).max(value.saturating_add(1));
-            return self.time(layout, &format!("{value:0width$}"));
+            return Ok(self.time(layout, &format!("{value:0width$}")));
         }
         let next = format!("{:0width$}", value.saturating_add(1));
-        before.iter().cloned().chain([next]).collect::<Vec<_>>().join(".")
+        Ok(before.iter().cloned().chain([next]).collect::<Vec<_>>().join("."))
     }
 
     /// A time as it is written here.

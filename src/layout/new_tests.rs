@@ -167,3 +167,14 @@ fn what_a_layout_has_no_place_for_is_refused() {
         "10_add_users: dbmate orders by names: it would come before 9_a.sql"
     );
 }
+
+#[test]
+fn after_the_last_number_there_is_none() {
+    for (layout, last) in
+        [(Layout::Migrate, "V9223372036854775807__a.sql"), (Layout::Sqlx, "9223372036854775807_a.sql")]
+    {
+        let error = new(ADD, layout, &[last]).unwrap_err().to_string();
+        assert!(error.ends_with(": no version comes after this one"), "{layout}: {error}");
+    }
+    assert_eq!(paths(Layout::Migrate, &["V9223372036854775806__a.sql"]), "V9223372036854775807__add_users.sql");
+}

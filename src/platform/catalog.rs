@@ -128,7 +128,7 @@ mod tests {
         });
         let index = |name: &str| {
             let (name, table) = (format!("idx_task_usage_{name}"), "task_usage".to_owned());
-            Some(ConcurrentIndex { name, schema: None, table })
+            Some(ConcurrentIndex { name, schema: None, path: Vec::new(), table })
         };
         let expected = [(74, index("updated_at")), (75, index("created_at")), (78, index("created_at_legacy"))]
             .map(|(version, index)| (Version::number(version), index));

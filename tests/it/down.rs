@@ -150,7 +150,7 @@ async fn a_version_without_a_way_back_names_the_file_that_would_be_one() {
 async fn the_built_in_set_has_no_way_back() {
     let database = TestDatabase::at_version(84, 0, 0).await;
     let before = database.versions().await;
-    let refused = database.program().args(["down", "--execute"]).run().expect(7).stderr;
+    let refused = database.program().args(["down", "--execute"]).run().expect(7).told().to_owned();
     assert!(
         refused.starts_with("error: V84 (")
             && refused.contains(") has no way back; nothing was written; restore a backup"),
@@ -163,7 +163,7 @@ async fn the_built_in_set_has_no_way_back() {
 async fn a_changed_file_stops_the_way_back() {
     let project = Project::applied(&NOTES).await;
     project.write("2_notes.up.sql", "CREATE TABLE notes (id bigint PRIMARY KEY);\n");
-    let refused = project.call(&["down", "--execute"]).run().expect(4).stderr;
+    let refused = project.call(&["down", "--execute"]).run().expect(4).told().to_owned();
     assert!(refused.starts_with("error: 2_notes.up.sql is not what was applied on "), "{refused}");
     assert_eq!(project.versions().await, [1, 2, 3]);
 }

@@ -26,6 +26,16 @@ pub fn cannot_keep(tool: Tool) -> Option<&'static str> {
     }
 }
 
+/// The rights on a tool's history that recording a version there needs, besides reading it.
+#[must_use]
+pub fn rights(tool: Tool) -> &'static [&'static str] {
+    match tool {
+        Tool::GolangMigrate => &["INSERT", "DELETE"],
+        Tool::Sqlx | Tool::Refinery | Tool::Atlas => &["INSERT", "UPDATE"],
+        _ => &["INSERT"],
+    }
+}
+
 /// The statement that records a migration as applied, to be sent in the transaction that applies it. A version that is there
 /// already stays there once.
 #[must_use]

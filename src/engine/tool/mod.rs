@@ -15,7 +15,7 @@ mod tables;
 pub use clear::clears;
 pub use create::create;
 pub use erase::delete;
-pub use insert::{cannot_keep, insert, insert_repeatable};
+pub use insert::{cannot_keep, insert, insert_repeatable, rights};
 pub use locks::locks;
 pub use rows::{RowState, ToolRow, rows};
 pub use tables::{Tool, ToolTable, find_tool_tables};
