@@ -241,11 +241,13 @@ pub(super) async fn elsewhere(connection: &Connection, set: &Set) -> Result<Opti
         WHERE c.relname = $1
           AND c.relkind IN ('r', 'p')
           AND c.relpersistence <> 't'
-          AND pg_catalog.to_regclass(pg_catalog.quote_ident($1)) IS NULL
+          AND CASE WHEN $2::text IS NULL THEN pg_catalog.to_regclass(pg_catalog.quote_ident($1)) IS NULL
+                   ELSE n.nspname = $2::text AND n.nspname <> ALL (pg_catalog.current_schemas(false)) END
         ORDER BY n.nspname
         LIMIT 1";
     let Some(table) = set.owned_like() else { return Ok(None) };
-    let row = connection.query_opt(ELSEWHERE, &[&table]).await?;
+    let (schema, table) = table.split_once('.').map_or((None, table), |(schema, table)| (Some(schema), table));
+    let row = connection.query_opt(ELSEWHERE, &[&table, &schema]).await?;
     Ok(row.map(|row| (table.to_owned(), row.get("nspname"))))
 }
 

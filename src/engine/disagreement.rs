@@ -180,7 +180,7 @@ async fn present(connection: &Connection, set: &Set, things: &[Thing<'_>]) -> Re
         FROM ROWS FROM (pg_catalog.unnest($2::text[]), pg_catalog.unnest($3::text[])) WITH ORDINALITY AS w (relation, attribute, n)
         JOIN pg_catalog.pg_class c ON c.relname = w.relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
         WHERE c.relnamespace = coalesce(
-                  (SELECT t.relnamespace FROM pg_catalog.pg_class t WHERE t.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($1))::oid),
+                  (SELECT t.relnamespace FROM pg_catalog.pg_class t WHERE t.oid = pg_catalog.to_regclass($1)::oid),
                   (SELECT s.oid FROM pg_catalog.pg_namespace s WHERE s.nspname = pg_catalog.current_schema()))
           AND (w.attribute = ''
                OR EXISTS (SELECT FROM pg_catalog.pg_attribute a
@@ -191,7 +191,7 @@ async fn present(connection: &Connection, set: &Set, things: &[Thing<'_>]) -> Re
     }
     let parts: Vec<_> = things.iter().map(|thing| thing.parts().unwrap_or_default()).collect();
     let (relations, columns): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let first = set.owned_like().unwrap_or("-");
+    let first = set.owned_like_in_sql();
     let rows = connection.query(PRESENT, &[&first, &relations, &columns]).await?;
     Ok(rows.iter().filter_map(|row| usize::try_from(row.get::<_, i64>("n") - 1).ok()).collect())
 }

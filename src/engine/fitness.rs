@@ -37,13 +37,13 @@ pub(super) async fn check_row_security(
     const HIDES: &str = "
         SELECT c.oid::regclass::text AS table_name, r.rolname::text AS role
         FROM pg_catalog.unnest($1::text[]) AS t (name)
-        JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident(t.name))::oid AND c.relrowsecurity
+        JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(t.name)::oid AND c.relrowsecurity
         JOIN pg_catalog.pg_roles r ON r.rolname = ANY ($2::text[]) AND NOT r.rolsuper AND NOT r.rolbypassrls
         WHERE c.relforcerowsecurity OR NOT pg_catalog.pg_has_role(r.oid, c.relowner, 'USAGE')
         ORDER BY 1
         LIMIT 1";
     let roles: Vec<String> = acting.into_iter().chain([facts.role.clone()]).collect();
-    match connection.query_opt(HIDES, &[&set.changed_tables(), &roles]).await? {
+    match connection.query_opt(HIDES, &[&set.changed_tables_in_sql(), &roles]).await? {
         Some(row) => Err(Error::RowSecurity { table: row.get("table_name"), role: row.get("role") }),
         None => Ok(()),
     }

@@ -31,11 +31,11 @@ async fn list(connection: &Connection, set: &Set, only: Option<&[String]>, made_
         SELECT coalesce(
             (SELECT n.nspname
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($1))::oid),
+             WHERE c.oid = pg_catalog.to_regclass($1)::oid),
             pg_catalog.current_schema()) AS schema, pg_catalog.current_setting('search_path') AS path";
     const SET_PATH: &str = "SELECT pg_catalog.set_config('search_path', $1, false)";
     // A set that says nothing of its tables lives where new ones would go.
-    let first = set.owned_like().unwrap_or("-");
+    let first = set.owned_like_in_sql();
     let row = connection.query_one(SCHEMA, &[&first]).await?;
     let (Some(schema), path) = (row.get::<_, Option<String>>("schema"), row.get::<_, String>("path")) else {
         return Ok(Objects::new());

@@ -25,7 +25,10 @@ pub struct Warning {
 }
 
 async fn overloads(connection: &Connection, set: &Set) -> Result<Vec<Overload>, Error> {
-    let Some(first) = set.owned_like() else { return Ok(Vec::new()) };
+    if set.owned_like().is_none() {
+        return Ok(Vec::new());
+    }
+    let first = set.owned_like_in_sql();
     let versions: Vec<_> = set.migrations().iter().map(super::Migration::version).collect();
     let described = set.description().after(&versions);
     let ours: Vec<&str> = described.keys().filter_map(|object| object.strip_prefix("function ")).collect();
@@ -64,9 +67,12 @@ pub(super) async fn everybody_may_create(connection: &Connection, set: &Set) -> 
         SELECT n.nspname::text AS schema
         FROM pg_catalog.pg_class c
         JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-        WHERE c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($1))::oid
+        WHERE c.oid = pg_catalog.to_regclass($1)::oid
           AND pg_catalog.has_schema_privilege('public', n.oid, 'CREATE')";
-    let Some(first) = set.owned_like() else { return Ok(None) };
+    if set.owned_like().is_none() {
+        return Ok(None);
+    }
+    let first = set.owned_like_in_sql();
     let row = connection.query_opt(MAY, &[&first]).await?;
     Ok(row.map(|row| row.get::<_, String>("schema")).map(|schema| Warning {
         remedy: format!("REVOKE CREATE ON SCHEMA {} FROM PUBLIC;", ident(&schema)),

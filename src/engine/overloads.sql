@@ -2,7 +2,7 @@
 -- instead of ours ($2: signatures) or PostgreSQL's own: what it is, whose, and the statement that removes it. Whoever owns the tables
 -- has other ways to have code run, and what belongs to an extension is the work of whoever may install one.
 WITH anchor AS (
-    SELECT c.relnamespace, c.relowner FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($1))::oid
+    SELECT c.relnamespace, c.relowner FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1)::oid
 ),
 path AS (
     SELECT n.oid

@@ -4,6 +4,7 @@
 //! What it makes must belong to whoever owns the tables, or the application could not read it; and what it changes must
 //! be its own to change, which is asked before anything is written.
 
+use super::set::in_sql;
 use super::{Error, Lacks, Ledger, Set};
 use crate::db::{self, Connection, ServerFacts};
 
@@ -21,7 +22,7 @@ fn tables(set: &Set) -> Vec<&str> {
 ///
 /// [`db::Error::SuperuserRefused`]; what the server says.
 pub(super) async fn may_look(connection: &Connection, set: &Set) -> Result<(), db::Error> {
-    let mut names: Vec<String> = tables(set).into_iter().map(db::ident).collect();
+    let mut names: Vec<String> = tables(set).into_iter().map(in_sql).collect();
     names.extend(set.ledger().map(|ledger| ledger.table.clone()));
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     db::refuse_superuser(connection, &names, &[], db::Purpose::Look).await
@@ -44,11 +45,11 @@ pub(super) async fn acting_role(
     let Some(first) = set.owned_like() else { return Ok(None) };
     let functions = set.ledger().map(Ledger::functions).unwrap_or_default();
     let tables = tables(set);
-    let names: Vec<String> = tables.iter().map(|table| db::ident(table)).collect();
+    let names: Vec<String> = tables.iter().map(|table| in_sql(table)).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     db::refuse_superuser(connection, &names, &functions, db::Purpose::Write).await?;
     let sql = include_str!("owner.sql");
-    let Some(row) = connection.query_opt(sql, &[&first, &tables, &functions]).await? else { return Ok(None) };
+    let Some(row) = connection.query_opt(sql, &[&in_sql(first), &names, &functions]).await? else { return Ok(None) };
     let (owner, is_ours, inherits, may_become): (String, bool, bool, bool) =
         (row.get("owner"), row.get("is_ours"), row.get("inherits"), row.get("may_become"));
     let (session, schema, may_create): (String, String, bool) =

@@ -4,12 +4,12 @@ WITH anchor AS (
     SELECT c.relowner AS owner, n.nspname AS schema
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($1))::oid
+    WHERE c.oid = pg_catalog.to_regclass($1)::oid
 ),
 objects AS (
     SELECT n.at, pg_catalog.format('table %s', c.oid::regclass) AS object, c.relowner AS owner
     FROM pg_catalog.unnest($2::text[]) WITH ORDINALITY AS n (name, at)
-    JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident(n.name))::oid
+    JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(n.name)::oid
     UNION ALL
     SELECT 1000 + n.at, pg_catalog.format('function %s', p.oid::regprocedure), p.proowner
     FROM pg_catalog.unnest($3::text[]) WITH ORDINALITY AS n (signature, at)

@@ -11,7 +11,7 @@ use super::ledger::Ledger;
 use super::origin::Origin;
 use super::tool::ToolTable;
 use super::{Error, Migration, Repeatable, Version};
-use crate::db::{LockKey, RUN_SESSION_LOCK, RunLocks};
+use crate::db::{LockKey, RUN_SESSION_LOCK, RunLocks, ident};
 
 /// Migrations in order, each with the hooks that run before it.
 #[derive(Clone)]
@@ -149,10 +149,20 @@ impl Set {
         self.owner.as_deref()
     }
 
-    /// The table whose owner owns everything that the migrations make, and in whose schema they make it.
+    /// The table, `name` or `schema.name`, whose owner owns everything that the migrations make, and in whose schema they make it.
     #[must_use]
     pub fn owned_like(&self) -> Option<&str> {
         self.owned_like.as_deref()
+    }
+
+    /// The same as SQL; the name of no table if there is none.
+    pub(super) fn owned_like_in_sql(&self) -> String {
+        in_sql(self.owned_like().unwrap_or("-"))
+    }
+
+    /// The tables of [`Self::changed_tables`] as SQL.
+    pub(super) fn changed_tables_in_sql(&self) -> Vec<String> {
+        self.changed_tables.iter().map(|table| in_sql(table)).collect()
     }
 
     /// The tables that a migration finds and changes, that of [`Self::owned_like`] first.
@@ -189,6 +199,11 @@ impl Set {
     pub fn latest(&self) -> Version {
         self.migrations.last().map_or(Version::NONE, Migration::version)
     }
+}
+
+/// A table, `name` or `schema.name`, as SQL.
+pub(super) fn in_sql(table: &str) -> String {
+    table.split('.').map(ident).collect::<Vec<_>>().join(".")
 }
 
 /// The one version that somebody means by `text`: its number, its name, or its file's name.

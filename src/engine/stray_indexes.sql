@@ -15,7 +15,7 @@ WHERE NOT i.indisvalid
   AND t.relpersistence <> 't'
   AND n.nspname !~ '^pg_'::text
   AND ($1::text[] IS NULL OR t.oid IN (
-      SELECT pg_catalog.to_regclass(pg_catalog.quote_ident(a.name))::oid FROM pg_catalog.unnest($1::text[]) AS a (name)))
+      SELECT pg_catalog.to_regclass(a.name)::oid FROM pg_catalog.unnest($1::text[]) AS a (name)))
   -- One that is being built right now is not valid yet. Whoever does that holds the table in this mode, which
   -- every role may see. So does an autovacuum, which has no user.
   AND NOT EXISTS (

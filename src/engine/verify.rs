@@ -259,7 +259,7 @@ impl Migrator {
     async fn stray_invalid_indexes(&self, connection: &Connection, known: &[Problem]) -> Result<Vec<Problem>, Error> {
         const STRAY: &str = include_str!("stray_indexes.sql");
         let is_folder = self.set.origin().is_some() && self.set.description().is_empty();
-        let tables = (!is_folder).then(|| self.set.changed_tables());
+        let tables = (!is_folder).then(|| self.set.changed_tables_in_sql());
         let is_spoken_of = |table: &str| {
             let table = table.to_lowercase();
             self.set.migrations().iter().any(|migration| migration.sql().to_lowercase().contains(&table))

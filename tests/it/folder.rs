@@ -223,3 +223,28 @@ async fn keep_that_comes_later_writes_what_was_applied_before() {
     assert_eq!(recorded, [1, 2, 3]);
     project.run(0, &["verify", "history"]);
 }
+
+#[tokio::test]
+async fn owned_like_names_a_table_with_its_schema() {
+    let manifest = "[set.app]\ndir = \"sql\"\nlayout = \"migrate\"\nowned-like = \"app.users\"\n";
+    let project = Project::new("owned", manifest).await;
+    project.write("sql/V1__a.sql", "CREATE TABLE notes (n int);\n");
+    let role = format!("owner_{}", project.database.name);
+    project
+        .database
+        .batch(&format!(
+            "CREATE ROLE {role}; CREATE SCHEMA app; CREATE TABLE app.users (n int);
+             CREATE TABLE public.users (n int); ALTER TABLE public.users OWNER TO {role}"
+        ))
+        .await;
+    let said = project.run(7, &["up"]).told().to_owned();
+    assert!(said.contains("table users is in schema app, which is not in the search path"), "{said}");
+    // By its bare name it would be the other one, whose owner a superuser does not become.
+    project.write("migrate.toml", &manifest.replace("app.users", "users"));
+    let said = project.run_in("public,app", 7, &["up"]).told().to_owned();
+    assert!(said.contains(&role), "{said}");
+    project.write("migrate.toml", manifest);
+    project.run_in("public,app", 0, &["up"]);
+    project.run_in("public,app", 0, &["verify", "schema"]);
+    project.database.batch(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}")).await;
+}
