@@ -291,7 +291,8 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
     if let Command::Up(_) | Command::Down(_) | Command::Status(_) = command {
         screen.name_database();
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+    // A command runs on this thread, its sessions and signals on another: a terminal that takes no output stops neither.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(Failure::new(exit::FAILED, error.to_string())),
     };
@@ -315,7 +316,7 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
     });
     let code = unless_lost(code, command.only_shows(), &screen);
     // Work in the background, such as a look-up of a host name, must not delay the exit.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    runtime.shutdown_background();
     ExitCode::from(code)
 }
 

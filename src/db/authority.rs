@@ -59,6 +59,43 @@ pub async fn refuse_superuser(
     }
 }
 
+/// A table of this program.
+#[derive(Clone, Debug)]
+pub struct OwnTable {
+    /// Its name, with the schema `migrate`.
+    pub name: String,
+    /// The names of its columns: earlier builds made fewer.
+    pub columns: Vec<String>,
+}
+
+/// Which of these tables of the program are there. They are named with the schema `migrate`. Refuses if reading one of them would run code of
+/// another role with a superuser's rights: something called like a table may be a view.
+///
+/// # Errors
+///
+/// [`Error::SuperuserRefused`]; the server's error, if the role may not use the schema.
+pub async fn own_tables(connection: &Connection, names: &[&str]) -> Result<Vec<OwnTable>, Error> {
+    let tables: Vec<_> = names.iter().map(|name| format!("pg_catalog.to_regclass('{name}')")).collect();
+    // The first role of all (10) is a superuser, and what a superuser makes with its own role is its own.
+    let sql = format!(
+        "SELECT c.relname::text AS name,
+                c.relowner = 10::oid OR session_user = current_user
+                AND (pg_catalog.current_setting('is_superuser') = 'off' OR pg_catalog.pg_get_userbyid(c.relowner) = current_user)
+                    AS is_harmless,
+                ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
+                      WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
+         FROM pg_catalog.pg_class c
+         WHERE c.oid IN ({})",
+        tables.join(", ")
+    );
+    let rows = connection.query(&sql, &[]).await?;
+    if rows.iter().any(|row| !row.get::<_, bool>("is_harmless")) {
+        refuse_superuser(connection, &[], &[], Purpose::Look).await?;
+    }
+    let table = |name: &str, columns| OwnTable { name: format!("migrate.{name}"), columns };
+    Ok(rows.iter().map(|row| table(row.get("name"), row.get("columns"))).collect())
+}
+
 /// The owner of `table`, if it is another role and the session may become it. As that role, the table's triggers run with
 /// the rights of their owner.
 ///

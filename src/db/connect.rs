@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::ConnectCause;
 use super::reach::{self, Address, Identity, Pin, Server};
 use super::session::Driver;
-use super::settings::Access;
+use super::settings::{self, Access};
 use super::waits::{Waits, Watcher};
 use super::{Connection, Database, Error, Observer, Waiting};
 
@@ -234,6 +234,8 @@ impl Connector {
             let attempt = address.of(config).connect(self.database.tls()).await;
             let (client, connection) = attempt.map_err(|error| self.connect_error(&error))?;
             let ended = Arc::new(OnceLock::new());
+            let version = connection.parameter("server_version").filter(|_| config.get_options().is_none());
+            let settings_for = version.and_then(settings::major);
             let driver = tokio::spawn(drive(connection, self.notices.clone(), Arc::clone(&ended)));
             let mut connection = Connection {
                 client: Arc::new(client),
@@ -242,7 +244,7 @@ impl Connector {
                 shielded: false,
                 in_transaction: Arc::new(AtomicBool::new(false)),
                 read_only: self.access == Access::ReadOnly,
-                has_options: config.get_options().is_some(),
+                settings_for,
                 driver: Arc::new(Driver(driver)),
                 ended,
                 pid: Arc::default(),

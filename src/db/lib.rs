@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
 pub use authority::share_history;
-pub use authority::{Purpose, acting_role, check_history, refuse_superuser};
+pub use authority::{OwnTable, Purpose, acting_role, check_history, own_tables, refuse_superuser};
 pub use config::Database;
 pub use connect::{Connector, Notice};
 pub use error::{ConnectCause, Error, ServerReport, SuperuserRefused};
@@ -39,7 +39,7 @@ pub use observer::Observer;
 pub use printable::is_printable;
 pub use program::{Hint, Program, quoted};
 pub use readable::readable;
-pub use server::{ServerFacts, ident};
+pub use server::{Rights, ServerFacts, ident};
 pub use session::Connection;
 pub use transaction::Transaction;
 

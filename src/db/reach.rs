@@ -7,12 +7,17 @@ use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 use tokio::sync::Mutex;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::{Client, Config};
 
 use super::Error;
 use super::error::ConnectCause;
+
+const STARTED: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] UTC");
 
 /// How long one address is tried, if the URL has no `connect_timeout`.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -153,6 +158,7 @@ fn shuffle(config: &Config, addresses: &mut [Address]) {
 /// What identifies a server: its start time, to the microsecond. Any role may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
+    /// When it was started, in seconds since 1970: text that does not depend on a session's settings.
     started: String,
     /// The server's own address, for messages.
     address: Option<String>,
@@ -161,12 +167,12 @@ pub(super) struct Identity {
 impl Identity {
     /// The query that every new session runs; [`Self::from_texts`] reads its row.
     pub const ASK: &str = "
-        SELECT pg_catalog.pg_backend_pid(),
-               pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'),
-               pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port()::text";
+        SELECT pg_catalog.pg_backend_pid(), extract(epoch FROM pg_catalog.pg_postmaster_start_time()),
+               pg_catalog.inet_server_addr(), pg_catalog.inet_server_port()";
 
-    pub fn from_texts(started: Option<&str>, address: Option<&str>) -> Self {
-        Self { started: started.unwrap_or_default().to_owned(), address: address.map(str::to_owned) }
+    pub fn from_texts(started: Option<&str>, address: Option<&str>, port: Option<&str>) -> Self {
+        let address = address.zip(port).map(|(address, port)| format!("{address}:{port}"));
+        Self { started: started.unwrap_or_default().to_owned(), address }
     }
 
     /// Compares the start time only: a server may have several addresses.
@@ -178,7 +184,10 @@ impl Identity {
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address.as_deref().unwrap_or("one on a local socket");
-        write!(f, "{address} (running since {} UTC)", self.started)
+        let seconds = self.started.split('.').next().and_then(|seconds| seconds.parse().ok());
+        let started = seconds.and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+        let started = started.and_then(|started| started.format(STARTED).ok());
+        write!(f, "{address} (running since {})", started.as_deref().unwrap_or(&self.started))
     }
 }
 

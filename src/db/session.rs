@@ -28,7 +28,8 @@ const SHIELD_PATIENCE: Duration = Duration::from_millis(300);
 /// Reads the last row, which is that of [`Identity::ASK`].
 fn identity(answers: &[SimpleQueryMessage]) -> Identity {
     let row = last_row(answers);
-    Identity::from_texts(row.and_then(|row| row.get(1)), row.and_then(|row| row.get(2)))
+    let column = |at| row.and_then(|row| row.get(at));
+    Identity::from_texts(column(1), column(2), column(3))
 }
 
 fn last_row(answers: &[SimpleQueryMessage]) -> Option<&SimpleQueryRow> {
@@ -50,8 +51,8 @@ pub struct Connection {
     pub(super) shielded: bool,
     pub(super) in_transaction: Arc<AtomicBool>,
     pub(super) read_only: bool,
-    /// The URL sets options of the session.
-    pub(super) has_options: bool,
+    /// The server's major version, for its settings; none if the URL has options of its own.
+    pub(super) settings_for: Option<i32>,
     pub(super) driver: Arc<Driver>,
     /// Why the network ended it, if it did.
     pub(super) ended: Arc<OnceLock<String>>,
@@ -223,7 +224,7 @@ impl Connection {
         if !self.read_only {
             return self.simple_query("BEGIN ISOLATION LEVEL READ COMMITTED").await;
         }
-        let (settings, ask) = (settings(true, self.has_options, &self.waits), Identity::ASK);
+        let (settings, ask) = (settings(true, self.settings_for, &self.waits), Identity::ASK);
         let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {settings}; {ask}");
         let answers = self.simple_query(&begin).await?;
         self.note_pid(&answers);
@@ -233,7 +234,7 @@ impl Connection {
     /// Opens a read-only transaction with one snapshot for all its statements, and the settings of a session.
     pub(super) async fn open_snapshot(&self) -> Result<(), Error> {
         self.in_transaction.store(true, Ordering::Release);
-        let settings = settings(true, self.has_options, &self.waits);
+        let settings = settings(true, self.settings_for, &self.waits);
         let ask = Identity::ASK;
         let begin = format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}; {ask}");
         self.note_pid(&self.simple_query(&begin).await?);
@@ -252,7 +253,7 @@ impl Connection {
     ///
     /// As [`Self::query`].
     pub(super) async fn settle(&self) -> Result<Vec<SimpleQueryMessage>, Error> {
-        let (settings, ask) = (settings(false, self.has_options, &self.waits), Identity::ASK);
+        let (settings, ask) = (settings(false, self.settings_for, &self.waits), Identity::ASK);
         let answers = self.simple_query(&format!("{settings}; {ask}")).await?;
         self.note_pid(&answers);
         Ok(answers)
@@ -260,7 +261,7 @@ impl Connection {
 
     /// The SQL that makes these settings for one transaction.
     pub(super) fn settings_of_transaction(&self) -> String {
-        settings(true, self.has_options, &self.waits)
+        settings(true, self.settings_for, &self.waits)
     }
 
     /// Limits how long each statement of the open transaction waits for a lock.

@@ -15,7 +15,7 @@ use super::record::{self, AlsoIn, Around};
 use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN};
 use super::tool;
 use super::{Error, Migrator, UpOptions, Version, fitness, history, invalid_index, owner, repeat, sql};
-use crate::db::{self, Connection, Patience, RunLock, ServerFacts};
+use crate::db::{self, Connection, Patience, Rights, RunLock, ServerFacts};
 
 /// What going back has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Migrator {
         look: Look,
     ) -> Result<DownPlan, Error> {
         let history = self.history(connection, history::Extent::Whole).await?;
-        self.refuse_misplaced(connection, &history, false).await?;
+        self.refuse_misplaced(connection, facts, &history, false).await?;
         self.judge(connection, &history).await?;
         let mut plan = DownPlan::new(&self.set, &history, options)?;
         if plan.steps.is_empty() {
@@ -161,7 +161,7 @@ impl Migrator {
         down_plan::refuse_later_entries(connection, &self.set, &plan).await?;
         db::check_history(connection).await?;
         owner::acting_role(connection, &self.set, facts).await?;
-        fitness::check_rights(facts)?;
+        fitness::check_rights(facts, &Rights::read(connection).await?)?;
         for step in plan.steps.iter().filter(|step| step.recorded_in.is_some()) {
             down_plan::refuse_closed(connection, facts, &plan, step).await?;
         }

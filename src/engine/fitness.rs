@@ -1,10 +1,12 @@
 //! Whether this server, database and role can carry a plan out, asked before anything is written.
 
+use tokio_postgres::error::SqlState;
+
 use super::{Error, Origin, Set, tool};
-use crate::db::{Connection, ServerFacts, ident};
+use crate::db::{self, Connection, Rights, ServerFacts, ident};
 
 /// The role must be able to create objects, and to write the history.
-pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
+pub(super) fn check_rights(facts: &ServerFacts, rights: &Rights) -> Result<(), Error> {
     if facts.in_recovery {
         return Err(Error::Standby);
     }
@@ -15,12 +17,12 @@ pub(super) fn check_rights(facts: &ServerFacts) -> Result<(), Error> {
     let Some(schema) = &facts.schema else {
         return Err(Error::NoSchema { role, database });
     };
-    if !facts.may_create_objects {
+    if !rights.may_create_objects {
         let what = format!("create objects in schema {schema}");
         let grant = format!("GRANT CREATE ON SCHEMA {} TO {}", ident(schema), ident(&role));
         return Err(Error::Privilege { role, what, database, grant });
     }
-    match (&facts.foreign_history, facts.may_write_history) {
+    match (&rights.foreign_history, rights.may_write_history) {
         (Some(foreign), false) => Err(foreign_schema(facts, foreign)),
         (None, false) => Err(unwritable_history(facts)),
         (_, true) => Ok(()),
@@ -53,9 +55,29 @@ fn foreign_schema(facts: &ServerFacts, (owner, table): &(String, String)) -> Err
     Error::ForeignSchema { database: facts.database.clone(), owner: owner.clone(), table: table.clone() }
 }
 
+/// What a session may not read: our history, in the words of who must grant it, or something else.
+pub(super) async fn unreadable(connection: &Connection, error: db::Error) -> Result<Error, db::Error> {
+    if !error.is(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return Ok(error.into());
+    }
+    let rights = rights(connection).await?;
+    if rights.may_read_history {
+        return Ok(error.into());
+    }
+    Ok(unreadable_history(&ServerFacts::read(connection).await?, &rights))
+}
+
+/// What the role may do, even if an error has just ended the session's transaction.
+pub(super) async fn rights(connection: &Connection) -> Result<Rights, db::Error> {
+    let transaction = connection.begin().await?;
+    let rights = Rights::read(&transaction).await;
+    transaction.rollback().await;
+    rights
+}
+
 /// The history cannot be read.
-pub(super) fn unreadable_history(facts: &ServerFacts) -> Error {
-    if let Some(foreign) = &facts.foreign_history {
+fn unreadable_history(facts: &ServerFacts, rights: &Rights) -> Error {
+    if let Some(foreign) = &rights.foreign_history {
         return foreign_schema(facts, foreign);
     }
     let role = ident(&facts.role);

@@ -8,10 +8,12 @@ use super::record::{AlsoIn, NOW, also_in, file_history_table, history_row, histo
 use super::standing::{self, Standing};
 use super::why::Why;
 use super::{HistoryError, Migration, Outcome, Set, Version, adopt, take_over};
-use crate::db::{Connection, Error, in_calendar};
+use crate::db::{Connection, Error, OwnTable, in_calendar, own_tables};
 
 /// More rows than any history has are not read: what is wrong with it shows in these.
 const MOST_ROWS: usize = 10_000;
+
+const HOOK_RUN: &str = "migrate.hook_run";
 
 /// How much of it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +31,7 @@ pub(super) struct History {
     pub is_kept: bool,
     /// Its tables that are there.
     pub tables: Vec<String>,
-    /// The first schema of the search path.
-    pub schema: Option<String>,
-    /// What was that when its files were applied, as far as it is recorded.
+    /// What was the first schema of the search path when its files were applied, as far as it is recorded.
     pub applied_in: BTreeSet<String>,
     /// The histories of tools that it continues.
     pub continues: BTreeSet<String>,
@@ -65,26 +65,21 @@ pub(super) async fn says(connection: &Connection, schema: Option<&str>, continue
     connection.query_one(SAYS, &[&schema, &continues]).await.map(drop)
 }
 
-/// Reads the recorded versions, and with them where they were applied. `tables`: each, and whether it says that.
-async fn applied(
-    connection: &Connection,
-    set: &Set,
-    history: &mut History,
-    tables: &[(String, bool)],
-) -> Result<(), Error> {
+/// Reads the recorded versions, and with them where they were applied.
+async fn applied(connection: &Connection, set: &Set, history: &mut History, tables: &[&OwnTable]) -> Result<(), Error> {
     // Tables of earlier builds of this program lack the last columns.
-    let rows_of = |(table, says): &(String, bool)| {
-        let place = if *says && set.origin().is_some() {
-            "in_schema, continues"
+    let column = |table: &OwnTable, name: &str, otherwise: &str| {
+        if table.columns.iter().any(|column| column == name) {
+            name.to_owned()
         } else {
-            "NULL::text AS in_schema, NULL::text AS continues"
-        };
-        format!(
-            "SELECT version::text AS version, name, checksum, {} AS at, coalesce((pg_catalog.to_jsonb(h) ->> 'adopted'::text)::boolean, false) AS adopted,
-                    {place}
-             FROM {table} h",
-            plain("recorded_at")
-        )
+            format!("{otherwise} AS {name}")
+        }
+    };
+    let rows_of = |table: &&OwnTable| {
+        let (adopted, schema) = (column(table, "adopted", "false"), column(table, "in_schema", "NULL::text"));
+        let (continues, at) = (column(table, "continues", "NULL::text"), plain("recorded_at"));
+        let columns = format!("version::text AS version, name, checksum, {at} AS at, {adopted}, {schema}, {continues}");
+        format!("SELECT {columns} FROM {}", table.name)
     };
     let sql = tables.iter().map(rows_of).collect::<Vec<_>>().join(" UNION ALL ");
     for row in connection.query(&format!("{sql} LIMIT {MOST_ROWS}"), &[]).await? {
@@ -132,26 +127,14 @@ async fn last_runs(connection: &Connection, set: &Set) -> Result<BTreeMap<(i64, 
 impl History {
     /// Reads it; a database that was never migrated has an empty one.
     pub async fn read(connection: &Connection, set: &Set, extent: Extent) -> Result<Self, Error> {
-        const PRESENT: &str = "
-            SELECT pg_catalog.to_regclass($1)::oid AS history, pg_catalog.to_regclass($2)::oid AS files,
-                   pg_catalog.to_regclass('migrate.hook_run') IS NOT NULL AS hooks,
-                   pg_catalog.current_schema()::text AS schema,
-                   ARRAY(SELECT attrelid FROM pg_catalog.pg_attribute
-                         WHERE attrelid IN (pg_catalog.to_regclass($1)::oid, pg_catalog.to_regclass($2)::oid)
-                           AND attname = 'continues') AS says";
         let (numbers, files) = (history_table(set), file_history_table(set));
-        let present = connection.query_one(PRESENT, &[&numbers, &files]).await?;
-        let says: Vec<u32> = present.get("says");
-        let tables = [(present.get("history"), numbers), (present.get("files"), files)];
-        let tables: Vec<(String, bool)> = tables
-            .into_iter()
-            .filter_map(|(oid, table): (Option<u32>, _)| oid.map(|oid| (table, says.contains(&oid))))
-            .collect();
+        let there =
+            own_tables(connection, &[&numbers, &files, HOOK_RUN, "migrate.hook_state", "migrate.repeatable"]).await?;
+        let tables: Vec<_> = there.iter().filter(|table| [&numbers, &files].contains(&&table.name)).collect();
         let mut history = Self {
             applied: Vec::new(),
             is_kept: !tables.is_empty(),
-            tables: tables.iter().map(|(table, _)| table.clone()).collect(),
-            schema: present.get("schema"),
+            tables: tables.iter().map(|table| table.name.clone()).collect(),
             applied_in: BTreeSet::new(),
             continues: BTreeSet::new(),
             ledger: adopt::Found::Nothing,
@@ -184,7 +167,7 @@ impl History {
             }
             history.repeatables.push(standing);
         }
-        if extent == Extent::Whole && present.get("hooks") {
+        if extent == Extent::Whole && there.iter().any(|table| table.name == HOOK_RUN) {
             history.hook_runs = last_runs(connection, set).await?;
         }
         Ok(history)

@@ -12,7 +12,7 @@ use super::tool;
 use super::{
     AdoptionError, Error, Migrator, Plan, StatusReport, Step, UpOptions, Version, fitness, overloads, owner, repeat,
 };
-use crate::db::{self, Connection, Patience, RunLock, ServerFacts};
+use crate::db::{self, Connection, Patience, Rights, RunLock, ServerFacts};
 
 /// What a run has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,13 +99,13 @@ impl Migrator {
         started: Instant,
     ) -> Result<Summary, Error> {
         // Whoever had the lock before us may have done all of it.
-        let mut plan = self.plan(connection, options).await?;
+        let facts = ServerFacts::read(connection).await?;
+        let mut plan = self.plan(connection, &facts, options).await?;
         let summary = Summary::at(plan.current);
         if plan.is_empty() {
             self.tell_left_alone(&plan);
             return Ok(self.finish(&summary, started));
         }
-        let facts = ServerFacts::read(connection).await?;
         db::check_history(connection).await?;
         overloads::refuse(connection, &self.set).await?;
         let role = owner::acting_role(connection, &self.set, &facts).await?;
@@ -246,14 +246,14 @@ impl Migrator {
     /// When the database cannot be asked.
     pub async fn status(&self) -> Result<StatusReport, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: status").await?;
-        self.look_at_server(&connection).await?;
+        let facts = self.look_at_server(&connection).await?;
         let mut history = self.history(&connection, Extent::Whole).await?;
         if db::holder(&connection, &db::RUN_SESSION_LOCK).await?.is_none() {
             history.no_run_is_active();
         }
         self.refuse_unexplained(&connection, &history).await?;
         let mut report = history.status(&self.set);
-        report.refused = self.refused(&connection, &history).await?;
+        report.refused = self.refused(&connection, &facts, &history).await?;
         report.out_of_step = self.out_of_step(&connection, &history).await?;
         if report.out_of_step.is_none() {
             self.check_others(&connection, &history).await?;
@@ -269,10 +269,12 @@ impl Migrator {
         facts: &ServerFacts,
         options: &UpOptions,
     ) -> Result<Plan, Error> {
-        let plan = match self.plan(connection, options).await {
-            // Of all that a role may not do, the owner of the tables is the first thing to know.
+        let plan = match self.plan(connection, facts, options).await {
+            // Of all that a role may not do beside our own tables, the owner of the others is the first thing to know.
             Err(error @ Error::Privilege { .. }) => {
-                owner::acting_role(connection, &self.set, facts).await?;
+                if fitness::rights(connection).await?.may_read_history {
+                    owner::acting_role(connection, &self.set, facts).await?;
+                }
                 return Err(error);
             }
             plan => plan?,
@@ -281,7 +283,7 @@ impl Migrator {
             db::check_history(connection).await?;
             overloads::refuse(connection, &self.set).await?;
             let role = owner::acting_role(connection, &self.set, facts).await?;
-            fitness::check_rights(facts)?;
+            fitness::check_rights(facts, &Rights::read(connection).await?)?;
             fitness::check_row_security(connection, &self.set, facts, role).await?;
         }
         Ok(plan)
@@ -289,7 +291,10 @@ impl Migrator {
 
     /// Reads our history and the ledger of an older migrator.
     pub(super) async fn history(&self, connection: &Connection, extent: Extent) -> Result<history::History, Error> {
-        let history = history::History::read(connection, &self.set, extent).await?;
+        let history = match history::History::read(connection, &self.set, extent).await {
+            Ok(history) => history,
+            Err(error) => return Err(fitness::unreadable(connection, error).await?),
+        };
         match &history.ledger {
             adopt::Found::Unreadable(table) => {
                 Err(fitness::closed_ledger(&self.set, &ServerFacts::read(connection).await?, "read", table))
@@ -329,9 +334,9 @@ impl Migrator {
         }
     }
 
-    async fn plan(&self, connection: &Connection, options: &UpOptions) -> Result<Plan, Error> {
+    async fn plan(&self, connection: &Connection, facts: &ServerFacts, options: &UpOptions) -> Result<Plan, Error> {
         let mut history = self.history(connection, Extent::Run).await?;
-        self.refuse_misplaced(connection, &history, options.baseline.is_some()).await?;
+        self.refuse_misplaced(connection, facts, &history, options.baseline.is_some()).await?;
         self.judge(connection, &history).await?;
         let baseline = match options.baseline {
             Some(last) => Some(self.baseline(connection, &mut history, last).await?),
@@ -362,9 +367,6 @@ impl Migrator {
         let facts = ServerFacts::read(connection).await?;
         if facts.major() < self.set.minimum_server() {
             return Err(Error::ServerTooOld { version: facts.version, minimum: self.set.minimum_server() });
-        }
-        if !facts.may_read_history {
-            return Err(fitness::unreadable_history(&facts));
         }
         owner::may_look(connection, &self.set).await?;
         let (host, port) = self.connector.server().await.unwrap_or_default();

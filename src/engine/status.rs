@@ -9,7 +9,7 @@ use super::applied::{HookRun, recorded};
 use super::history::History;
 use super::out_of_step::OutOfStep;
 use super::{Error, Migrator, Set, Version, Why};
-use crate::db::Connection;
+use crate::db::{Connection, ServerFacts};
 
 /// The standing of one version.
 #[derive(Clone, Debug, Serialize)]
@@ -171,11 +171,16 @@ impl StatusReport {
 
 impl Migrator {
     /// Why a run of a folder would be refused, whatever is pending.
-    pub(super) async fn refused(&self, connection: &Connection, history: &History) -> Result<Option<Refusal>, Error> {
+    pub(super) async fn refused(
+        &self,
+        connection: &Connection,
+        facts: &ServerFacts,
+        history: &History,
+    ) -> Result<Option<Refusal>, Error> {
         if self.set.ledger().is_some() || self.set.origin().is_none() {
             return Ok(None);
         }
-        let judged = match self.refuse_misplaced(connection, history, false).await {
+        let judged = match self.refuse_misplaced(connection, facts, history, false).await {
             Ok(()) => self.judge(connection, history).await,
             refused => refused,
         };

@@ -56,9 +56,9 @@ impl Migrator {
     /// When the database cannot be asked.
     pub async fn verify_history(&self) -> Result<Verified, Error> {
         let connection = self.connector.clone().read_only().connect("migrate: verify").await?;
-        self.look_at_server(&connection).await?;
+        let facts = self.look_at_server(&connection).await?;
         let history = self.history(&connection, Extent::Whole).await?;
-        let mut judged = self.refuse_misplaced(&connection, &history, false).await;
+        let mut judged = self.refuse_misplaced(&connection, &facts, &history, false).await;
         if judged.is_ok() {
             judged = self.judge(&connection, &history).await;
         }

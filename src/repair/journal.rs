@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::RepairError;
 use super::lines::Totals;
 use super::runs::{RunState, there};
-use crate::db::{self, Connection, ServerFacts, ident};
+use crate::db::{self, Connection, Rights, ServerFacts, ident};
 
 /// How long recording a failure may take.
 const RECORDING_PATIENCE: Duration = Duration::from_secs(2);
@@ -21,7 +21,7 @@ pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError
             "connect to the primary server",
         ));
     }
-    if !facts.may_write_history {
+    if !Rights::read(connection).await?.may_write_history {
         let (who, database) = (ident(&facts.role), ident(&facts.database));
         let grant = match schema_owner(connection).await? {
             Some(owner) => format!(
@@ -38,9 +38,9 @@ pub(super) async fn may_write(connection: &Connection) -> Result<(), RepairError
 
 /// Checks that this role may read the journals of earlier runs.
 pub(super) async fn may_read(connection: &Connection) -> Result<(), RepairError> {
-    let facts = ServerFacts::read(connection).await?;
+    let (facts, rights) = (ServerFacts::read(connection).await?, Rights::read(connection).await?);
     match schema_owner(connection).await? {
-        Some(owner) if !facts.may_read_history => {
+        Some(owner) if !rights.may_read_history => {
             let who = ident(&facts.role);
             Err(RepairError::refused_with_hint(
                 format!(
