@@ -184,10 +184,15 @@ impl Connector {
 
     /// Opens a session on the server in use, or else on the first address that answers.
     async fn open(&self, config: &Config) -> Result<Connection, Error> {
+        // Several sessions may be opened at the same time, once the server is known.
+        let known = self.pin.lock().await.as_ref().map(|server| server.address.clone());
+        let known = match known {
+            Some(address) => Some((self.open_at(&address, config).await, address)),
+            None => None,
+        };
         let mut pin = self.pin.lock().await;
-        if let Some(server) = pin.as_mut() {
-            let address = server.address.clone();
-            match self.open_at(&address, config).await {
+        if let (Some(server), Some((opened, address))) = (pin.as_mut(), known) {
+            match opened {
                 Ok((connection, identity)) if server.identity.is_same(&identity) => {
                     server.add(&connection.client);
                     return Ok(connection);

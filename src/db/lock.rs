@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::iter;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::SimpleQueryMessage;
@@ -35,6 +36,9 @@ pub const REPAIR: RunLocks = RunLocks {
 /// commit may still be running, so the next run waits for this lock, too.
 pub const RUN_SESSION_LOCK: LockKey =
     LockKey::one(7_244_554_146_635_925_502, "the end of an earlier run's last statement");
+
+/// How long a check that the lock is held is good for. Many short migrations do not pay for one each.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
 
 /// How often to look whether another session waits for the lock's transaction.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -179,6 +183,8 @@ pub struct RunLock {
     key: i64,
     /// The server's process.
     pid: i32,
+    /// When it was last known to be held.
+    checked: Mutex<Instant>,
 }
 
 impl RunLock {
@@ -197,8 +203,7 @@ impl RunLock {
     ) -> Result<(Self, Connection), LockTimeout> {
         // No settings that outlive a transaction, until it is known that no pooler shares these sessions.
         let bare = connector.clone().bare();
-        let session = bare.connect(application).await?;
-        let connection = bare.connect("migrate: lock").await?;
+        let (session, connection) = tokio::try_join!(bare.connect(application), bare.connect("migrate: lock"))?;
         let marker = mark(&session).await?;
         // Settings come first: a short limit on idle transactions could end this one before the next message arrives.
         let begin = format!(
@@ -230,17 +235,23 @@ impl RunLock {
                 patience.wait(&session, lock).await?;
             }
         }
-        Ok((Self { connection, key: locks.run.key, pid }, session))
+        Ok((Self { connection, key: locks.run.key, pid, checked: Mutex::new(Instant::now()) }, session))
     }
 
-    /// Checks that the lock is still held.
+    /// Checks that the lock is still held, or was a moment ago: between any check and what follows, it can be lost.
     ///
     /// # Errors
     ///
     /// [`Error::Lost`] when the session that held it is gone.
     pub async fn check(&self) -> Result<(), Error> {
+        let last = *self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() < CHECK_EVERY && !self.connection.client.is_closed() {
+            return Ok(());
+        }
         // Unlike a SELECT, this takes no snapshot.
-        self.connection.batch("SHOW transaction_isolation").await
+        self.connection.batch("SHOW transaction_isolation").await?;
+        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        Ok(())
     }
 
     /// While this future is polled, renews the lock's transaction when another session waits for its end: an index build that
@@ -253,6 +264,8 @@ impl RunLock {
                 WHERE h.locktype = 'virtualxid' AND h.granted AND h.pid = $1
             )";
         let look = async {
+            // Most runs have ended by then.
+            self.connection.pause(LOOK_EVERY).await?;
             let session = connector.connect("migrate: watch").await?;
             loop {
                 if session.query_one(WAITED_FOR, &[&self.pid]).await?.get(0) {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::reach::Identity;
 use super::settings::{Access, settings};
+use super::transaction::BEGIN;
 use super::waits::{InTheWay, Waits, Watcher};
 use super::{Error, Waiting};
 
@@ -222,10 +223,10 @@ impl Connection {
     pub(super) async fn open_transaction(&self) -> Result<Vec<SimpleQueryMessage>, Error> {
         self.in_transaction.store(true, Ordering::Release);
         if !self.read_only {
-            return self.simple_query("BEGIN ISOLATION LEVEL READ COMMITTED").await;
+            return self.simple_query(BEGIN).await;
         }
         let (settings, ask) = (settings(true, self.settings_for, &self.waits), Identity::ASK);
-        let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {settings}; {ask}");
+        let begin = format!("{BEGIN} READ ONLY; {settings}; {ask}");
         let answers = self.simple_query(&begin).await?;
         self.note_pid(&answers);
         Ok(answers)

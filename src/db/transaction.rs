@@ -5,6 +5,9 @@ use std::sync::atomic::Ordering;
 
 use super::{Connection, Error};
 
+/// Every transaction names its isolation level: the server's default may be another.
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 impl Connection {
     /// Begins a transaction. An abandoned one is rolled back first.
     ///
@@ -16,6 +19,25 @@ impl Connection {
             self.batch("ROLLBACK").await?;
         }
         self.open_transaction().await?;
+        Ok(Transaction { connection: self })
+    }
+
+    /// Begins a transaction and runs statements in it, all in one message. An abandoned one is rolled back first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::query`].
+    pub async fn begin_with(&self, sql: &str) -> Result<Transaction<'_>, Error> {
+        if self.read_only {
+            let transaction = self.begin().await?;
+            transaction.batch(sql).await?;
+            return Ok(transaction);
+        }
+        if self.in_transaction.load(Ordering::Acquire) {
+            self.batch("ROLLBACK").await?;
+        }
+        self.in_transaction.store(true, Ordering::Release);
+        self.batch(&format!("{BEGIN}; {sql}")).await?;
         Ok(Transaction { connection: self })
     }
 
@@ -51,6 +73,26 @@ impl Transaction<'_> {
             return Err(Error::Interrupted);
         }
         self.connection.shielded().batch("COMMIT").await?;
+        self.connection.after_transaction().await
+    }
+
+    /// Runs statements and commits, all in one message. Waits for the answer even when the run is told to stop. After an error,
+    /// the transaction is rolled back.
+    ///
+    /// # Errors
+    ///
+    /// The server's error. After [`Error::Lost`] it is unknown whether the commit took place.
+    pub async fn commit_with(self, sql: &str) -> Result<(), Error> {
+        if self.connection.cancel.is_cancelled() {
+            self.rollback().await;
+            return Err(Error::Interrupted);
+        }
+        // What is deferred to the commit is checked before it, so that an error leaves a transaction to roll back.
+        let ending = format!("SET CONSTRAINTS ALL IMMEDIATE; {sql}; COMMIT");
+        if let Err(error) = self.connection.shielded().batch(&ending).await {
+            self.rollback().await;
+            return Err(error);
+        }
         self.connection.after_transaction().await
     }
 

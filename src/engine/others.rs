@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::history::History;
+use super::history::{Extent, History};
 use super::{Error, Migrator, Version, adopt};
 use crate::db::{Connection, Program};
 
@@ -74,6 +74,10 @@ impl Migrator {
         }
         let found = connection.query(OTHERS, &[]).await?;
         let Some(first) = found.first() else { return Ok(()) };
+        // Another run may have made them between one look and the other.
+        if History::read(connection, &self.set, Extent::Run).await?.current() > Version::NONE {
+            return Ok(());
+        }
         let (host, port) = self.connector.server().await.unwrap_or_default();
         Err(Error::SomebodyElses(Box::new(Others {
             set: self.set.name().to_owned(),

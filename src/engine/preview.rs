@@ -16,7 +16,7 @@ impl Migrator {
         let connector = self.connector.clone().read_only();
         let connection = connector.connect("migrate: dry run").await?;
         let facts = self.look_at_server(&connection).await?;
-        let mut plan = self.plan_on_a_fit_server(&connection, &facts, options).await?;
+        let (mut plan, _) = self.plan_on_a_fit_server(&connection, &facts, options).await?;
         if options.skip_empty && plan.current == 0 {
             plan.steps.clear();
             plan.note = None;

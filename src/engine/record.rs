@@ -39,20 +39,13 @@ pub(super) async fn in_transaction(
     with: With<'_>,
 ) -> Result<(), Error> {
     let record = record(set, migration, with)?;
-    let transaction = connection.begin().await?;
-    let result = async {
-        transaction.batch(&[READ_AS_WRITTEN, LOCK_TIMEOUT].join(";\n")).await?;
-        transaction.as_role(with.role, transaction.batch(migration.sql())).await?;
-        transaction.batch(&record).await
+    let transaction = connection.begin_with(&[READ_AS_WRITTEN, LOCK_TIMEOUT].join("; ")).await?;
+    // The file is a message of its own, so that the server counts the position of an error from its beginning.
+    if let Err(error) = transaction.as_role(with.role, transaction.batch(migration.sql())).await {
+        transaction.rollback().await;
+        return Err(error);
     }
-    .await;
-    match result {
-        Ok(()) => transaction.commit().await,
-        Err(error) => {
-            transaction.rollback().await;
-            Err(error)
-        }
-    }
+    transaction.commit_with(&record).await
 }
 
 /// Runs a file that begins and ends a transaction itself. If that is all it does, its record is part of the transaction, and

@@ -56,7 +56,7 @@ impl Migrator {
         let started = Instant::now();
         let connection = self.connector.clone().read_only().connect("migrate: up").await?;
         let facts = self.look_at_server(&connection).await?;
-        let plan = self.plan_on_a_fit_server(&connection, &facts, options).await;
+        let plan = self.plan(&connection, &facts, options).await;
         connection.close().await;
         let plan = match plan {
             // What was looked at one after the other may be what another run has changed in between: it is looked at again
@@ -100,15 +100,12 @@ impl Migrator {
     ) -> Result<Summary, Error> {
         // Whoever had the lock before us may have done all of it.
         let facts = ServerFacts::read(connection).await?;
-        let mut plan = self.plan(connection, &facts, options).await?;
+        let (mut plan, role) = self.plan_on_a_fit_server(connection, &facts, options).await?;
         let summary = Summary::at(plan.current);
         if plan.is_empty() {
             self.tell_left_alone(&plan);
             return Ok(self.finish(&summary, started));
         }
-        db::check_history(connection).await?;
-        overloads::refuse(connection, &self.set).await?;
-        let role = owner::acting_role(connection, &self.set, &facts).await?;
         if let Some(role) = &role {
             tracing::debug!("migrations run as {role}, who owns the tables");
         }
@@ -262,31 +259,23 @@ impl Migrator {
         Ok(report)
     }
 
-    /// Plans, and makes sure that this server and role can carry the plan out.
+    /// Plans, and makes sure that this server and role can carry the plan out; as which role, if not the session's own.
     pub(super) async fn plan_on_a_fit_server(
         &self,
         connection: &Connection,
         facts: &ServerFacts,
         options: &UpOptions,
-    ) -> Result<Plan, Error> {
-        let plan = match self.plan(connection, facts, options).await {
-            // Of all that a role may not do beside our own tables, the owner of the others is the first thing to know.
-            Err(error @ Error::Privilege { .. }) => {
-                if fitness::rights(connection).await?.may_read_history {
-                    owner::acting_role(connection, &self.set, facts).await?;
-                }
-                return Err(error);
-            }
-            plan => plan?,
-        };
-        if !plan.is_empty() {
-            db::check_history(connection).await?;
-            overloads::refuse(connection, &self.set).await?;
-            let role = owner::acting_role(connection, &self.set, facts).await?;
-            fitness::check_rights(facts, &Rights::read(connection).await?)?;
-            fitness::check_row_security(connection, &self.set, facts, role).await?;
+    ) -> Result<(Plan, Option<String>), Error> {
+        let plan = self.plan(connection, facts, options).await?;
+        if plan.is_empty() {
+            return Ok((plan, None));
         }
-        Ok(plan)
+        db::check_history(connection).await?;
+        overloads::refuse(connection, &self.set).await?;
+        let role = owner::acting_role(connection, &self.set, facts).await?;
+        fitness::check_rights(facts, &Rights::read(connection).await?)?;
+        fitness::check_row_security(connection, &self.set, facts, role.clone()).await?;
+        Ok((plan, role))
     }
 
     /// Reads our history and the ledger of an older migrator.
@@ -335,6 +324,24 @@ impl Migrator {
     }
 
     async fn plan(&self, connection: &Connection, facts: &ServerFacts, options: &UpOptions) -> Result<Plan, Error> {
+        match self.plan_if_readable(connection, facts, options).await {
+            // Of all that a role may not do beside our own tables, the owner of the others is the first thing to know.
+            Err(error @ Error::Privilege { .. }) => {
+                if fitness::rights(connection).await?.may_read_history {
+                    owner::acting_role(connection, &self.set, facts).await?;
+                }
+                Err(error)
+            }
+            plan => plan,
+        }
+    }
+
+    async fn plan_if_readable(
+        &self,
+        connection: &Connection,
+        facts: &ServerFacts,
+        options: &UpOptions,
+    ) -> Result<Plan, Error> {
         let mut history = self.history(connection, Extent::Run).await?;
         self.refuse_misplaced(connection, facts, &history, options.baseline.is_some()).await?;
         self.judge(connection, &history).await?;

@@ -118,7 +118,7 @@ async fn named(
         undoes: None,
     };
     if execution.execute {
-        let executed = repairer.execute(name, &arguments, execution.expect.as_deref(), &pacing).await?;
+        let executed = Box::pin(repairer.execute(name, &arguments, execution.expect.as_deref(), &pacing)).await?;
         executed_rows(&executed, &subject, report, screen)
     } else {
         let mut on_line = |_: &Rows, line: &Line| json::line(line, &subject, screen);
@@ -140,7 +140,7 @@ impl Undo {
         let report = execution.report()?;
         let (program, database, pacing) = (screen.program(), repairer.database(), &pacing);
         if execution.execute {
-            let (rows, executed) = repairer.undo(*run, execution.expect.as_deref(), pacing).await?;
+            let (rows, executed) = Box::pin(repairer.undo(*run, execution.expect.as_deref(), pacing)).await?;
             executed_rows(&executed, &Subject::of_undo(program, &rows, database, pacing, *run), report, screen)
         } else {
             let mut on_line = |rows: &Rows, line: &Line| {
