@@ -31,6 +31,9 @@ pub struct Sources {
 /// Deeper than any tool looks.
 const DEEPEST: usize = 6;
 
+/// Most migrations are shorter, and are read at once.
+const BUFFER: usize = 16 * 1024;
+
 /// A file that is longer is no migration.
 const LONGEST: u64 = 256 * 1024 * 1024;
 
@@ -44,15 +47,15 @@ impl Sources {
         let shown = folder.display().to_string();
         let root = folder.canonicalize().map_err(|error| unreadable(&shown, &error))?;
         let mut sources = Self { folder: shown, files: Vec::new(), folders: Vec::new(), others: Vec::new() };
-        sources.collect(&root, &root, 0)?;
+        sources.collect(&root, &root, 0, &mut Vec::with_capacity(BUFFER))?;
         sources.files.sort_by(|a, b| a.path.cmp(&b.path));
         sources.folders.sort();
         sources.others.sort();
         Ok(sources)
     }
 
-    /// Reads a folder, and those in it as deep as any tool looks.
-    fn collect(&mut self, root: &Path, folder: &Path, depth: usize) -> Result<(), LayoutError> {
+    /// Reads a folder, and those in it as deep as any tool looks. `buffer` is used for one file after the other.
+    fn collect(&mut self, root: &Path, folder: &Path, depth: usize, buffer: &mut Vec<u8>) -> Result<(), LayoutError> {
         let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
         let entries = fs::read_dir(folder).map_err(|error| unreadable(&folder.display().to_string(), &error))?;
         for entry in entries {
@@ -66,23 +69,28 @@ impl Sources {
                 continue;
             }
             let kind = entry.file_type().map_err(|error| unreadable(&shown(&path), &error))?;
-            let (real, kind) = if kind.is_symlink() { resolved(&path, &shown(&path))? } else { (path.clone(), kind) };
+            let link = if kind.is_symlink() { Some(resolved(&path, &shown(&path))?) } else { None };
+            let kind = link.as_ref().map_or(kind, |(_, kind)| *kind);
             let is_wanted = is_wanted(&name);
+            let target = link.map(|(target, _)| target);
             // Nobody reads the others; they may lead anywhere.
-            if (is_wanted || kind.is_dir()) && !real.starts_with(root) {
-                return Err(LayoutError::Outside { path: shown(&path), target: real.display().to_string() });
+            let is_read = is_wanted || kind.is_dir();
+            if let Some(target) = target.as_ref().filter(|target| is_read && !target.starts_with(root)) {
+                return Err(LayoutError::Outside { path: shown(&path), target: target.display().to_string() });
             }
             if kind.is_dir() {
                 if depth == 0 {
                     self.folders.push(name);
                 }
                 if depth < DEEPEST {
-                    self.collect(root, &path, depth + 1)?;
+                    self.collect(root, &path, depth + 1, buffer)?;
                 }
             } else if !is_wanted {
                 self.others.push(shown(&path));
             } else if kind.is_file() {
-                self.files.push(Source { path: shown(&path), text: text(&real, &shown(&path))? });
+                let shown = shown(&path);
+                let text = text(target.as_ref().unwrap_or(&path), &shown, buffer)?;
+                self.files.push(Source { path: shown, text });
             } else {
                 let reason = "it is neither a file nor a folder".to_owned();
                 return Err(LayoutError::Unreadable { path: shown(&path), reason });
@@ -116,7 +124,7 @@ impl Sources {
     ) -> Result<Self, LayoutError> {
         let shown = files.into_iter().filter(|(path, _)| !path.split('/').any(|part| part.starts_with('.')));
         let read = shown.map(|(path, bytes)| {
-            let text = if is_wanted(path) { checked(bytes.to_vec(), path)? } else { String::new() };
+            let text = if is_wanted(path) { checked(bytes, path)? } else { String::new() };
             Ok((path, text))
         });
         let read = read.collect::<Result<Vec<_>, LayoutError>>()?;
@@ -149,26 +157,26 @@ fn resolved(path: &Path, shown: &str) -> Result<(PathBuf, FileType), LayoutError
     resolved.map_err(|error| unreadable(shown, &error))
 }
 
-fn text(path: &Path, shown: &str) -> Result<String, LayoutError> {
-    let mut bytes = Vec::new();
+fn text(path: &Path, shown: &str, buffer: &mut Vec<u8>) -> Result<String, LayoutError> {
+    buffer.clear();
     // One more than may be there tells.
-    let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes));
+    let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(buffer));
     if read.map_err(|error| unreadable(shown, &error))? as u64 > LONGEST {
         let reason = format!("it is longer than {} MiB", LONGEST / 1024 / 1024);
         return Err(LayoutError::Unreadable { path: shown.to_owned(), reason });
     }
-    checked(bytes, shown)
+    checked(buffer, shown)
 }
 
 /// The text of a file, if it can be sent to the server.
-fn checked(bytes: Vec<u8>, shown: &str) -> Result<String, LayoutError> {
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+fn checked(bytes: &[u8], shown: &str) -> Result<String, LayoutError> {
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
         let line = before.split(|byte| *byte == b'\n').count();
         LayoutError::content(shown, line, "it is not UTF-8: save it in that encoding")
     })?;
     match text.find('\0') {
-        None => Ok(text),
+        None => Ok(text.to_owned()),
         Some(at) => {
             let line = text[..at].split('\n').count();
             Err(LayoutError::content(shown, line, "it holds a byte of value 0, which PostgreSQL does not take"))
