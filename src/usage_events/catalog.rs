@@ -1,7 +1,8 @@
 //! What the set consists of.
 
-use crate::cli::Content;
+use crate::cli::{Check, Content};
 use crate::engine::{Set, SetError};
+use crate::verbs::VerifyUsage;
 
 /// The name of the set.
 pub const USAGE_EVENTS: &str = "usage-events";
@@ -17,6 +18,10 @@ impl Content for UsageEvents {
 
     fn set(&self) -> Result<Set, SetError> {
         usage_events()
+    }
+
+    fn checks(&self) -> Vec<Box<dyn Check>> {
+        vec![Box::new(VerifyUsage)]
     }
 }
 

@@ -2,8 +2,13 @@
 //! provider's own export. `catalog.rs` names all of it.
 
 mod catalog;
+pub mod compare;
+pub mod export;
+mod metrics;
+mod verbs;
 
 use migrate_cli as cli;
+use migrate_db as db;
 use migrate_engine as engine;
 
 pub use catalog::{USAGE_EVENTS, UsageEvents, usage_events};

@@ -55,6 +55,7 @@ mod tool_tables;
 mod upgrade;
 mod upgrade_matrix;
 mod usage_events;
+mod usage_events_compare;
 mod usage_queries;
 mod vanished;
 mod verify_rollup;
