@@ -4,6 +4,7 @@ mod authority;
 mod config;
 mod connect;
 mod conninfo;
+mod copy;
 mod error;
 mod foreign_options;
 mod hint;

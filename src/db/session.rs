@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_core::Stream as _;
-use futures_sink::Sink as _;
 use postgres_types::ToSql;
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
@@ -125,36 +123,6 @@ impl Connection {
             }
             rows.iter().for_each(&mut *each);
         }
-    }
-
-    /// Runs `COPY ... FROM STDIN`, and sends what `next` gives until that is nothing. An error of `next` fails the statement, and
-    /// is returned as it is.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::query`].
-    pub async fn copy_in<E>(
-        &self,
-        sql: &str,
-        next: &mut (dyn FnMut() -> Result<Option<Vec<u8>>, E> + Send),
-    ) -> Result<Result<u64, E>, Error> {
-        self.interruptible(async {
-            let mut sink = pin!(self.client.copy_in::<_, Bytes>(sql).await?);
-            loop {
-                match next() {
-                    Ok(Some(rows)) => {
-                        poll_fn(|cx| sink.as_mut().poll_ready(cx)).await?;
-                        sink.as_mut().start_send(rows.into())?;
-                        // Between two of them, it can be told to stop.
-                        tokio::task::yield_now().await;
-                    }
-                    Ok(None) => return sink.finish().await.map(Ok),
-                    // Unfinished, it fails.
-                    Err(error) => return Ok(Err(error)),
-                }
-            }
-        })
-        .await
     }
 
     /// Runs one statement that returns exactly one row.
@@ -352,7 +320,7 @@ impl Connection {
         }
     }
 
-    async fn interruptible<T>(
+    pub(super) async fn interruptible<T>(
         &self,
         statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, Error> {
