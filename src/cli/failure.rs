@@ -243,6 +243,7 @@ fn exit_code(error: &Error) -> u8 {
         | Error::Refused { .. }
         | Error::Down(_)
         | Error::UnusableIndex { .. }
+        | Error::Objection(HookError::Refused { .. })
         | Error::Hook { source: HookError::Refused { .. }, .. } => exit::REFUSED,
         Error::History(_) => exit::DRIFT,
         Error::Lock(_) | Error::Entangled { .. } | Error::Hook { source: HookError::Lock(_), .. } => exit::LOCKED,

@@ -119,6 +119,13 @@ impl Connector {
         &self.database
     }
 
+    /// The same, for sessions that end by another token: what has to be looked at after a run was told to stop.
+    #[must_use]
+    pub fn with_cancellation(mut self, cancel: CancellationToken) -> Self {
+        self.cancel = cancel;
+        self
+    }
+
     /// The token that interrupts statements of these sessions.
     #[must_use]
     pub fn cancellation(&self) -> &CancellationToken {

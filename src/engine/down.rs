@@ -90,6 +90,7 @@ impl Migrator {
             result = Box::pin(self.down_locked(&session, &lock, &shown, options, started)) => result,
             never = lock.keep(&self.connector) => match never {},
         };
+        self.after().await;
         session.close().await;
         lock.release().await;
         result
@@ -121,6 +122,7 @@ impl Migrator {
             return Ok(self.finish_down(summary, started));
         }
         let role = owner::acting_role(connection, &self.set, &facts).await?;
+        self.before_down(&plan, role.as_deref()).await?;
         history::prepare(connection, &self.set).await?;
         if let Some(role) = &role {
             db::share_history(connection, role).await?;

@@ -291,6 +291,9 @@ pub enum Error {
         /// Why.
         source: HookError,
     },
+    /// Whoever witnesses the run has refused it, or could not keep what it keeps. Nothing was written.
+    #[error(transparent)]
+    Objection(HookError),
     /// The database could not be used.
     #[error(transparent)]
     Database(db::Error),

@@ -20,7 +20,7 @@ impl Error {
         }
         Some(match self {
             Self::Database(error) => return error.hint(program),
-            Self::Hook { source, .. } => return source.hint(program),
+            Self::Hook { source, .. } | Self::Objection(source) => return source.hint(program),
             Self::Migration { source, obstacle, .. } => return migration_hint(source, obstacle.as_deref(), program),
             Self::History(error) => error.hint(),
             Self::Adoption(error) => error.hint(program),

@@ -1,11 +1,13 @@
 //! What is brought together for a run: a set, a database, and an observer of what happens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Set;
 use super::event::Event;
+use super::witness::Witness;
 use super::{Migration, Repeatable};
 use crate::db::{Connector, Database, Notice, Observer};
 
@@ -16,6 +18,7 @@ pub struct Migrator {
     pub(super) observer: Observer<Event>,
     /// Nobody has chosen the set: it may be the wrong one.
     pub(super) refuses_others: bool,
+    pub(super) witness: Option<Arc<dyn Witness>>,
 }
 
 impl Migrator {
@@ -31,7 +34,14 @@ impl Migrator {
         let connector = Connector::new(database, cancel)
             .on_notice(observer.for_part(masking(&set)))
             .on_wait(observer.for_part(Event::Waiting));
-        Self { set, connector, observer, refuses_others: false }
+        Self { set, connector, observer, refuses_others: false, witness: None }
+    }
+
+    /// Shows every run that changes something to this one, before and after.
+    #[must_use]
+    pub fn witnessed_by(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// Ends statements that have waited for another session's lock for this long; ten minutes unless set.

@@ -3,6 +3,7 @@
 use super::context::Place;
 use super::run_hook::hook_error;
 use super::{Error, Migrator, Plan, Step, UpOptions};
+use crate::db::Connector;
 
 impl Migrator {
     /// What [`Self::up`] would do, with the forecast of each hook. Writes nothing: the server is told to refuse
@@ -22,6 +23,18 @@ impl Migrator {
             plan.note = None;
         }
         self.find_owed(&mut plan, connector.clone(), options).await?;
+        self.forecast(&mut plan, &connector, options).await?;
+        connection.close().await;
+        Ok(plan)
+    }
+
+    /// Asks each hook of a plan what it expects to do.
+    pub(super) async fn forecast(
+        &self,
+        plan: &mut Plan,
+        connector: &Connector,
+        options: &UpOptions,
+    ) -> Result<(), Error> {
         for step in &mut plan.steps {
             if let Step::Hook { hook, boundary, version, skipped: false, forecast } = step {
                 let at = Place { version: *version, owed: plan.owed.clone(), due: None };
@@ -30,7 +43,6 @@ impl Migrator {
                 *forecast = Some(planned);
             }
         }
-        connection.close().await;
-        Ok(plan)
+        Ok(())
     }
 }

@@ -86,6 +86,7 @@ impl Migrator {
             result = Box::pin(self.run_locked(&session, &lock, options, started)) => result,
             never = lock.keep(&self.connector) => match never {},
         };
+        self.after().await;
         session.close().await;
         lock.release().await;
         result
@@ -109,13 +110,14 @@ impl Migrator {
         if let Some(role) = &role {
             tracing::debug!("migrations run as {role}, who owns the tables");
         }
+        self.find_owed(&mut plan, self.connector.clone().read_only(), options).await?;
+        self.before_up(&mut plan, role.as_deref(), options).await?;
         history::prepare(connection, &self.set).await?;
         self.make_tool_table(connection, &mut plan, facts.schema.as_deref()).await?;
         self.say_where(connection, &plan, &facts).await?;
         if let Some(role) = &role {
             db::share_history(connection, role).await?;
         }
-        self.find_owed(&mut plan, self.connector.clone().read_only(), options).await?;
         repeat::owe(connection, &self.set, &plan).await?;
         if let Some(note) = plan.note.clone() {
             self.observer.tell(Event::BuildsAlone { note });

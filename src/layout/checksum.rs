@@ -36,7 +36,8 @@ pub(crate) fn sha384(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 in lower-case hexadecimal digits, as Prisma and Drizzle record it.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
     hexadecimal(&Sha256::digest(bytes))
 }
 

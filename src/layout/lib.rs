@@ -36,7 +36,7 @@ mod tokens;
 mod up_down;
 mod version;
 
-pub use checksum::{Checksum, checksum_of, crc32};
+pub use checksum::{Checksum, checksum_of, crc32, sha256};
 pub use error::LayoutError;
 pub use folder::{Directive, File, Folder, Options, Repeatable, Script, Sending, directives};
 pub use hidden::Hidden;

@@ -35,6 +35,7 @@ mod rows;
 mod runs;
 mod task;
 mod undo;
+mod witnessed;
 
 use migrate_db as db;
 use migrate_engine as engine;

@@ -92,6 +92,7 @@ impl Repairer {
         self.repairs.rebuild(name, arguments)?;
         let (lock, session) = self.acquire(pacing.lock_wait).await?;
         let result = Box::pin(self.run_rebuild(&session, name, arguments, pacing)).await;
+        self.after().await;
         session.close().await;
         lock.release().await;
         result
@@ -115,6 +116,7 @@ impl Repairer {
         };
         let plan = hook.plan(&context(self.connector.clone().read_only(), unfinished)).await?;
         if plan.work {
+            self.before_rebuild(name, arguments, &plan).await?;
             journal::prepare(session, role.as_deref()).await?;
         }
         let authorised = match gate::rebuild(session, &self.set, (name, arguments), (hook, plan), unfinished).await? {

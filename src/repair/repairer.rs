@@ -1,5 +1,6 @@
 //! Inspecting, executing and closing.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -20,6 +21,7 @@ use super::runs::{self, Run, RunState};
 use super::task::Task;
 use super::{RepairError, Repairs, change::Detail};
 use crate::db::{self, Connection, Connector, Database, LockTimeout, Observer, Patience, RunLock};
+use crate::engine::Witness;
 
 /// How long to wait for the server to end a repair that was just killed. After that, the repair counts as running.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -33,6 +35,7 @@ pub struct Repairer {
     pub(super) repairs: Repairs,
     pub(super) connector: Connector,
     pub(super) observer: Observer<RepairEvent>,
+    pub(super) witness: Option<Arc<dyn Witness>>,
 }
 
 /// The result of an execution or of an undo.
@@ -58,7 +61,14 @@ impl Repairer {
         let connector = Connector::new(database, cancel)
             .on_notice(observer.for_part(RepairEvent::Notice))
             .on_wait(observer.for_part(RepairEvent::Waiting));
-        Self { set: set.to_owned(), repairs, connector, observer }
+        Self { set: set.to_owned(), repairs, connector, observer, witness: None }
+    }
+
+    /// Shows every execution that changes something to this one, before and after.
+    #[must_use]
+    pub fn witnessed_by(mut self, witness: Arc<dyn Witness>) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// Ends statements that have waited for a lock for this long; the default is ten minutes. Batches roll back much
@@ -142,6 +152,7 @@ impl Repairer {
             Ok(task) => Box::pin(self.change_rows(&session, &task, expected, pacing, started)).await,
             Err(error) => Err(error),
         };
+        self.after().await;
         session.close().await;
         lock.release().await;
         result
@@ -255,6 +266,7 @@ impl Repairer {
             transaction.limit_lock_wait(pacing.lock_wait).await?;
             let finding = look(&transaction, task, pacing.detail(), None, pacing.refresh, &mut |_, _| {}).await?;
             transaction.rollback().await;
+            self.before_rows(task, unfinished.id, &finding).await?;
             let authorised = gate::resume(session, &unfinished, expected, &finding, task.change.clone()).await?;
             self.observer.tell(RepairEvent::RepairResumed {
                 run: unfinished.id,
@@ -270,6 +282,7 @@ impl Repairer {
                 finding.long_transaction = task.long_transaction(session).await?;
                 return Ok(Executed::NothingToDo(finding));
             }
+            self.before_rows(task, inspected.run, &inspected.finding).await?;
             let (finding, authorised) = inspected.authorise(expected).await?;
             let (run, repair, rows) = (authorised.run(), task.name.clone(), finding.totals.rows);
             self.observer.tell(RepairEvent::RepairStarted { run, repair, rows });

@@ -59,6 +59,7 @@ impl Repairer {
             }
             Err(error) => Err(error),
         };
+        self.after().await;
         session.close().await;
         lock.release().await;
         result
