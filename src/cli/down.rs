@@ -3,6 +3,7 @@
 use clap::{Args, Command};
 
 use super::down_human;
+use super::evidence::EvidenceFlag;
 use super::exit;
 use super::failure::Failure;
 use super::product::Context;
@@ -26,6 +27,9 @@ pub(super) struct Down {
     /// Drop tables and columns that hold data, too.
     #[arg(long)]
     lose_data: bool,
+
+    #[command(flatten)]
+    pub evidence: EvidenceFlag,
 }
 
 /// The command line of `migrate down`.

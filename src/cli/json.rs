@@ -1,6 +1,7 @@
-//! One JSON object per line on standard output.
+//! One JSON object per line on standard output, or wherever else it is kept.
 
 use std::io;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
@@ -13,7 +14,12 @@ use crate::db::is_printable;
 /// Adds the set and the time of writing, by this machine's clock, to every object.
 pub struct Json {
     set: String,
+    /// Takes the lines, instead of standard output.
+    keeper: Option<Keeper>,
 }
+
+/// Takes a line.
+pub(crate) type Keeper = Arc<dyn Fn(&str) + Send + Sync>;
 
 #[derive(Serialize)]
 struct Envelope<'a, T> {
@@ -24,18 +30,39 @@ struct Envelope<'a, T> {
     time: OffsetDateTime,
 }
 
+/// The same for a reader who goes by the time.
+#[derive(Serialize)]
+struct Kept<'a, T> {
+    #[serde(with = "time::serde::rfc3339")]
+    time: OffsetDateTime,
+    #[serde(flatten)]
+    event: &'a T,
+    set: &'a str,
+}
+
 impl Json {
     pub(crate) fn new(set: &str) -> Self {
-        Self { set: set.to_owned() }
+        Self { set: set.to_owned(), keeper: None }
+    }
+
+    /// For lines that are kept: the time comes first.
+    pub(crate) fn kept_by(set: &str, keeper: Keeper) -> Self {
+        Self { set: set.to_owned(), keeper: Some(keeper) }
     }
 
     /// An object that has its event's name in the field `event`.
     pub fn line(&self, event: &impl Serialize) {
-        let envelope = Envelope { event, set: &self.set, time: OffsetDateTime::now_utc() };
-        let mut text = Vec::new();
-        let written = envelope.serialize(&mut Serializer::with_formatter(&mut text, Printable));
+        let (set, time, mut text) = (self.set.as_str(), OffsetDateTime::now_utc(), Vec::new());
+        let to = &mut Serializer::with_formatter(&mut text, Printable);
+        let written = match self.keeper {
+            None => Envelope { event, set, time }.serialize(to),
+            Some(_) => Kept { time, event, set }.serialize(to),
+        };
         if let (Ok(()), Ok(text)) = (written, String::from_utf8(text)) {
-            output::json(text);
+            match &self.keeper {
+                None => output::json(text),
+                Some(keep) => keep(&text),
+            }
         }
     }
 

@@ -4,8 +4,10 @@
 
 mod beside;
 mod choice;
+mod command;
 mod down;
 mod down_human;
+mod evidence;
 pub mod exit;
 mod failure;
 mod failure_human;

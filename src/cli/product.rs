@@ -201,7 +201,7 @@ impl Product {
         let taken = [
             ("repair", repeated(repairs, &["list", "runs", "close", "undo", "help"])),
             ("command", repeated(verbs, &["up", "status", "snapshot", "verify", "repair", "init", "new", "help"])),
-            ("check", repeated(checks, &["history", "schema", "help"])),
+            ("check", repeated(checks, &["history", "schema", "evidence", "help"])),
         ];
         let (what, name) = taken.into_iter().find_map(|(what, name)| Some((what, name?)))?;
         Some(format!("the name of the {what} {name} is taken, by another {what} or by the command line"))

@@ -8,19 +8,20 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
+use tokio::runtime::{Builder, Runtime};
 
 use super::beside::Unchosen;
 use super::choice::{self, Choice};
+use super::command::{Call, Command};
 use super::failure::Failure;
 use super::folder::FolderContent;
-use super::product::{Content, Context, Product, Verb};
+use super::product::{Content, Product};
 use super::screen::Screen;
 use super::signal::Interrupt;
 use super::text::{RED, RESET, Text, text};
-use super::{down, exit, init, new, output, repair_verb, secrets, snapshot, status, trace, up, url, verify};
-use crate::db::{Connector, Observer, Program};
-use crate::engine::{Error, Event, Migrator};
-use crate::repair::Repairer;
+use super::{down, evidence, exit, init, new, output, repair_verb, secrets, snapshot, status, trace, up, url, verify};
+use crate::db::Program;
+use crate::engine::Error;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -92,18 +93,6 @@ enum Format {
     Json,
 }
 
-/// What to do.
-enum Command<'a> {
-    Up(up::Up),
-    Down(down::Down),
-    Status(status::Status),
-    Snapshot(snapshot::Snapshot),
-    Verify(verify::Verify),
-    Repair(repair_verb::Repair),
-    /// A command that the set adds.
-    Own(Box<dyn Verb>, &'a ArgMatches),
-}
-
 /// The whole program: reads the command line, runs the command, reports the result.
 #[must_use]
 pub fn main_with(product: &Product) -> ExitCode {
@@ -154,39 +143,6 @@ fn command(product: &Product) -> clap::Command {
     Global::augment_args(program)
 }
 
-impl<'a> Command<'a> {
-    fn read(content: &dyn Content, matches: &'a ArgMatches) -> Result<Self, Failure> {
-        let usage = |error: clap::Error| Failure::usage(error.to_string());
-        Ok(match matches.subcommand() {
-            Some(("up", matches)) => Self::Up(up::Up::from_arg_matches(matches).map_err(usage)?),
-            Some(("down", matches)) => Self::Down(down::Down::from_arg_matches(matches).map_err(usage)?),
-            Some(("status", matches)) => Self::Status(status::Status::from_arg_matches(matches).map_err(usage)?),
-            Some(("snapshot", matches)) => {
-                Self::Snapshot(snapshot::Snapshot::from_arg_matches(matches).map_err(usage)?)
-            }
-            Some(("verify", matches)) => Self::Verify(verify::Verify::new(matches)),
-            Some(("repair", matches)) => Self::Repair(repair_verb::Repair::read(matches).map_err(usage)?),
-            Some((name, matches)) => match content.verbs().into_iter().find(|verb| verb.command().get_name() == name) {
-                Some(verb) => Self::Own(verb, matches),
-                None => return Err(Failure::usage(format!("set {} has no command {name}", content.name()))),
-            },
-            None => return Err(Failure::usage("no command given")),
-        })
-    }
-
-    /// Whether the command only shows something. It then fails if its output is lost.
-    fn only_shows(&self) -> bool {
-        match self {
-            Self::Up(up) => up.only_shows(),
-            Self::Down(down) => down.only_shows(),
-            Self::Status(_) | Self::Verify(_) => true,
-            Self::Snapshot(snapshot) => snapshot.only_shows(),
-            Self::Repair(repair) => repair.only_shows(),
-            Self::Own(verb, matches) => verb.only_shows(matches),
-        }
-    }
-}
-
 /// The parser's error in one line: what is wrong, a tip if there is one, and where to look.
 fn usage_error(text: &str) -> Text {
     let said: Vec<&str> = text
@@ -232,6 +188,28 @@ fn initialise(product: &Product, global: &Global, matches: &ArgMatches, screen: 
     init.run(asked, screen)
 }
 
+/// Checks a folder of evidence. It needs no set, and a database only if one is given.
+fn verify_evidence(global: &Global, matches: &ArgMatches, screen: &Screen) -> Result<u8, Failure> {
+    let database = url::database_if_given(global.database_url.as_ref())?;
+    let runtime = runtime()?;
+    let code = runtime.block_on(async {
+        let interrupt = Interrupt::listen();
+        let verified = tokio::select! {
+            verified = evidence::verify(matches, database, interrupt.token().clone(), screen) => verified,
+            () = interrupt.patience_is_over() => Err(Failure::from(Error::Interrupted)),
+        };
+        verified.map_err(|failure| failure.unless_interrupted(interrupt.exit_code()))
+    });
+    runtime.shutdown_background();
+    code
+}
+
+/// A command runs on this thread, its sessions and signals on another: a terminal that takes no output stops neither.
+fn runtime() -> Result<Runtime, Failure> {
+    let built = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    built.map_err(|error| Failure::new(exit::FAILED, error.to_string()))
+}
+
 /// What belongs to the set that is meant.
 fn content(product: &Product, choice: &Choice) -> Result<Arc<dyn Content>, Failure> {
     let missing = |name: &str| Failure::usage(format!("set {name} cannot be run by this program"));
@@ -259,6 +237,10 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
     if let Some(("init", matches)) = matches.subcommand() {
         let screen = of_set(None);
         return without_database(initialise(product, global, matches, &screen), &screen);
+    }
+    if let Some(matches) = evidence::of_verify(matches) {
+        let screen = of_set(None);
+        return without_database(verify_evidence(global, matches, &screen), &screen);
     }
     let chosen = choice::choose(product, global.set.as_deref(), global.dir(), global.config.as_deref());
     if let (Some(("new", matches)), Ok(choice)) = (matches.subcommand(), &chosen) {
@@ -291,25 +273,28 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
     if let Command::Up(_) | Command::Down(_) | Command::Status(_) = command {
         screen.name_database();
     }
-    // A command runs on this thread, its sessions and signals on another: a terminal that takes no output stops neither.
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
-        Err(error) => return failed(Failure::new(exit::FAILED, error.to_string())),
+        Err(failure) => return failed(failure),
     };
     let code = runtime.block_on(async {
         let interrupt = Interrupt::listen();
+        let call = Call {
+            content: content.as_ref(),
+            unchosen: &unchosen,
+            database_url: global.database_url.as_ref(),
+            lock_wait: global.lock_wait,
+            screen: &screen,
+            interrupt: &interrupt,
+            version: product.version,
+        };
         let result = tokio::select! {
-            result = dispatch(content.as_ref(), &unchosen, global, &command, &screen, &interrupt) => result,
+            result = call.run(&command) => result,
             // A server that no longer answers must not block the exit.
             () = interrupt.patience_is_over() => Err(Failure::from(Error::Interrupted)),
         };
         result.unwrap_or_else(|failure| {
-            let failure = failure
-                .advised_by(|error| {
-                    let program = screen.program();
-                    content.hint(error, program).or_else(|| unchosen.hint(error, program))
-                })
-                .unless_interrupted(interrupt.exit_code());
+            let failure = call.explained(failure);
             screen.failure(&failure);
             failure.exit
         })
@@ -328,56 +313,6 @@ fn called(product: &Product, global: &Global) -> Program {
         Some(value) => program.with(flag).with(value),
         None => program,
     })
-}
-
-async fn dispatch(
-    content: &dyn Content,
-    unchosen: &Unchosen,
-    global: &Global,
-    command: &Command<'_>,
-    screen: &Arc<Screen>,
-    interrupt: &Interrupt,
-) -> Result<u8, Failure> {
-    if let Command::Repair(repair_verb::Repair::List) = command {
-        repair_verb::list(&content.repairs(), screen);
-        return Ok(exit::OK);
-    }
-    let database = url::database(global.database_url.as_ref())?;
-    let lock_wait = global.lock_wait;
-    let token = || interrupt.token().clone();
-    if let Command::Repair(command) = command {
-        let events = Arc::clone(screen);
-        let observer = move |event| events.repair_event(event);
-        let repairer = Repairer::new(content.name(), content.repairs(), database, token(), observer);
-        repairer.wait_at_most(lock_wait);
-        return Box::pin(command.run(&repairer, screen, lock_wait)).await;
-    }
-    let events = Arc::clone(screen);
-    let around = unchosen.clone();
-    let observer = Observer::new(move |event| {
-        around.event(&event, &events);
-        events.event(event);
-    });
-    let connector = Connector::new(database.clone(), token())
-        .on_notice(observer.for_part(Event::Notice))
-        .on_wait(observer.for_part(Event::Waiting));
-    let set = content.set_for(&connector).await?;
-    let mut migrator = Migrator::new(set, database, token(), move |event| observer.tell(event));
-    if unchosen.is_doubtful {
-        migrator = migrator.refuse_others();
-    }
-    connector.wait_at_most(lock_wait);
-    migrator.wait_at_most(lock_wait);
-    let cx = Context { unchosen, connector: &connector, migrator: &migrator, screen: Arc::clone(screen), lock_wait };
-    match command {
-        Command::Up(command) => command.run(content, &cx).await,
-        Command::Down(command) => command.run(&cx).await,
-        Command::Status(command) => command.run(&cx).await,
-        Command::Snapshot(command) => command.run(&cx).await,
-        Command::Verify(command) => command.run(content.checks(), &cx).await,
-        Command::Own(verb, matches) => verb.run(matches, &cx).await,
-        Command::Repair(_) => Ok(exit::OK),
-    }
 }
 
 /// The exit code; a failure instead of success, if the result was lost. The command's work stays.

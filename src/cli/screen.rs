@@ -3,7 +3,7 @@
 //! Results go to standard output, status and progress to standard error (`output`).
 
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -24,6 +24,8 @@ pub struct Screen {
     quiet: bool,
     verbose: u8,
     kind: Kind,
+    /// Where every event is kept, too.
+    log: OnceLock<Json>,
 }
 
 enum Kind {
@@ -35,7 +37,22 @@ impl Screen {
     pub(crate) fn new(program: Program, set: &str, json: bool, quiet: bool, verbose: u8) -> Self {
         let human = || Kind::Human(Mutex::new(Human::new(verbose, false)));
         let kind = if json { Kind::Json(Json::new(set)) } else { human() };
-        Self { program, quiet, verbose, kind }
+        Self { program, quiet, verbose, kind, log: OnceLock::new() }
+    }
+
+    /// For a check whose result is kept instead of shown.
+    pub(crate) fn kept(program: Program, json: Json) -> Self {
+        Self { program, quiet: true, verbose: 0, kind: Kind::Json(json), log: OnceLock::new() }
+    }
+
+    /// Keeps every event there, too, from now on.
+    pub(crate) fn keep_log(&self, log: Json) {
+        let _ = self.log.set(log);
+    }
+
+    /// Where events are kept.
+    pub(crate) fn log(&self) -> Option<&Json> {
+        self.log.get()
     }
 
     /// Says first which database it is, from now on.
@@ -137,6 +154,9 @@ impl Screen {
 
     /// Something happened during a run.
     pub fn event(&self, event: Event) {
+        if let Some(log) = self.log() {
+            log.line(&event);
+        }
         match &self.kind {
             _ if self.quiet => {}
             Kind::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).event(event),
@@ -146,6 +166,9 @@ impl Screen {
 
     /// Something happened during a repair.
     pub(crate) fn repair_event(&self, event: RepairEvent) {
+        if let Some(log) = self.log() {
+            log.line(&event);
+        }
         match &self.kind {
             _ if self.quiet => {}
             Kind::Human(human) => human.lock().unwrap_or_else(PoisonError::into_inner).repair_event(event),

@@ -4,7 +4,7 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue};
 
 const HIDDEN: &str = "postgres://...";
-const FLAG: &str = "--database-url";
+pub(super) const FLAG: &str = "--database-url";
 
 /// The words of the command line.
 pub(super) fn words() -> Vec<String> {

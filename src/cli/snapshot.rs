@@ -116,7 +116,7 @@ fn compared(file: &Path, expected: &str, found: &str, cx: &Context<'_>) -> u8 {
 }
 
 /// A line of a snapshot. It has tabs only in code, where they stay; a file that is compared may hold anything.
-fn line(text: &str) -> Text {
+pub(super) fn line(text: &str) -> Text {
     if text.chars().all(|c| c == '\t' || is_printable(c)) { Text::ours(text.to_owned()) } else { Text::from(text) }
 }
 

@@ -2,6 +2,7 @@
 
 use clap::{Args, Command};
 
+use super::evidence::EvidenceFlag;
 use super::exit;
 use super::failure::Failure;
 use super::preview;
@@ -30,6 +31,9 @@ pub(super) struct Up {
     /// Skip this hook; the guard of the migration after it then decides. May be given several times.
     #[arg(long, value_name = "NAME")]
     skip_hook: Vec<String>,
+
+    #[command(flatten)]
+    pub evidence: EvidenceFlag,
 }
 
 /// The command line of `migrate up`.

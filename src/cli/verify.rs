@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
 
+use super::evidence;
 use super::exit;
 use super::failure::Failure;
 use super::json::Json;
@@ -62,6 +63,7 @@ fn all(own: impl IntoIterator<Item = Box<dyn Check>>) -> Vec<Box<dyn Check>> {
 
 /// Adds a subcommand for each check.
 pub(super) fn augment(command: Command, own: impl Iterator<Item = Box<dyn Check>>) -> Command {
+    let command = command.subcommand(evidence::verify_command());
     all(own).iter().fold(command, |command, check| command.subcommand(check.command()))
 }
 

@@ -1,5 +1,6 @@
 //! A plan as whoever witnesses a run is shown it.
 
+use migrate_layout::Script;
 use serde_json::{Value, json};
 
 use super::applied::Adopted;
@@ -145,24 +146,28 @@ fn table(set: &Set, migration: &Migration) -> String {
 }
 
 /// The texts of a file as they are sent, and how.
-fn texts(text: &str, mode: &Mode, row: &str) -> (Vec<String>, String) {
-    let whole = || vec![sql::without_mark(text).to_owned()];
-    match mode {
+fn texts(script: &Script, mode: &Mode, row: &str) -> (Vec<String>, String) {
+    // Values of the environment that the file asks for may be secrets: their names stand in their place.
+    let shown = |text: &str| script.hidden.as_ref().map_or_else(|| text.to_owned(), |hidden| hidden.mask(text));
+    let whole = || vec![sql::without_mark(script.shown()).to_owned()];
+    let (texts, how) = match mode {
         Mode::Transaction => (whole(), format!("one transaction, in which {row}")),
         Mode::NoTransaction { statements } => {
-            (statements.iter().map(|alone| alone.sql.clone()).collect(), format!("outside a transaction; then {row}"))
+            (statements.iter().map(|alone| shown(&alone.sql)).collect(), format!("outside a transaction; then {row}"))
         }
         Mode::OwnTransaction { record_at: Some(_) } => {
             (whole(), format!("it begins and ends its transaction itself; in front of its COMMIT {row}"))
         }
         Mode::OwnTransaction { record_at: None } => (whole(), format!("with transactions of its own; then {row}")),
-    }
+    };
+    let hidden = script.hidden.is_some().then_some("; names stand for values of the environment, which are not shown");
+    (texts, how + hidden.unwrap_or_default())
 }
 
 fn of_migration(set: &Set, migration: &Migration, role: Option<&str>, ledger: Option<&str>, more: Vec<String>) -> Sent {
     let ledger = ledger.map(|ledger| format!(", and {ledger}")).unwrap_or_default();
     let row = format!("{}{ledger} gets its row", table(set, migration));
-    let (texts, how) = texts(&migration.up().text, migration.mode(), &row);
+    let (texts, how) = texts(migration.up(), migration.mode(), &row);
     Sent {
         title: title(migration.version(), migration.name()),
         file: Some(migration.file()),
@@ -179,7 +184,7 @@ fn of_repeatable(repeatable: &Repeatable, why: &str, role: Option<&str>) -> Sent
         file: Some(repeatable.file()),
         recorded: Some(repeatable.checksum),
         notes: [format!("applied because: {why}"), how].into_iter().chain(as_role(role)).collect(),
-        texts: vec![repeatable.sql().to_owned()],
+        texts: vec![sql::without_mark(repeatable.up().shown()).to_owned()],
     }
 }
 
@@ -189,14 +194,14 @@ fn way_back(migration: &Migration) -> Sent {
         let notes = vec!["has no way back in the set: only a backup from before it brings that state back".to_owned()];
         return Sent { title, notes, ..Sent::default() };
     };
-    let (texts, how) = texts(&script.text, mode, "its row goes");
+    let (texts, how) = texts(script, mode, "its row goes");
     Sent { title, file: Some(script.path.clone()), notes: vec![how], texts, ..Sent::default() }
 }
 
 fn of_down_step(set: &Set, step: &DownStep, role: Option<&str>) -> Sent {
     let row = format!("its row in {} is deleted", table(set, &step.migration));
     let (texts, how) = match step.migration.down() {
-        Some((script, mode)) => texts(&script.text, mode, &row),
+        Some((script, mode)) => texts(script, mode, &row),
         None => (Vec::new(), row),
     };
     let also = step.recorded_in.iter().map(|ledger| format!("{ledger} no longer records it"));

@@ -2,11 +2,10 @@
 //! clear error or a retry, and the next run completes exactly.
 
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::{
-    TestDatabase, all_versions, release, special_server, start_special_server_again, stop_special_server,
+    TestDatabase, Volume, all_versions, release, special_server, start_special_server_again, stop_special_server,
 };
 
 /// Makes every bucket that is written take its time, for a database at version 101 or later.
@@ -123,23 +122,6 @@ async fn a_session_that_sleeps_in_its_transaction_is_named_and_given_way_to() {
     sleeper.batch_execute("COMMIT").await.unwrap();
     runner.wait().expect(0);
     completes(&database).await;
-}
-
-/// A small volume, unmounted at the end.
-struct Volume(std::path::PathBuf);
-
-impl Volume {
-    fn new(folder: &Path, size: &str, owner: u32) -> Option<Self> {
-        let options = format!("size={size},mode=0700,uid={owner}");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder).output();
-        mount.ok().filter(|output| output.status.success()).map(|_| Self(folder.to_owned()))
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
-    }
 }
 
 #[tokio::test]

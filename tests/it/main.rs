@@ -10,6 +10,7 @@ mod clock;
 mod connection;
 mod directory;
 mod down;
+mod evidence;
 mod exactness;
 mod example;
 mod faults;

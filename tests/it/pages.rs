@@ -208,6 +208,11 @@ async fn every_command_about_usage_events_runs_on_the_database_of_the_url() {
 }
 
 #[tokio::test]
+async fn every_command_about_evidence_runs_on_the_database_of_the_url() {
+    assert_eq!(follow("docs/evidence.md", &Reader::of(TestDatabase::empty().await).await), 3);
+}
+
+#[tokio::test]
 async fn every_command_about_rights_runs_on_the_database_of_the_url() {
     let database = present().await;
     let [app, deployer] = ["app", "deployer"].map(|role| format!("{}_{role}", database.name));
@@ -243,9 +248,10 @@ fn no_page_is_left_out() {
         let page = format!("docs/{page}");
         let commands =
             blocks(&page).iter().any(|(tag, ..)| ["sh", "sql", "bash", "console", "shell"].contains(&tag.as_str()));
-        let followed = ["platform", "repair-codex-cache", "security", "snapshot", "upgrading", "usage-events"]
-            .map(|name| format!("docs/{name}.md"))
-            .contains(&page);
+        let followed =
+            ["evidence", "platform", "repair-codex-cache", "security", "snapshot", "upgrading", "usage-events"]
+                .map(|name| format!("docs/{name}.md"))
+                .contains(&page);
         assert_eq!(commands, followed, "{page}: follow it in a test of its own");
     }
     for (page, beginning, _) in NOT_RUN {

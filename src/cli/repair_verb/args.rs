@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, value_parser};
 
 use super::Failure;
+use crate::evidence::EvidenceFlag;
 use crate::repair::{Derived, Pacing, RepairKind, Repairs, UNDO};
 
 #[derive(Debug, Args)]
@@ -53,6 +54,9 @@ pub(in super::super) struct Execution {
     /// Write totals, a chart and the table to this file, a self-contained page.
     #[arg(long, value_name = "FILE.html")]
     report: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub evidence: EvidenceFlag,
 }
 
 /// How something is rebuilt.
@@ -66,6 +70,9 @@ pub(super) struct Rebuilding {
     /// Pause between two transactions, to reduce the load: 500ms, 5s.
     #[arg(long, value_name = "DURATION", default_value = "0s", allow_hyphen_values = true, value_parser = pause)]
     pub sleep_between_slices: Duration,
+
+    #[command(flatten)]
+    pub evidence: EvidenceFlag,
 }
 
 fn digest(text: &str) -> Result<String, String> {

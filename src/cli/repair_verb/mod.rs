@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use self::args::{Execution, Rebuilding, Undo, refreshes};
 use self::report::Report;
+use super::evidence::EvidenceFlag;
 use super::exit;
 use super::failure::Failure;
 use super::repair_command::Subject;
@@ -31,7 +32,7 @@ pub(super) enum Repair {
     Runs,
     Close(i64),
     Undo(Box<Undo>, Box<ArgMatches>),
-    Named(String, Box<ArgMatches>),
+    Named(String, Box<ArgMatches>, EvidenceFlag),
 }
 
 /// Names the repairs.
@@ -46,7 +47,10 @@ impl Repair {
             Some(("close", matches)) => Self::Close(matches.get_one("run").copied().unwrap_or_default()),
             Some((UNDO, matches)) => Self::Undo(Box::new(Undo::from_arg_matches(matches)?), Box::new(matches.clone())),
             Some(("list", _)) | None => Self::List,
-            Some((name, matches)) => Self::Named(name.to_owned(), Box::new(matches.clone())),
+            Some((name, matches)) => {
+                let evidence = EvidenceFlag::from_arg_matches(matches)?;
+                Self::Named(name.to_owned(), Box::new(matches.clone()), evidence)
+            }
         })
     }
 
@@ -56,7 +60,16 @@ impl Repair {
             Self::List | Self::Runs => true,
             Self::Close(_) => false,
             Self::Undo(undo, _) => !undo.execution.execute,
-            Self::Named(_, matches) => !matches.get_flag("execute"),
+            Self::Named(_, matches, _) => !matches.get_flag("execute"),
+        }
+    }
+
+    /// The flag that asks for evidence, where there is one.
+    pub fn evidence(&self) -> Option<&EvidenceFlag> {
+        match self {
+            Self::List | Self::Runs | Self::Close(_) => None,
+            Self::Undo(undo, _) => Some(&undo.execution.evidence),
+            Self::Named(_, _, evidence) => Some(evidence),
         }
     }
 
@@ -82,7 +95,7 @@ impl Repair {
                 let refresh = refreshes(matches, repairer.repairs());
                 return Box::pin(undo.run(repairer, screen, lock_wait, refresh)).await;
             }
-            Self::Named(name, matches) => return Box::pin(named(name, matches, repairer, screen, lock_wait)).await,
+            Self::Named(name, matches, _) => return Box::pin(named(name, matches, repairer, screen, lock_wait)).await,
         }
         Ok(exit::OK)
     }
@@ -174,6 +187,9 @@ fn executed_rows(
             Ok(exit::OK)
         }
         Executed::Done(finding, repaired) => {
+            if let Some(log) = screen.log() {
+                json::repaired(repaired, subject, log);
+            }
             screen.show(
                 || human::repaired(repaired, subject, screen.is_quiet()),
                 |to| json::repaired(repaired, subject, to),
@@ -216,6 +232,9 @@ async fn rebuild(
     }
     match repairer.rebuild(name, arguments, &pacing).await? {
         Rebuilt::Done(run, outcome) => {
+            if let Some(log) = screen.log() {
+                json::rebuilt(name, run, &outcome, log);
+            }
             screen.show(|| human::rebuilt(run, &outcome), |to| json::rebuilt(name, run, &outcome, to));
         }
         Rebuilt::NothingToDo(reason) => forecast(name, "", &Forecast::nothing(reason), screen),

@@ -6,6 +6,7 @@ mod program;
 mod project;
 pub mod release;
 mod server;
+mod volume;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use project::Project;
 pub use server::{
     Clock, server_url, server_with_a_clock, special_server, standby_of, start_special_server_again, stop_special_server,
 };
+pub use volume::Volume;
 
 /// A database of its own, dropped at the end of the test.
 pub struct TestDatabase {
