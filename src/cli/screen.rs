@@ -165,7 +165,7 @@ impl Screen {
     }
 
     /// Something happened during a repair.
-    pub(crate) fn repair_event(&self, event: RepairEvent) {
+    pub fn repair_event(&self, event: RepairEvent) {
         if let Some(log) = self.log() {
             log.line(&event);
         }

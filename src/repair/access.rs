@@ -29,6 +29,17 @@ pub(super) async fn owner(
 /// Checks the rights on the rows and on the data computed from them, before the first change: a missing right must not
 /// stop a run in the middle.
 pub(super) async fn may_change(connection: &Connection, rows: &Rows, role: Option<&str>) -> Result<(), RepairError> {
+    let mut needed = vec![(rows.table, "SELECT, UPDATE")];
+    needed.extend(rows.derived.map_or(&[][..], Derived::privileges));
+    may(connection, needed, role).await
+}
+
+/// Checks that the role has these rights, each on its table.
+pub(super) async fn may(
+    connection: &Connection,
+    needed: Vec<(&str, &str)>,
+    role: Option<&str>,
+) -> Result<(), RepairError> {
     const MAY: &str = "
         SELECT t.name, coalesce($1, current_user::pg_catalog.text) AS role, pg_catalog.string_agg(p.name, ', ') AS missing
         FROM ROWS FROM (pg_catalog.unnest($2::pg_catalog.text[]), pg_catalog.unnest($3::pg_catalog.text[]))
@@ -40,8 +51,6 @@ pub(super) async fn may_change(connection: &Connection, rows: &Rows, role: Optio
         GROUP BY t.name
         ORDER BY t.name
         LIMIT 1";
-    let mut needed = vec![(rows.table, "SELECT, UPDATE")];
-    needed.extend(rows.derived.map_or(&[][..], Derived::privileges));
     let (tables, privileges): (Vec<&str>, Vec<&str>) = needed.into_iter().unzip();
     let Some(row) = connection.query_opt(MAY, &[&role, &tables, &privileges]).await? else { return Ok(()) };
     let [table, role, missing]: [String; 3] = ["name", "role", "missing"].map(|name| row.get(name));

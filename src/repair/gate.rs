@@ -36,6 +36,14 @@ pub(super) struct Rows {
     pub total: u64,
 }
 
+/// Rows that this run may insert or delete.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moving {
+    /// Rows that were done before, and rows of the run.
+    pub done: u64,
+    pub total: u64,
+}
+
 /// What may be applied: it was inspected, and the operator authorised it. Only this file can make one.
 #[derive(Debug)]
 pub(super) struct Authorised<T> {
@@ -93,15 +101,47 @@ pub(super) async fn resume(
 ) -> Result<Authorised<Rows>, RepairError> {
     let Unfinished { id, total, done, journalled, digest, .. } = unfinished;
     if journalled < total {
-        return Err(RepairError::refused_with_hint(
-            format!("run {id} cannot continue: it found {total} rows, and its journal has {journalled} of them"),
-            to_close(*id),
-        ));
+        return Err(incomplete(*id, *total, *journalled));
     }
     agree(expected, &[&now.digest, digest.as_deref().unwrap_or_default()])?;
     journal::reopen(connection, *id).await?;
     let change = change.not_before(journal::began(connection, *id).await?);
     Ok(Authorised { what: Rows { change, done: *done, total: *total }, run: *id })
+}
+
+/// Commits the journal of rows to be inserted or deleted.
+pub(super) async fn moving(
+    transaction: Transaction<'_>,
+    (run, undoes): (i64, Option<i64>),
+    rows: u64,
+    digest: &str,
+    expected: Option<&str>,
+) -> Result<Authorised<Moving>, RepairError> {
+    if let Err(error) = agree(expected, &[digest]) {
+        transaction.rollback().await;
+        return Err(error);
+    }
+    journal::found(&transaction, run, rows, digest).await?;
+    if let Some(undoes) = undoes {
+        journal::undone(&transaction, undoes).await?;
+    }
+    transaction.commit().await?;
+    Ok(Authorised { what: Moving { done: 0, total: rows }, run })
+}
+
+/// Continues such a run, which was authorised when it began.
+pub(super) async fn resume_moving(
+    connection: &Connection,
+    unfinished: &Unfinished,
+    expected: Option<&str>,
+) -> Result<Authorised<Moving>, RepairError> {
+    let Unfinished { id, total, done, journalled, digest, .. } = unfinished;
+    if journalled < total {
+        return Err(incomplete(*id, *total, *journalled));
+    }
+    agree(expected, &[digest.as_deref().unwrap_or_default()])?;
+    journal::reopen(connection, *id).await?;
+    Ok(Authorised { what: Moving { done: *done, total: *total }, run: *id })
 }
 
 /// Opens or continues a run of a hook, if the hook has planned any work. Such a run has no journal of rows.
@@ -123,6 +163,13 @@ pub(super) async fn rebuild(
         None => journal::open(connection, &Opening { set, repair, arguments, undoes: None, hashed: None }).await?,
     };
     Ok(Ok(Authorised { what: hook, run }))
+}
+
+fn incomplete(run: i64, total: u64, journalled: u64) -> RepairError {
+    RepairError::refused_with_hint(
+        format!("run {run} cannot continue: it found {total} rows, and its journal has {journalled} of them"),
+        to_close(run),
+    )
 }
 
 /// What to do about a run whose journal is incomplete.

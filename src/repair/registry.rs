@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::RepairError;
 use super::derived::Derived;
+use super::inserts::Inserts;
 use super::repair::Repair;
 use super::rows::Rows;
 use crate::db::Hint;
@@ -14,7 +15,7 @@ use crate::engine::Hook;
 
 /// Repairs by name, in the order in which they are listed.
 #[derive(Clone, Default)]
-pub struct Repairs(Vec<Entry>);
+pub struct Repairs(Vec<Entry>, Vec<Inserts>);
 
 #[derive(Clone)]
 struct Entry {
@@ -87,10 +88,23 @@ impl Repairs {
         self
     }
 
+    /// Knows what another command inserts, so that its runs can be undone. It is no repair of its own.
+    #[must_use]
+    pub fn with_inserts(mut self, inserts: Inserts) -> Self {
+        self.1.push(inserts);
+        self
+    }
+
+    /// What other commands insert.
+    pub(super) fn inserts(&self) -> impl Iterator<Item = &Inserts> {
+        self.1.iter()
+    }
+
     /// Adds all of `others`.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
         self.0.extend(others.0);
+        self.1.extend(others.1);
         self
     }
 
@@ -151,7 +165,7 @@ impl Repairs {
 
     /// Every table that an inspection may read.
     pub(super) fn tables(&self) -> Vec<&'static str> {
-        let mut tables = Vec::new();
+        let mut tables: Vec<_> = self.1.iter().map(|inserts| inserts.table).collect();
         for entry in &self.0 {
             let derived = match &entry.kind {
                 Kind::Corrects { rows, .. } => {

@@ -1,8 +1,10 @@
 //! What the set consists of.
 
-use crate::cli::{Check, Content};
+use crate::cli::{Check, Content, Verb};
 use crate::engine::{Set, SetError};
-use crate::verbs::VerifyUsage;
+use crate::import::inserts;
+use crate::repair::Repairs;
+use crate::verbs::{ImportUsage, VerifyUsage};
 
 /// The name of the set.
 pub const USAGE_EVENTS: &str = "usage-events";
@@ -18,6 +20,15 @@ impl Content for UsageEvents {
 
     fn set(&self) -> Result<Set, SetError> {
         usage_events()
+    }
+
+    /// No repair of its own, but runs of imports can be listed and undone.
+    fn repairs(&self) -> Repairs {
+        Repairs::new().with_inserts(inserts())
+    }
+
+    fn verbs(&self) -> Vec<Box<dyn Verb>> {
+        vec![Box::new(ImportUsage)]
     }
 
     fn checks(&self) -> Vec<Box<dyn Check>> {

@@ -204,7 +204,7 @@ async fn every_command_about_snapshots_runs_on_the_database_of_the_url() {
 
 #[tokio::test]
 async fn every_command_about_usage_events_runs_on_the_database_of_the_url() {
-    assert_eq!(follow("docs/usage-events.md", &Reader::of(TestDatabase::empty().await).await), 2);
+    assert_eq!(follow("docs/usage-events.md", &Reader::of(TestDatabase::empty().await).await), 3);
 }
 
 #[tokio::test]

@@ -19,13 +19,13 @@ const HEADER: &str = "start_time,end_time,project_id,user_id,api_key_id,model,ba
 const START: i64 = 1_767_225_600;
 
 /// A row of an hour, of a user, with this many input tokens.
-fn row(hour: i64, user: &str, input: &str) -> String {
+pub fn row(hour: i64, user: &str, input: &str) -> String {
     let start = START + hour * 3600;
     format!("{start},{},proj,{user},key,gpt,false,default,1,{input},5,0,{input},{input},5,0,0,0,0,0,0,0", start + 3600)
 }
 
 /// The same hours, as they are recorded.
-fn recorded(hours: std::ops::Range<i64>, user: &str, input: i64) -> String {
+pub fn recorded(hours: std::ops::Range<i64>, user: &str, input: i64) -> String {
     format!(
         "INSERT INTO usage_events (key_id, model, timestamp, window_start, window_end, project_id, openai_user_id,
              openai_api_key_id, service_tier, batch, num_model_requests, tokens_in, tokens_out, input_uncached_tokens,
@@ -38,13 +38,13 @@ fn recorded(hours: std::ops::Range<i64>, user: &str, input: i64) -> String {
     )
 }
 
-struct Export {
-    database: TestDatabase,
-    folder: PathBuf,
+pub struct Export {
+    pub database: TestDatabase,
+    pub folder: PathBuf,
 }
 
 impl Export {
-    async fn new(version: i64) -> Self {
+    pub async fn new(version: i64) -> Self {
         let database = TestDatabase::empty().await;
         of(&database).args(["up", "--target", &version.to_string()]).run().expect(0);
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("usage-{}", database.name));
@@ -53,13 +53,13 @@ impl Export {
         Self { database, folder }
     }
 
-    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> String {
         let path = self.folder.join(name);
         fs::write(&path, bytes).unwrap();
         path.display().to_string()
     }
 
-    fn csv(&self, rows: &[String]) -> String {
+    pub fn csv(&self, rows: &[String]) -> String {
         self.write("export.csv", format!("{HEADER}\n{}\n", rows.join("\n")))
     }
 
@@ -69,7 +69,7 @@ impl Export {
 
     /// The report of a comparison that ends with this exit code.
     #[track_caller]
-    fn report(&self, args: &[&str], code: i32) -> Value {
+    pub fn report(&self, args: &[&str], code: i32) -> Value {
         let path = self.folder.join("report.json");
         let _ = fs::remove_file(&path);
         let output = path.display().to_string();

@@ -4,6 +4,7 @@ mod args;
 mod human;
 mod json;
 mod report;
+mod taken_out;
 
 use std::path::Path;
 use std::time::Duration;
@@ -152,6 +153,12 @@ impl Undo {
         let pacing = execution.pacing(lock_wait, refresh);
         let report = execution.report()?;
         let (program, database, pacing) = (screen.program(), repairer.database(), &pacing);
+        if let Some(moved) =
+            repairer.undo_insertion(*run, execution.execute, execution.expect.as_deref(), pacing).await?
+        {
+            taken_out::taken_out(&moved, screen);
+            return Ok(exit::OK);
+        }
         if execution.execute {
             let (rows, executed) = Box::pin(repairer.undo(*run, execution.expect.as_deref(), pacing)).await?;
             executed_rows(&executed, &Subject::of_undo(program, &rows, database, pacing, *run), report, screen)

@@ -15,6 +15,9 @@ pub enum CompareError {
     /// There is nothing to compare with.
     #[error("there is no table usage_events in this database")]
     NoTable,
+    /// There is no place for a window.
+    #[error("usage_events has no windows before version 3")]
+    NoWindows,
     /// Rows of one window do not fit together.
     #[error(
         "the {side} rows of one window add up to more than 64 bits hold: model {model:?}, project {project:?}, \

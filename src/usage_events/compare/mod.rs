@@ -9,4 +9,5 @@ mod statements;
 pub use error::CompareError;
 pub use load::{Reading, load};
 pub use report::{Counts, Day, Identity, Mismatch, Missing, Numbers, ReadFile, Report, Sides};
+pub(crate) use run::find_missing;
 pub use run::{Comparison, compare};

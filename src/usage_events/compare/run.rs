@@ -98,23 +98,7 @@ async fn look(snapshot: &Transaction<'_>, table: Table, comparison: &Comparison)
     snapshot.batch(MEMORY).await?;
     let rows = snapshot.query(&statements::days(table), &[from, to]).await?;
     let days = rows.iter().map(day).collect::<Result<Vec<_>, db::Error>>()?;
-    let is_repeated = async |side: Option<Table>| {
-        snapshot
-            .query_one(&statements::repeated(side), &[from, to])
-            .await?
-            .try_get("is_repeated")
-            .map_err(db::Error::from)
-    };
-    let repeated = Repeated { export: is_repeated(None).await?, database: is_repeated(Some(table)).await? };
-    snapshot.execute(&statements::differences(table, repeated), &[from, to]).await?;
-    let row = snapshot.query_one(include_str!("counts.sql"), &[]).await?;
-    let number = |name: &str| Ok::<_, db::Error>(row.try_get::<_, i64>(name)?.unsigned_abs());
-    let counts = Counts {
-        missing_in_db: number("missing_in_db")?,
-        missing_in_csv: number("missing_in_csv")?,
-        mismatched: number("mismatched")?,
-        mismatched_windows: number("mismatched_windows")?,
-    };
+    let counts = differ(snapshot, table, comparison.range).await?;
     let [missing_in_db, missing_in_csv] =
         [missing(snapshot, "db", *limit).await?, missing(snapshot, "csv", *limit).await?];
     Ok(Report {
@@ -137,6 +121,54 @@ async fn look(snapshot: &Transaction<'_>, table: Table, comparison: &Comparison)
         limit: *limit,
         days,
     })
+}
+
+/// Finds the differences, and counts them.
+async fn differ(snapshot: &Transaction<'_>, table: Table, range: Range) -> Result<Counts, db::Error> {
+    let Range { from, to } = range;
+    let is_repeated = async |side: Option<Table>| {
+        let row = snapshot.query_one(&statements::repeated(side), &[&from, &to]).await?;
+        row.try_get("is_repeated").map_err(db::Error::from)
+    };
+    let repeated = Repeated { export: is_repeated(None).await?, database: is_repeated(Some(table)).await? };
+    snapshot.execute(&statements::differences(table, repeated), &[&from, &to]).await?;
+    let row = snapshot.query_one(include_str!("counts.sql"), &[]).await?;
+    let number = |name: &str| Ok::<_, db::Error>(row.try_get::<_, i64>(name)?.unsigned_abs());
+    Ok(Counts {
+        missing_in_db: number("missing_in_db")?,
+        missing_in_csv: number("missing_in_csv")?,
+        mismatched: number("mismatched")?,
+        mismatched_windows: number("mismatched_windows")?,
+    })
+}
+
+/// Leaves the differences in this session's temporary table, for an import. How many rows the export has, and what differs.
+pub(crate) async fn find_missing(
+    connection: &Connection,
+    comparison: &Comparison,
+    observer: &Observer<Reading>,
+) -> Result<(u64, Counts), CompareError> {
+    let table = table(connection).await?;
+    if table == Table::WithoutWindows {
+        return Err(CompareError::NoWindows);
+    }
+    let mut export = Export::new(comparison.sources.clone(), comparison.range);
+    load(connection, &mut export, observer).await?;
+    let snapshot = connection.begin_snapshot().await?;
+    snapshot.batch(MEMORY).await?;
+    match differ(&snapshot, table, comparison.range).await {
+        Ok(counts) => {
+            snapshot.commit().await?;
+            Ok((export.rows, counts))
+        }
+        Err(error) => {
+            snapshot.rollback().await;
+            if error.is(&SqlState::NUMERIC_VALUE_OUT_OF_RANGE) {
+                return Err(overflow(connection, table, comparison.range).await?);
+            }
+            Err(error.into())
+        }
+    }
 }
 
 /// The beginning of a query for differences.

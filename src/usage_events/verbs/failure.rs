@@ -4,6 +4,7 @@ use crate::cli::{Failure, Screen, exit};
 use crate::compare::CompareError;
 use crate::db::Hint;
 use crate::export::ExportError;
+use crate::import::ImportError;
 
 impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Self {
@@ -30,7 +31,26 @@ impl From<CompareError> for Failure {
                 let hint = Hint::of(|program| format!("is this the right database? {} makes it", program.run_up()));
                 Self::new(exit::REFUSED, message).hint(hint)
             }
+            CompareError::NoWindows => {
+                let hint = Hint::of(|program| format!("{} brings them", program.run_up()));
+                Self::new(exit::REFUSED, message).hint(hint)
+            }
             CompareError::Overflow { .. } | CompareError::TotalOverflow => Self::new(exit::FAILED, message),
+        }
+    }
+}
+
+impl From<ImportError> for Failure {
+    fn from(error: ImportError) -> Self {
+        let message = error.to_string();
+        match error {
+            ImportError::Compare(error) => error.into(),
+            ImportError::Keys(_) => Self::usage(message),
+            ImportError::UnknownKeys { .. } => Self::new(exit::REFUSED, message)
+                .hint("nothing was written; --keys FILE names whose they are, with the columns api_key_id and key_id"),
+            ImportError::NoModel(_) => {
+                Self::new(exit::REFUSED, message).hint("nothing was written; export them by model")
+            }
         }
     }
 }

@@ -3,8 +3,11 @@
 mod failure;
 mod flags;
 mod human;
+mod import;
 mod page;
+mod reading;
 mod verify;
 mod written;
 
+pub(crate) use import::ImportUsage;
 pub(crate) use verify::VerifyUsage;
