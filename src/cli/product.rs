@@ -119,7 +119,8 @@ pub trait Check: Send + Sync {
     /// Its name, help and flags, as a subcommand of `verify`.
     fn command(&self) -> Command;
 
-    /// Checks, shows the result, and returns the exit code. `matches` is none if all checks run.
+    /// Checks, shows the result, and returns the exit code. `matches` is none if all checks run. With nothing to compare, the event of
+    /// its result begins with `no_` or ends with `_not_compared`.
     ///
     /// # Errors
     ///

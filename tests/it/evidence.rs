@@ -142,7 +142,7 @@ async fn a_run_leaves_a_folder_that_shows_what_was_sent_and_what_it_has_left() {
         " note   | text   | not null | ''::text",
         "    \"one_pkey\" PRIMARY KEY, btree (id)",
         "    \"one_note\" btree (note)",
-        "passed    invalid indexes  there is none in this database",
+        "passed       invalid indexes  there is none in this database",
     ] {
         assert!(checks.contains(line), "{line} is not in\n{checks}");
     }
@@ -245,6 +245,18 @@ async fn an_upgrade_of_the_platform_shows_what_was_adopted_and_that_the_rollup_i
     case.database.batch("DROP INDEX idx_task_usage_hourly_workspace_time").await;
     up(&["up", "--evidence", "drift"]).expect(4);
     assert_eq!(case.verdict("drift")["verdict"], "done_with_findings");
+}
+
+#[tokio::test]
+async fn a_check_with_nothing_to_compare_does_not_count_as_passed() {
+    let case = Case::new("nothing", &[]).await;
+    let up = case.database.program().current_dir(&case.folder);
+    up.args(["--set", "usage-events", "up", "--evidence", "ev"]).run().expect(0);
+    case.assert_complete("ev");
+    assert_eq!(case.verdict("ev")["verdict"], "done");
+    let checks = case.text("ev", "checks.txt");
+    assert!(checks.contains("not compared usage"), "{checks}");
+    assert!(checks.contains("there     V3 index usage_admin_bucket_idx on usage_events\n"), "{checks}");
 }
 
 #[tokio::test]

@@ -53,6 +53,8 @@ pub(super) struct Made {
 pub(super) enum Outcome {
     Passed,
     Differs,
+    /// There was nothing to compare, which is no fault.
+    NotCompared,
     NotMade,
 }
 
@@ -75,6 +77,7 @@ impl Outcome {
         match self {
             Self::Passed => "passed",
             Self::Differs => "differs",
+            Self::NotCompared => "not compared",
             Self::NotMade => "not made",
         }
     }
@@ -90,7 +93,7 @@ impl Checks {
 
     /// Whether all were made, and none has found a difference.
     pub fn passed(&self) -> bool {
-        self.made.iter().all(|made| made.result == Outcome::Passed)
+        self.made.iter().all(|made| matches!(made.result, Outcome::Passed | Outcome::NotCompared))
     }
 
     /// Makes them. `tables` are those that the run has made or changed.
@@ -197,10 +200,20 @@ async fn own(around: &Around<'_>, name: &str, check: &dyn crate::product::Check)
     let lines: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     Made {
         check: name.to_owned(),
-        result: if code == exit::OK { Outcome::Passed } else { Outcome::Differs },
+        result: match code {
+            exit::OK if lines.last().is_some_and(compares_nothing) => Outcome::NotCompared,
+            exit::OK => Outcome::Passed,
+            _ => Outcome::Differs,
+        },
         says: lines.last().map(fields).into_iter().flatten().collect(),
         lines,
     }
+}
+
+/// Whether a check tells that it had nothing to compare.
+fn compares_nothing(result: &Value) -> bool {
+    let event = result["event"].as_str().unwrap_or_default();
+    event.ends_with("_not_compared") || event.starts_with("no_")
 }
 
 /// What an object says, in a line: the last one of a check is its result.

@@ -115,7 +115,7 @@ impl Page<'_> {
         let class = |outcome: Outcome| match outcome {
             Outcome::Passed => "state passed",
             Outcome::Differs => "state differs",
-            Outcome::NotMade => "state mild",
+            Outcome::NotCompared | Outcome::NotMade => "state mild",
         };
         html! {
             "\n" h2 { "Checks after the run" }

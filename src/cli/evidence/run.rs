@@ -56,7 +56,7 @@ impl Verdict {
     /// In a sentence.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::Done => "The run came to its end, and every check found what it should.",
+            Self::Done => "The run came to its end, and no check found a difference.",
             Self::DoneWithFindings => "The run came to its end. A check found a difference, or could not be made.",
             Self::NothingToDo => "The database had everything already. The run changed nothing.",
             Self::Failed => {

@@ -12,8 +12,8 @@ pub(super) fn checks(checks: &Checks) -> String {
     for made in &checks.made {
         let mut says = made.says.iter();
         let first = says.next().map(String::as_str).unwrap_or_default();
-        line(&mut page, &format!("{:<9} {:<16} {first}", made.result.words(), made.check));
-        says.for_each(|more| line(&mut page, &format!("{:26} {more}", "")));
+        line(&mut page, &format!("{:<12} {:<16} {first}", made.result.words(), made.check));
+        says.for_each(|more| line(&mut page, &format!("{:29} {more}", "")));
     }
     if !checks.promised.is_empty() {
         page.push_str("\nWhat the versions promise\n=========================\n\n");
