@@ -75,7 +75,7 @@ pub struct OwnTable {
 ///
 /// [`Error::SuperuserRefused`]; the server's error, if the role may not use the schema.
 pub async fn own_tables(connection: &Connection, names: &[&str]) -> Result<Vec<OwnTable>, Error> {
-    let tables: Vec<_> = names.iter().map(|name| format!("pg_catalog.to_regclass('{name}')")).collect();
+    let tables: Vec<_> = names.iter().map(|name| format!("'{}'", name.trim_start_matches("migrate."))).collect();
     // The first role of all (10) is a superuser, and what a superuser makes with its own role is its own.
     let sql = format!(
         "SELECT c.relname::text AS name,
@@ -85,7 +85,8 @@ pub async fn own_tables(connection: &Connection, names: &[&str]) -> Result<Vec<O
                 ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a
                       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS columns
          FROM pg_catalog.pg_class c
-         WHERE c.oid IN ({})",
+         WHERE c.relname = ANY (ARRAY[{}]::name[])
+           AND c.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace n WHERE n.nspname = 'migrate')",
         tables.join(", ")
     );
     let rows = connection.query(&sql, &[]).await?;

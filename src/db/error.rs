@@ -182,6 +182,15 @@ impl Error {
         }
     }
 
+    /// The same without the place in the statement, where that is not one that a person has written.
+    #[must_use]
+    pub fn without_position(self) -> Self {
+        match self {
+            Self::Server(report) => Self::Server(Box::new(ServerReport { position: None, ..*report })),
+            other => other,
+        }
+    }
+
     /// Whether the server reported this SQLSTATE.
     #[must_use]
     pub fn is(&self, state: &SqlState) -> bool {

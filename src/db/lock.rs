@@ -224,7 +224,12 @@ impl RunLock {
         }
         let (one, other) = (connection.identity().await?, session.identity().await?);
         let pid: i32 = connection.query_one("SELECT pg_catalog.pg_backend_pid()", &[]).await?.get(0);
-        if !one.is_same(&other) || !sees_lock_of(&session, pid, &locks.run).await? {
+        if !one.is_same(&other) {
+            return Err(connector.split(&one, &other).into());
+        }
+        if !sees_lock_of(&session, pid, &locks.run).await? {
+            // Whoever ended its session has ended the lock.
+            connection.batch("SHOW transaction_isolation").await?;
             return Err(connector.split(&one, &other).into());
         }
         session.settle().await?;

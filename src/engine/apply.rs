@@ -240,9 +240,12 @@ impl Migrator {
                 let line = line_of_error(migration.up(), start, &source);
                 let obstacle = match (holder, with.ledger) {
                     (Some(holder), _) if gives_way(&source) => Some(Obstacle::Holder(holder)),
-                    (_, Some(also)) if already_there(&source) => {
-                        let statement = record::also_in(&self.set, migration, also) + ";";
-                        Some(Obstacle::Unrecorded { statement })
+                    (_, also) if already_there(&source) => {
+                        let statement = also.map(|also| record::also_in(&self.set, migration, also) + ";");
+                        match (migration.mode().may_leave_a_part(), statement) {
+                            (true, statement) => Some(Obstacle::Begun { statement }),
+                            (false, statement) => statement.map(|statement| Obstacle::Unrecorded { statement }),
+                        }
                     }
                     _ => None,
                 };

@@ -43,6 +43,11 @@ impl fmt::Display for Lacks {
 pub enum Obstacle {
     /// A transaction that has had a lock on one of the tables for longest.
     Holder(db::Holder),
+    /// Something of that name: an earlier try may have committed a part of the file.
+    Begun {
+        /// The statement that records the migration in the history of its tool, if that is kept or continued.
+        statement: Option<String>,
+    },
     /// Something of that name, in the database of an older migrator. With this statement that one's ledger records the
     /// migration.
     Unrecorded {

@@ -199,6 +199,16 @@ fn obstacle_hint(obstacle: &Obstacle, program: &Program) -> String {
             holder.pid,
             program.option("--lock-wait")
         ),
+        Obstacle::Begun { statement } => {
+            let finish =
+                statement.as_ref().map(|statement| format!("; or run the rest by hand, and record it: {statement}"));
+            format!(
+                "an earlier try may have committed a part of this file before it was stopped: compare the database with the file. \
+                 Either undo that part, then {} again{}",
+                program.run_up(),
+                finish.unwrap_or_default()
+            )
+        }
         Obstacle::Unrecorded { statement } => format!(
             "if an older migrator was killed between making this and recording it, run: {statement} then {} again, which \
              checks it",

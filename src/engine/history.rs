@@ -76,17 +76,17 @@ async fn applied(connection: &Connection, set: &Set, history: &mut History, tabl
         }
     };
     let rows_of = |table: &&OwnTable| {
-        let (adopted, schema) = (column(table, "adopted", "false"), column(table, "in_schema", "NULL::text"));
+        let (adopted, schema) = (column(table, "adopted", "false"), column(table, "in_schema", "NULL::text[]"));
         let (continues, at) = (column(table, "continues", "NULL::text"), plain("recorded_at"));
         let columns = format!("version::text AS version, name, checksum, {at} AS at, {adopted}, {schema}, {continues}");
         format!("SELECT {columns} FROM {}", table.name)
     };
     let sql = tables.iter().map(rows_of).collect::<Vec<_>>().join(" UNION ALL ");
     for row in connection.query(&format!("{sql} LIMIT {MOST_ROWS}"), &[]).await? {
-        let place =
-            |column: &str| row.try_get::<_, Option<String>>(column).map(|text| text.filter(|text| !text.is_empty()));
-        history.applied_in.extend(place("in_schema")?);
-        history.continues.extend(place("continues")?);
+        let schemas: Option<Vec<Option<String>>> = row.try_get("in_schema")?;
+        history.applied_in.extend(schemas.into_iter().flatten().flatten().filter(|schema| !schema.is_empty()));
+        let continues: Option<String> = row.try_get("continues")?;
+        history.continues.extend(continues.filter(|table| !table.is_empty()));
         history.applied.push(Applied {
             version: set.recorded_version(row.try_get("version")?),
             name: row.try_get("name")?,

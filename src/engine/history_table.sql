@@ -9,8 +9,9 @@ CREATE TABLE IF NOT EXISTS {history} (
     tool_version text DEFAULT pg_catalog.current_setting('migrate.tool_version', true),
     -- Applied by an older migrator; then recorded_at is when, by what that one's ledger says.
     adopted      boolean NOT NULL DEFAULT false,
-    -- The first schema of the search path then, and the history of a tool that this one continues.
-    in_schema    text DEFAULT pg_catalog.current_setting('migrate.in_schema', true),
+    -- The first schema of the search path: when the run began, and behind the file, which may have made that schema.
+    in_schema    text[] DEFAULT ARRAY[pg_catalog.current_setting('migrate.in_schema', true), pg_catalog.current_schema()::text],
+    -- The history of a tool that this one continues.
     continues    text DEFAULT pg_catalog.current_setting('migrate.continues', true)
 );
 
@@ -28,9 +29,10 @@ BEGIN
     ) AND (
         SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class WHERE oid = '{history}'::regclass::oid
     ) THEN
-        ALTER TABLE {history} ADD COLUMN in_schema text, ADD COLUMN continues text;
+        ALTER TABLE {history} ADD COLUMN in_schema text[], ADD COLUMN continues text;
         ALTER TABLE {history}
-            ALTER COLUMN in_schema SET DEFAULT pg_catalog.current_setting('migrate.in_schema', true),
+            ALTER COLUMN in_schema
+                SET DEFAULT ARRAY[pg_catalog.current_setting('migrate.in_schema', true), pg_catalog.current_schema()::text],
             ALTER COLUMN continues SET DEFAULT pg_catalog.current_setting('migrate.continues', true);
     END IF;
 END

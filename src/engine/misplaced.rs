@@ -112,10 +112,13 @@ impl Migrator {
         let set = &self.set;
         let Some(origin) = set.origin() else { return Ok(()) };
         if let (Some(present), None) = (&facts.schema, set.owned_like())
-            && let Some(recorded) = history.applied_in.iter().find(|recorded| *recorded != present)
+            && !history.applied_in.contains(present)
+            && let Some(recorded) = history.applied_in.first()
         {
-            let tables =
-                history.tables.iter().map(|table| format!("UPDATE {table} SET in_schema = {}", literal(present)));
+            let tables = history
+                .tables
+                .iter()
+                .map(|table| format!("UPDATE {table} SET in_schema = ARRAY[{}]", literal(present)));
             return Err(Misplaced::Schema {
                 set: set.name().to_owned(),
                 recorded: recorded.clone(),
@@ -210,7 +213,8 @@ async fn others(connection: &Connection, set: &Set, schema: Option<&str>) -> Res
             "SELECT version::text AS version, checksum,
                     nullif(pg_catalog.to_jsonb(h) ->> 'continues'::text, '') AS continues
              FROM {table} h
-             WHERE coalesce(nullif(pg_catalog.to_jsonb(h) ->> 'in_schema'::text, '') = $1, true)
+             WHERE coalesce(
+                 nullif(pg_catalog.to_jsonb(h) -> 'in_schema'::text, 'null'::jsonb) @> pg_catalog.to_jsonb($1::text), true)
              LIMIT 10000"
         );
         let rows = connection.query(&sql, &[&schema]).await?;

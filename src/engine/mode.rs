@@ -102,6 +102,15 @@ impl Mode {
         }
     }
 
+    /// Whether a kill can leave a part of the file committed, which another try then meets.
+    pub(super) fn may_leave_a_part(&self) -> bool {
+        match self {
+            Self::Transaction | Self::OwnTransaction { record_at: Some(_) } => false,
+            Self::NoTransaction { statements } => statements.len() > 1,
+            Self::OwnTransaction { record_at: None } => true,
+        }
+    }
+
     /// The indexes that are built concurrently.
     pub fn indexes(&self) -> impl Iterator<Item = &ConcurrentIndex> {
         let statements = if let Self::NoTransaction { statements } = self { statements.as_slice() } else { &[] };

@@ -45,7 +45,14 @@ pub(super) async fn in_transaction(
         transaction.rollback().await;
         return Err(error);
     }
-    transaction.commit_with(&record).await
+    // What the file has set may be in force. Only the encoding and the rule for backslashes change what a record says.
+    if (!record.is_ascii() || record.contains('\\'))
+        && let Err(error) = transaction.batch(READ_AS_WRITTEN).await
+    {
+        transaction.rollback().await;
+        return Err(error);
+    }
+    transaction.commit_with(&format!("RESET ROLE; {record}")).await.map_err(Error::without_position)
 }
 
 /// Runs a file that begins and ends a transaction itself. If that is all it does, its record is part of the transaction, and

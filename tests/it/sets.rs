@@ -98,7 +98,7 @@ async fn a_set_that_was_applied_in_another_schema_is_refused() {
     let message = "error: set a was applied in schema tenant_a, and the search path begins with tenant_b now; nothing was \
         written; for schema tenant_a, add to the URL: ?options=-csearch_path%3Dtenant%5Fa. A set has one history: to apply the \
         files to tenant_b, too, give that schema a set of its own in migrate.toml. If tenant_a is called tenant_b now, run: \
-        UPDATE migrate.history_a SET in_schema = 'tenant_b';\n";
+        UPDATE migrate.history_a SET in_schema = ARRAY['tenant_b'];\n";
     assert_eq!(project.run_in("tenant_b", 7, &["up"]).told(), message);
     project.run_in("tenant_b", 4, &["status", "--check"]);
     project.run_in("tenant_b", 7, &["down"]);
@@ -113,6 +113,54 @@ async fn a_set_that_was_applied_in_another_schema_is_refused() {
 }
 
 #[tokio::test]
+async fn a_set_whose_files_make_their_schema_goes_on_in_it() {
+    let project = Project::new("own-schema", "[set.a]\ndir = \"sql\"\n").await;
+    project.write("sql/V1__a.sql", "CREATE SCHEMA app; CREATE TABLE app.t (n int);\n");
+    project.run_in("app,public", 0, &["up"]);
+    assert!(project.run_in("app,public", 0, &["up"]).stdout.starts_with("nothing to do"));
+    project.write("sql/V2__b.sql", "CREATE TABLE u (n int);\n");
+    project.run_in("app,public", 0, &["up"]);
+    assert!(project.is_there("app.u").await);
+    // A file that says itself where it works changes nothing for the next run.
+    project.write("sql/V3__c.sql", "CREATE SCHEMA other; SET search_path = other; CREATE TABLE v (n int);\n");
+    project.run_in("app,public", 0, &["up"]);
+    assert!(project.run_in("app,public", 0, &["up"]).stdout.starts_with("nothing to do"));
+    project.database.batch("CREATE SCHEMA tenant").await;
+    project.run_in("tenant", 7, &["up"]);
+}
+
+#[tokio::test]
+async fn what_a_file_sets_does_not_reach_its_record() {
+    let project = Project::new("settings", "[set.a]\ndir = \"sql\"\n").await;
+    let settings = "SET client_encoding = 'LATIN1'; SET standard_conforming_strings = off; SET backslash_quote = on;\n";
+    project.write("sql/V1__café_a\\b.sql", settings);
+    project.database.batch("CREATE ROLE settings_left NOLOGIN").await;
+    project.write("sql/V2__b.sql", "CREATE TABLE t (n int);\nSET ROLE settings_left;\n");
+    project.write("sql/V3__c.sql", "CREATE TABLE u (n int);\n");
+    project.run(0, &["up"]);
+    assert!(project.run(0, &["up"]).stdout.starts_with("nothing to do"));
+    let name: String = project.database.value("SELECT name FROM migrate.history_a WHERE version = 1").await;
+    assert_eq!(name, "café_a\\b");
+    project.database.batch("DROP ROLE settings_left").await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_stopped_between_its_transactions_is_not_recorded_by_advice() {
+    let manifest = "[set.a]\ndir = \"sql\"\nlayout = \"golang-migrate\"\ntake-over = \"golang-migrate\"\nkeep = true\n";
+    let project = Project::new("stopped", manifest).await;
+    project.write("sql/1_a.up.sql", "CREATE TABLE t (n int);\n");
+    project.run(0, &["up"]);
+    let text = "BEGIN; CREATE TABLE z (n int); COMMIT; CREATE TABLE z2 (n int); SELECT 1 / count(*) FROM t; CREATE TABLE z3 (n int);\n";
+    project.write("sql/2_b.up.sql", text);
+    project.run(1, &["up"]);
+    assert!(project.is_there("z").await);
+    let again = project.run(1, &["up"]);
+    let told = again.told();
+    assert!(told.contains("an earlier try may have committed a part of this file before it was stopped"), "{told}");
+    assert!(told.contains("or run the rest by hand, and record it: "), "{told}");
+}
+
+#[tokio::test]
 async fn a_history_from_before_schemas_were_recorded_goes_on() {
     let project = Project::new("before", "[set.a]\ndir = \"sql\"\n").await;
     project.write("sql/V1__a.sql", "CREATE TABLE t (n int);\n");
@@ -123,13 +171,13 @@ async fn a_history_from_before_schemas_were_recorded_goes_on() {
     project.run(0, &["status", "--check"]);
     project.write("sql/V2__b.sql", "CREATE TABLE u (n int);\n");
     project.run(0, &["up"]);
-    let recorded: Vec<Option<String>> = project
+    let recorded: Vec<Option<Vec<String>>> = project
         .database
         .rows("SELECT in_schema FROM migrate.history_a ORDER BY version", &[])
         .await
         .iter()
         .map(|row| row.get(0))
         .collect();
-    assert_eq!(recorded, [None, Some("public".to_owned())]);
+    assert_eq!(recorded, [None, Some(vec!["public".to_owned(), "public".to_owned()])]);
     project.run_in("other,public", 7, &["up"]);
 }
