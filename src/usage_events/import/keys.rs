@@ -5,7 +5,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::missing::ImportError;
+use super::error::ImportError;
 
 /// Keys of the application by keys of the provider. An empty one stands for usage without a key.
 #[derive(Clone, Debug, Default)]
