@@ -108,7 +108,7 @@ impl Migrator {
                 return Ok(Err(Stopped { error, holder, start: statement.start }));
             }
         }
-        let recorded = if recorded_with.is_some() { Ok(()) } else { connection.batch(&record).await };
+        let recorded = if recorded_with.is_some() { Ok(()) } else { record::applied(connection, &record).await };
         Ok(recorded.map_err(|error| Stopped { error, holder: None, start: 0 }))
     }
 

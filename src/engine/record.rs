@@ -9,7 +9,7 @@ use super::mode::Alone;
 use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN, STEP_BACK_SOON, WAIT_AGAIN};
 use super::tool::{self, ToolTable};
 use super::{Migration, Set, sql};
-use crate::db::{self, Connection, Error};
+use crate::db::{self, Connection, Error, Transaction};
 
 /// What goes along with a migration.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,14 +45,28 @@ pub(super) async fn in_transaction(
         transaction.rollback().await;
         return Err(error);
     }
-    // What the file has set may be in force. Only the encoding and the rule for backslashes change what a record says.
-    if (!record.is_ascii() || record.contains('\\'))
-        && let Err(error) = transaction.batch(READ_AS_WRITTEN).await
-    {
+    commit(transaction, &record).await
+}
+
+/// Commits what a file has done, with its record. An error in the record is in no line of the file.
+async fn commit(transaction: Transaction<'_>, record: &str) -> Result<(), Error> {
+    if let Err(error) = read_as_written(&transaction, record).await {
         transaction.rollback().await;
         return Err(error);
     }
     transaction.commit_with(&format!("RESET ROLE; {record}")).await.map_err(Error::without_position)
+}
+
+/// Has the server read a record as it is written, where that takes a message: what the file has set may be in force. Only
+/// the encoding and the rule for backslashes change what a record says.
+async fn read_as_written(connection: &Connection, record: &str) -> Result<(), Error> {
+    if record.is_ascii() && !record.contains('\\') { Ok(()) } else { connection.batch(READ_AS_WRITTEN).await }
+}
+
+/// Records what was applied without a transaction.
+pub(super) async fn applied(connection: &Connection, record: &str) -> Result<(), Error> {
+    read_as_written(connection, record).await?;
+    connection.batch(record).await.map_err(Error::without_position)
 }
 
 /// Runs a file that begins and ends a transaction itself. If that is all it does, its record is part of the transaction, and
@@ -90,7 +104,7 @@ pub(super) async fn as_own_transaction(
     connection.batch(&format!("RESET ROLE{patience}")).await?;
     ran?;
     ended?;
-    if record_at.is_none() { connection.batch(record).await } else { Ok(()) }
+    if record_at.is_none() { applied(connection, record).await } else { Ok(()) }
 }
 
 /// Runs one step of a file that is in no transaction: a statement outside of one, or several in one of their own, as `role`
@@ -109,16 +123,13 @@ pub(super) async fn step(connection: &Connection, step: &Alone, around: Around<'
             }
             transaction.batch(&step.sql).await
         };
-        transaction.as_role(around.role, run).await?;
-        match around.record {
-            Some(record) => transaction.batch(record).await,
-            None => Ok(()),
-        }
+        transaction.as_role(around.role, run).await
     }
     .await;
-    match result {
-        Ok(()) => transaction.commit().await,
-        Err(error) => {
+    match (result, around.record) {
+        (Ok(()), Some(record)) => commit(transaction, record).await,
+        (Ok(()), None) => transaction.commit().await,
+        (Err(error), _) => {
             transaction.rollback().await;
             Err(error)
         }

@@ -136,7 +136,10 @@ async fn what_a_file_sets_does_not_reach_its_record() {
     project.write("sql/V1__café_a\\b.sql", settings);
     project.database.batch("CREATE ROLE settings_left NOLOGIN").await;
     project.write("sql/V2__b.sql", "CREATE TABLE t (n int);\nSET ROLE settings_left;\n");
-    project.write("sql/V3__c.sql", "CREATE TABLE u (n int);\n");
+    // The same behind an index that is built without a transaction.
+    let file = "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS t_n ON t (n);\nALTER TABLE t ALTER n SET NOT NULL;\n";
+    project.write("sql/V3__é.sql", &format!("{file}{settings}SET ROLE settings_left;\n"));
+    project.write("sql/V4__c.sql", "CREATE TABLE u (n int);\n");
     project.run(0, &["up"]);
     assert!(project.run(0, &["up"]).stdout.starts_with("nothing to do"));
     let name: String = project.database.value("SELECT name FROM migrate.history_a WHERE version = 1").await;
