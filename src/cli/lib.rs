@@ -20,6 +20,7 @@ mod manifest;
 mod near;
 mod new;
 mod output;
+pub mod page;
 mod preview;
 mod product;
 mod program;

@@ -110,7 +110,7 @@ async fn an_export_that_is_recorded_agrees_and_one_that_is_not_does_not() {
     let first = &report["mismatched"][0];
     assert_eq!((&first["metric"], &first["csv"], &first["db"]), (&"input_tokens".into(), &11.into(), &10.into()));
     let page = fs::read_to_string(page).unwrap();
-    assert!(page.contains("The database differs from the export") && page.matches("<svg").count() == 6, "{page}");
+    assert!(page.contains("<b>Differs</b>") && page.matches("<svg").count() == 6, "{page}");
     let said = export.verify(&["--csv", &csv]).expect(4).stdout;
     assert!(said.contains("1 window missing in the database, 3 numbers mismatched in 1 window"), "{said}");
     // A comparison leaves nothing behind.

@@ -1,6 +1,6 @@
 //! `index.html`: the verdict first, then each item. One page, without a network, to be printed.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use serde_json::Value;
 
 use super::changes::Change;
@@ -9,7 +9,7 @@ use super::plan::facts;
 use super::run::{Run, Verdict};
 use super::text::shape;
 use crate::engine::{Intent, Sent};
-use crate::text::visible;
+use crate::page::{document, fact};
 use crate::words::{count, short, utc};
 
 /// Lines of one text that the page shows. The files have all of them.
@@ -36,24 +36,12 @@ pub(super) struct Page<'a> {
 
 impl Page<'_> {
     pub fn html(&self) -> String {
-        let page = html! {
-            (DOCTYPE) "\n"
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { "Evidence: " (self.run.typed) }
-                    style { (PreEscaped(include_str!("page.css"))) }
-                }
-                body {
-                    "\n" h1 { "Evidence of a change to database " (self.environment["database"]["name"].as_str().unwrap_or_default()) }
-                    (self.verdict()) (self.about()) (self.steps()) (self.checked()) (self.schema()) (self.plan()) (self.back())
-                    (self.objects()) (self.environment()) (files())
-                }
-            }
-            "\n"
+        let content = html! {
+            "\n" h1 { "Evidence of a change to database " (self.environment["database"]["name"].as_str().unwrap_or_default()) }
+            (self.verdict()) (self.about()) (self.steps()) (self.checked()) (self.schema()) (self.plan()) (self.back())
+            (self.objects()) (self.environment()) (files())
         };
-        visible(&page.into_string())
+        document(&format!("Evidence: {}", self.run.typed), &content)
     }
 
     fn verdict(&self) -> Markup {
@@ -119,7 +107,7 @@ impl Page<'_> {
         };
         html! {
             "\n" h2 { "Checks after the run" }
-            "\n" table {
+            "\n" div.scroll { table {
                 tr { th { "check" } th { "result" } th { "what it found" } }
                 @for made in made {
                     "\n" tr {
@@ -128,7 +116,7 @@ impl Page<'_> {
                         td { @for (at, said) in made.says.iter().enumerate() { @if at > 0 { br; } (said) } }
                     }
                 }
-            }
+            } }
             @if !self.checks.promised.is_empty() {
                 "\n" p.note { "The " (count(self.checks.promised.len(), "object")) " that the versions promise are listed below, one by one." }
             }
@@ -186,7 +174,7 @@ impl Page<'_> {
         html! {
             @if !promised.is_empty() {
                 "\n" h2 { "What the versions promise: " (count(promised.len(), "object")) }
-                "\n" table.objects {
+                "\n" div.scroll { table.objects {
                     tr { th { "version" } th { "object" } th { "it is" } th { "as it is defined" } }
                     @for promised in promised {
                         @let (class, is) = match (&promised.problem, &promised.expected) {
@@ -199,7 +187,7 @@ impl Page<'_> {
                             td { (promised.problem.as_deref().or(promised.found.as_deref()).unwrap_or_default()) }
                         }
                     }
-                }
+                } }
             }
             @if !tables.is_empty() { "\n" h2 { "Tables that the run has made or changed, as they are now" } }
             @for table in tables { "\n" pre.shape { (shape(table)) } }
@@ -236,10 +224,6 @@ fn part(at: usize, sent: &Sent, left: &mut usize, file: &str) -> Markup {
 fn rest(text: &str, shown: usize, file: &str) -> Markup {
     let left = text.lines().count().saturating_sub(shown);
     html! { @if left > 0 { p.note { "and " (count(left, "more line")) ", in " (file) } } }
-}
-
-fn fact(name: &str, value: &str) -> Markup {
-    html! { "\n" dt { (name) } dd { (value) } }
 }
 
 fn plain(value: &Value) -> String {

@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 use time::OffsetDateTime;
 
 use super::Subject;
 use super::human::spoken;
 use crate::db::grouped;
+use crate::page::{document, fact};
 use crate::repair::{Finding, Line, Period, Refresh, Repaired, RunState, Totals};
-use crate::text::visible;
 use crate::words::{counted as number_of, short, sum, utc};
 
 const WIDTH: f64 = 1040.0;
@@ -44,24 +44,12 @@ impl Report<'_> {
             (Some(_), None) => "What it found, and what it did.",
             (Some(_), Some(_)) => "What it found, and what it restored.",
         };
-        let page = html! {
-            (DOCTYPE) "\n"
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { (self.subject.program.name().unwrap_or_default()) " repair: " (title) }
-                    style { (PreEscaped(include_str!("report.css"))) }
-                }
-                body {
-                    "\n" h1 { "Repair: " (title) }
-                    "\n" p.lead { (lead) }
-                    (self.figures()) (self.facts()) (self.chart()) (self.table())
-                }
-            }
-            "\n"
+        let content = html! {
+            "\n" h1 { "Repair: " (title) }
+            "\n" p.soft { (lead) }
+            (self.figures()) (self.facts()) (self.chart()) (self.table())
         };
-        visible(&page.into_string())
+        document(&format!("{} repair: {title}", self.subject.program.name().unwrap_or_default()), &content)
     }
 
     fn figures(&self) -> Markup {
@@ -95,7 +83,7 @@ impl Report<'_> {
             None => self.finding.digest.clone(),
         };
         html! {
-            "\n" dl.facts {
+            "\n" dl {
                 (fact("Database", &self.subject.database.to_string()))
                 (fact("Command", &self.subject.command()))
                 (fact("Made", &format!("{} UTC", utc(OffsetDateTime::now_utc()))))
@@ -122,7 +110,7 @@ impl Report<'_> {
         };
         html! {
             "\n" dt { "Run" }
-            dd { (repaired.run) " " span.state.bad[repaired.had_to_leave()] { (repaired.state.as_str()) } }
+            dd { (repaired.run) " " span.badge.bad[repaired.had_to_leave()] { (repaired.state.as_str()) } }
             (fact("Took", &short(repaired.duration)))
             (fact("Left alone", &left_alone))
             @if let Some(still) = still { (fact("Still to be done", &still)) }
@@ -147,10 +135,10 @@ impl Report<'_> {
         html! {
             "\n" h2 { (spoken(self.subject.rows.amount().name)) " by " (unit) " (UTC)" }
             "\n" p.legend {
-                i style="background:var(--before)" {} (before)
-                i style="background:var(--after)" {} (after)
+                i style="background:var(--orange)" {} (before)
+                i style="background:var(--blue)" {} (after)
             }
-            "\n" (draw(&periods.totals))
+            "\n" div.scroll { (draw(&periods.totals)) }
         }
     }
 
@@ -167,13 +155,13 @@ impl Report<'_> {
         html! {
             "\n" h2 { "By " (rows.owner.map_or("row", |owner| owner.name)) " and day" }
             "\n" div.scroll {
-                table {
+                table.numbers {
                     thead { tr { @for head in &heads { th { (head) } } } }
                     tbody {
                         @for owned in &self.finding.lines.owners {
                             @if let Some(what) = &rows.owner {
                                 "\n" tr {
-                                    td.owner colspan=(heads.len()) {
+                                    td.owner.text colspan=(heads.len()) {
                                         (what.name) " " (owned.owner.as_deref().unwrap_or("none"))
                                     }
                                 }
@@ -208,7 +196,7 @@ impl Report<'_> {
         let what = self.subject.rows.owner.map_or("row", |owner| owner.name);
         html! {
             "\n" tr {
-                td.owner colspan=(columns) {
+                td.owner.text colspan=(columns) {
                     "and " (grouped(lines.more_owners)) " more, each with fewer rows; --format json names every " (what)
                 }
             }
@@ -235,10 +223,6 @@ fn capital(name: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-fn fact(name: &str, value: &str) -> Markup {
-    html! { "\n" dt { (name) } dd { (value) } }
-}
-
 /// A coordinate.
 fn at(value: f64) -> String {
     format!("{value:.2}")
@@ -257,14 +241,14 @@ fn draw(bars: &BTreeMap<String, Totals>) -> Markup {
     html! {
         svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label="before and after" {
             @for value in marks {
-                "\n" line x1=(LEFT) x2=(RIGHT) y1=(at(y(value))) y2=(at(y(value))) stroke="#dde2ea" {}
+                "\n" line x1=(LEFT) x2=(RIGHT) y1=(at(y(value))) y2=(at(y(value))) stroke="var(--line)" {}
                 text x=(LEFT - 8.0) y=(at(y(value) + 4.0)) text-anchor="end" { (brief(value)) }
             }
             @for (n, (key, totals)) in bars.iter().enumerate() {
                 "\n" (bar(key, totals, LEFT + slot * (n as f64 + 0.5), (slot * 0.82).max(0.8), &y))
                 @if n % labels == 0 { (label(key, n == 0, LEFT + slot * (n as f64 + 0.5), slot)) }
             }
-            "\n" line x1=(LEFT) x2=(RIGHT) y1=(BOTTOM) y2=(BOTTOM) stroke="#5b6676" {}
+            "\n" line x1=(LEFT) x2=(RIGHT) y1=(BOTTOM) y2=(BOTTOM) stroke="var(--soft)" {}
         }
     }
 }
@@ -272,7 +256,7 @@ fn draw(bars: &BTreeMap<String, Totals>) -> Markup {
 #[allow(clippy::cast_precision_loss, reason = "a picture")]
 fn bar(key: &str, totals: &Totals, x: f64, width: f64, y: &impl Fn(f64) -> f64) -> Markup {
     // Draws the smaller bar in front of the larger one.
-    let mut parts = [(totals.before, "var(--before)"), (totals.after, "var(--after)")];
+    let mut parts = [(totals.before, "var(--orange)"), (totals.after, "var(--blue)")];
     parts.sort_by_key(|(value, _)| std::cmp::Reverse(*value));
     html! {
         g {

@@ -1,8 +1,9 @@
 //! The report as one page, without network: the verdict, the totals, a chart for each metric, examples.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::human::spoken;
+use crate::cli::page::{document, fact};
 use crate::cli::words::{counted, sum, utc};
 use crate::compare::{Day, Report};
 use crate::db::{Program, grouped};
@@ -20,39 +21,23 @@ const LABELS: usize = 11;
 
 /// The page.
 pub(super) fn page(report: &Report, program: &Program) -> String {
-    let title = "Usage: the provider's export against the database";
-    let page = html! {
-        (DOCTYPE) "\n"
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (program.name().unwrap_or_default()) " verify usage" }
-                style { (PreEscaped(include_str!("page.css"))) }
-            }
-            body {
-                "\n" h1 { (title) }
-                (verdict(report)) (facts(report)) (totals(report)) (charts(report)) (missing(report)) (mismatched(report))
-            }
-        }
-        "\n"
+    let content = html! {
+        "\n" h1 { "Usage: the provider's export against the database" }
+        (verdict(report)) (facts(report)) (totals(report)) (charts(report)) (missing(report)) (mismatched(report))
     };
-    page.into_string()
+    document(&format!("{} verify usage", program.name().unwrap_or_default()), &content)
 }
 
 fn verdict(report: &Report) -> Markup {
     let counts = report.counts;
-    let text = if report.agrees() {
-        format!("The database has the usage of all {} of the export.", counted(report.rows.csv, "row"))
+    let (headline, text) = if report.agrees() {
+        ("Agrees", format!("The database has the usage of all {} of the export.", counted(report.rows.csv, "row")))
     } else {
-        format!(
-            "The database differs from the export: {} missing in the database, {} mismatched in {}.",
-            counted(counts.missing_in_db, "window"),
-            counted(counts.mismatched, "number"),
-            counted(counts.mismatched_windows, "window")
-        )
+        let (missing, mismatched) = (counted(counts.missing_in_db, "window"), counted(counts.mismatched, "number"));
+        let windows = counted(counts.mismatched_windows, "window");
+        ("Differs", format!("{missing} missing in the database, {mismatched} mismatched in {windows}."))
     };
-    html! { "\n" p.verdict.bad[!report.agrees()] { (text) } }
+    html! { "\n" div.verdict.bad[!report.agrees()] { b { (headline) } (text) } }
 }
 
 fn facts(report: &Report) -> Markup {
@@ -81,20 +66,20 @@ fn facts(report: &Report) -> Markup {
     if !report.has_windows {
         facts.push(("Version", "below 3: the table has no windows yet".to_owned()));
     }
-    html! { "\n" dl { @for (name, value) in facts { "\n" dt { (name) } dd { (value) } } } }
+    html! { "\n" dl { @for (name, value) in facts { (fact(name, &value)) } } }
 }
 
 fn totals(report: &Report) -> Markup {
     let (csv, db) = (report.totals.csv.0, report.totals.db.0);
     html! {
         "\n" h2 { "Totals" }
-        div.scroll { table {
+        div.scroll { table.numbers {
             "\n" tr { th { "metric" } th { "export" } th { "database" } th { "database - export" } }
             "\n" tr { td { "rows" } td { (grouped(report.rows.csv)) } td { (grouped(report.rows.db)) } td {} }
             @for (metric, (csv, db)) in METRICS.iter().zip(csv.into_iter().zip(db)) {
                 "\n" tr {
                     td { (metric.name) } td { (sum(csv.into())) } td { (sum(db.into())) }
-                    td.off[csv != db] { (sum(i128::from(db) - i128::from(csv))) }
+                    td.differs[csv != db] { (sum(i128::from(db) - i128::from(csv))) }
                 }
             }
         } }
@@ -109,7 +94,7 @@ fn charts(report: &Report) -> Markup {
     html! {
         "\n" h2 { "By day" }
         p.legend {
-            i style="background: var(--csv)" {} "export" i style="background: var(--db)" {} "database"
+            i style="background: var(--grey)" {} "export" i style="background: var(--blue)" {} "database"
             i style="background: var(--bad)" {} "the day differs"
         }
         @for at in used {
@@ -117,7 +102,7 @@ fn charts(report: &Report) -> Markup {
             @let differing = days.iter().filter(|(_, [csv, db])| csv != db).count() as u64;
             figure {
                 "\n" h3 { (METRICS[at].name) " " span { @if differing > 0 { (counted(differing, "day")) " differ" } } }
-                (chart(METRICS[at].name, &days))
+                div.scroll { (chart(METRICS[at].name, &days)) }
             }
         }
         @if !unused.is_empty() { "\n" p.legend { "Zero on both sides: " (unused.join(", ")) } }
@@ -136,17 +121,17 @@ fn chart(name: &str, days: &[(&str, [i64; 2])]) -> Markup {
         svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(format!("{name} by day, export and database")) {
             @for part in [0.0, 0.5, 1.0] {
                 @let y = BOTTOM - part * (BOTTOM - TOP);
-                line x1=(LEFT) x2=(RIGHT) y1=(place(y)) y2=(place(y)) stroke="#dde2ea" {}
+                line x1=(LEFT) x2=(RIGHT) y1=(place(y)) y2=(place(y)) stroke="var(--line)" {}
                 text x=(LEFT - 8.0) y=(place(y + 4.0)) text-anchor="end" { (short(largest as f64 * part)) }
             }
             @for (at, (day, [csv, db])) in days.iter().enumerate() {
                 @let middle = LEFT + step * (at as f64 + 0.5);
                 g {
                     title { (day) ": export " (sum((*csv).into())) ", database " (sum((*db).into())) }
-                    rect x=(place(middle - bar)) y=(place(BOTTOM - height(*csv))) width=(place(bar)) height=(place(height(*csv))) fill="#b9c4d3" {}
-                    rect x=(place(middle)) y=(place(BOTTOM - height(*db))) width=(place(bar)) height=(place(height(*db))) fill="#20639b" {}
+                    rect x=(place(middle - bar)) y=(place(BOTTOM - height(*csv))) width=(place(bar)) height=(place(height(*csv))) fill="var(--grey)" {}
+                    rect x=(place(middle)) y=(place(BOTTOM - height(*db))) width=(place(bar)) height=(place(height(*db))) fill="var(--blue)" {}
                     @if csv != db {
-                        rect x=(place(middle - bar)) y=(place(BOTTOM + 2.0)) width=(place(bar * 2.0)) height="4" fill="#b3261e" {}
+                        rect x=(place(middle - bar)) y=(place(BOTTOM + 2.0)) width=(place(bar * 2.0)) height="4" fill="var(--bad)" {}
                     }
                 }
                 @if at % labels == 0 {
@@ -180,11 +165,11 @@ fn missing(report: &Report) -> Markup {
     html! {
         @for (title, windows, all) in kinds.into_iter().filter(|(_, windows, _)| !windows.is_empty()) {
             "\n" h2 { (title) } (shown(windows.len(), all))
-            div.scroll { table {
+            div.scroll { table.numbers {
                 "\n" tr { th { "window" } th { "requests" } th { "input tokens" } th { "output tokens" } }
                 @for missing in windows {
                     "\n" tr {
-                        td { (spoken(&missing.identity)) }
+                        td.long { (spoken(&missing.identity)) }
                         @for number in &missing.values.0[..3] { td { (sum((*number).into())) } }
                     }
                 }
@@ -199,11 +184,11 @@ fn mismatched(report: &Report) -> Markup {
     }
     html! {
         "\n" h2 { "Mismatched" } (shown(report.mismatched.len(), report.counts.mismatched))
-        div.scroll { table {
+        div.scroll { table.numbers {
             "\n" tr { th { "window" } th.text { "metric" } th { "export" } th { "database" } }
             @for mismatch in &report.mismatched {
                 "\n" tr {
-                    td { (spoken(&mismatch.identity)) } td.text { (mismatch.metric) }
+                    td.long { (spoken(&mismatch.identity)) } td.text { (mismatch.metric) }
                     td { (sum(mismatch.csv.into())) } td { (sum(mismatch.db.into())) }
                 }
             }

@@ -202,7 +202,7 @@ async fn the_report_is_one_page_that_needs_nothing_else() {
     let after = page();
     for part in [
         "What it found, and what it did",
-        "<span class=\"state\">done</span>",
+        "<span class=\"badge\">done</span>",
         "2026-01-10: 500 before",
         "nothing: no row is left",
     ] {
