@@ -99,7 +99,7 @@ impl Call<'_> {
         }
         let database = url::database(self.database_url)?;
         let Some(folder) = command.evidence()? else {
-            return Box::pin(self.perform(command, database, None)).await;
+            return Box::pin(self.perform(command, database, Vec::new())).await;
         };
         let evidence = Evidence::begin(folder, self.version, self.content.name(), &database, self.screen)?;
         let evidence = Arc::new(evidence);
@@ -113,8 +113,8 @@ impl Call<'_> {
                 return Err(failure);
             }
         };
-        let witness: Arc<dyn Witness> = Arc::clone(&evidence) as _;
-        let result = Box::pin(self.perform(command, database.clone(), Some(witness))).await;
+        let witnesses = vec![Arc::clone(&evidence) as Arc<dyn Witness>];
+        let result = Box::pin(self.perform(command, database.clone(), witnesses)).await;
         let result = result.map_err(|failure| self.explained(failure));
         let migrator = Migrator::new(set, database, self.interrupt.token().clone(), |_| {});
         migrator.wait_at_most(self.lock_wait);
@@ -143,7 +143,7 @@ impl Call<'_> {
         &self,
         command: &Command<'_>,
         database: Database,
-        witness: Option<Arc<dyn Witness>>,
+        witnesses: Vec<Arc<dyn Witness>>,
     ) -> Result<u8, Failure> {
         let Self { content, unchosen, screen, lock_wait, interrupt, .. } = *self;
         let token = || interrupt.token().clone();
@@ -151,7 +151,7 @@ impl Call<'_> {
             let events = Arc::clone(screen);
             let observer = move |event| events.repair_event(event);
             let mut repairer = Repairer::new(content.name(), content.repairs(), database, token(), observer);
-            if let Some(witness) = witness {
+            for witness in witnesses {
                 repairer = repairer.witnessed_by(witness);
             }
             repairer.wait_at_most(lock_wait);
@@ -168,7 +168,7 @@ impl Call<'_> {
             .on_wait(observer.for_part(Event::Waiting));
         let set = content.set_for(&connector).await?;
         let mut migrator = Migrator::new(set, database, token(), move |event| observer.tell(event));
-        if let Some(witness) = witness {
+        for witness in witnesses {
             migrator = migrator.witnessed_by(witness);
         }
         if unchosen.is_doubtful {

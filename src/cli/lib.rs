@@ -40,6 +40,7 @@ mod url;
 mod verify;
 mod verify_human;
 pub mod words;
+mod written;
 
 use migrate_db as db;
 use migrate_engine as engine;
@@ -51,3 +52,4 @@ pub use json::Json;
 pub use product::{Check, Content, Context, Product, Verb};
 pub use program::main_with;
 pub use screen::Screen;
+pub use written::Reserved;

@@ -4,7 +4,8 @@ use clap::Command;
 use clap::error::{ContextKind, ContextValue};
 
 const HIDDEN: &str = "postgres://...";
-pub(super) const FLAG: &str = "--database-url";
+/// Flags whose value is a URL.
+pub(super) const FLAGS: [&str; 2] = ["--database-url", "--on"];
 
 /// The words of the command line.
 pub(super) fn words() -> Vec<String> {
@@ -29,8 +30,9 @@ pub(super) fn hide(error: &mut clap::Error, command: &Command) {
 pub(super) fn is_misplaced(words: &[String]) -> bool {
     let is_url = |text: &str| text.split_once("://").is_some_and(|(_, rest)| rest.contains('@'));
     words.iter().enumerate().any(|(at, word)| {
-        let is_value = at > 0 && words[at - 1] == FLAG;
-        is_url(word) && !is_value && !word.starts_with("--database-url=")
+        let is_value = at > 0 && FLAGS.contains(&words[at - 1].as_str());
+        let is_joined = word.split_once('=').is_some_and(|(flag, _)| FLAGS.contains(&flag));
+        is_url(word) && !is_value && !is_joined
     })
 }
 
@@ -47,7 +49,7 @@ fn secrets(words: &[String], own: &[String]) -> Vec<Secret> {
     let last = (0..words.len()).rev().find(|at| is_url(*at));
     let (mut secrets, mut begun) = (Vec::new(), false);
     for (at, word) in words.iter().enumerate() {
-        let is_given = at > 0 && words[at - 1] == FLAG;
+        let is_given = at > 0 && FLAGS.contains(&words[at - 1].as_str());
         let part = is_url(at);
         // Between two words that look like parts of a URL, all may be parts of it.
         let is_piece = begun && (last.is_some_and(|last| at <= last) || !ended(&words[..at], own));

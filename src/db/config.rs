@@ -64,6 +64,14 @@ impl Database {
         self.config.get_dbname().unwrap_or_default()
     }
 
+    /// Another database of the same server, as the same role.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Self {
+        let mut config = self.config.clone();
+        config.dbname(name);
+        Self { config, tls: self.tls.clone() }
+    }
+
     /// The role that connects.
     #[must_use]
     pub fn user(&self) -> &str {

@@ -16,7 +16,7 @@ use super::reach::{self, Address, Identity, Pin, Server};
 use super::session::Driver;
 use super::settings::{self, Access};
 use super::waits::{Waits, Watcher};
-use super::{Connection, Database, Error, Observer, Waiting};
+use super::{Connection, Database, Error, Observer, Probe, Waiting};
 
 /// A notice reports a connection that takes longer than this.
 const SOON: Duration = Duration::from_secs(2);
@@ -50,6 +50,7 @@ pub struct Connector {
     waits: Waits,
     /// Whether its sessions are watched when their statements take long.
     watched: bool,
+    probe: Option<Arc<dyn Probe>>,
 }
 
 impl Connector {
@@ -64,6 +65,7 @@ impl Connector {
             pin: Pin::default(),
             waits: Waits::default(),
             watched: true,
+            probe: None,
         }
     }
 
@@ -88,6 +90,13 @@ impl Connector {
     #[must_use]
     pub(super) fn unwatched(mut self) -> Self {
         self.watched = false;
+        self
+    }
+
+    /// Calls `probe` before each transaction of sessions opened afterwards commits.
+    #[must_use]
+    pub fn probed_by(mut self, probe: Arc<dyn Probe>) -> Self {
+        self.probe = Some(probe);
         self
     }
 
@@ -262,6 +271,7 @@ impl Connector {
                 pid: Arc::default(),
                 watcher: None,
                 waits: self.waits.clone(),
+                probe: self.probe.clone(),
             };
             let identity = connection.introduce(self.access).await?;
             connection.watcher = self.watched.then(|| Arc::new(self.clone()) as Arc<dyn Watcher>);

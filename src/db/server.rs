@@ -100,3 +100,17 @@ impl Rights {
         })
     }
 }
+
+/// Whether two sessions are on one database of one server, whatever their URLs say.
+///
+/// # Errors
+///
+/// What a server says.
+pub async fn is_same_database(one: &Connection, other: &Connection) -> Result<bool, Error> {
+    const NAME: &str = "SELECT pg_catalog.current_database()::text AS name";
+    if !one.identity().await?.is_same(&other.identity().await?) {
+        return Ok(false);
+    }
+    let [one, other] = [one.query_one(NAME, &[]).await?, other.query_one(NAME, &[]).await?];
+    Ok(one.get::<_, String>("name") == other.get::<_, String>("name"))
+}

@@ -18,7 +18,7 @@ use super::reach::Identity;
 use super::settings::{Access, settings};
 use super::transaction::BEGIN;
 use super::waits::{InTheWay, Waits, Watcher};
-use super::{Error, Waiting};
+use super::{Error, Probe, Waiting};
 
 /// How long the program waits for a cancelled statement to end on the server.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(1);
@@ -62,6 +62,7 @@ pub struct Connection {
     /// Watches its statements from another session.
     pub(super) watcher: Option<Arc<dyn Watcher>>,
     pub(super) waits: Waits,
+    pub(super) probe: Option<Arc<dyn Probe>>,
 }
 
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];

@@ -41,6 +41,13 @@ impl Connection {
         Ok(Transaction { connection: self })
     }
 
+    /// Lets whoever wants to have a look before a commit.
+    async fn probe(&self) {
+        if let Some(probe) = &self.probe {
+            probe.before_commit().await;
+        }
+    }
+
     /// Begins a read-only transaction that sees the database as it is at one moment. An abandoned one is rolled back first.
     ///
     /// # Errors
@@ -72,6 +79,7 @@ impl Transaction<'_> {
         if self.connection.cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
+        self.connection.probe().await;
         self.connection.shielded().batch("COMMIT").await?;
         self.connection.after_transaction().await
     }
@@ -87,6 +95,7 @@ impl Transaction<'_> {
             self.rollback().await;
             return Err(Error::Interrupted);
         }
+        self.connection.probe().await;
         // What is deferred to the commit is checked before it, so that an error leaves a transaction to roll back.
         let ending = format!("SET CONSTRAINTS ALL IMMEDIATE; {sql}; COMMIT");
         if let Err(error) = self.connection.shielded().batch(&ending).await {

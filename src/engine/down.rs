@@ -131,7 +131,9 @@ impl Migrator {
         let mut renamed = false;
         for (at, step) in plan.steps.iter().enumerate() {
             lock.check().await?;
+            self.begins().await?;
             self.take_back(connection, &plan, step, renamed, role.as_deref(), options).await?;
+            self.ends(connection).await?;
             renamed |= step.migration.down().is_some_and(|(script, _)| data::renames(script));
             summary.migrations += 1;
             summary.version = plan.steps.get(at + 1).map_or(plan.target, |next| next.version);

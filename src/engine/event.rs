@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::Version;
 use super::applied::Adopted;
 use super::outcome::{Boundary, Outcome, Progress};
+use super::rehearse::Part;
 use super::why::{LeftAlone, Why};
 use crate::db::{Holder, Notice, ServerFacts, Waiting, as_optional_seconds, as_seconds};
 
@@ -190,6 +191,11 @@ pub enum Event {
     },
     /// The database is empty, and it was asked for that such a one is left alone.
     LeftEmpty,
+    /// A rehearsal begins its next part.
+    Rehearsing {
+        /// Which one.
+        part: Part,
+    },
     /// The server said something on the side.
     Notice(Notice),
     /// The run knows what it is going to take back.

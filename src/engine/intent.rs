@@ -11,6 +11,7 @@ use super::witness::{Intent, Sent};
 use super::{
     DownPlan, DownStep, Error, Migration, Migrator, Plan, Repeatable, Set, Step, UpOptions, Version, record, sql,
 };
+use crate::db::Connection;
 
 impl Migrator {
     /// Shows the plan, with the forecast of each hook, to whoever witnesses the run.
@@ -20,22 +21,48 @@ impl Migrator {
         role: Option<&str>,
         options: &UpOptions,
     ) -> Result<(), Error> {
-        let Some(witness) = &self.witness else { return Ok(()) };
-        let connector = self.connector.clone().read_only();
-        self.forecast(plan, &connector, options).await?;
-        witness.before(of_up(&self.set, plan, role), &connector).await.map_err(objected)
+        if self.witnesses.is_empty() {
+            return Ok(());
+        }
+        self.forecast(plan, &self.connector.clone().read_only(), options).await?;
+        self.before(&of_up(&self.set, plan, role)).await
     }
 
     /// The same of the way back.
     pub(super) async fn before_down(&self, plan: &DownPlan, role: Option<&str>) -> Result<(), Error> {
-        let Some(witness) = &self.witness else { return Ok(()) };
+        if self.witnesses.is_empty() {
+            return Ok(());
+        }
+        self.before(&of_down(&self.set, plan, role)).await
+    }
+
+    async fn before(&self, intent: &Intent) -> Result<(), Error> {
         let connector = self.connector.clone().read_only();
-        witness.before(of_down(&self.set, plan, role), &connector).await.map_err(objected)
+        for witness in &self.witnesses {
+            witness.before(intent.clone(), &connector).await.map_err(objected)?;
+        }
+        Ok(())
+    }
+
+    /// Tells whoever witnesses the run that the next thing is sent.
+    pub(super) async fn begins(&self) -> Result<(), Error> {
+        for witness in &self.witnesses {
+            witness.begins().await?;
+        }
+        Ok(())
+    }
+
+    /// Tells that this session is done with it.
+    pub(super) async fn ends(&self, connection: &Connection) -> Result<(), Error> {
+        for witness in &self.witnesses {
+            witness.ends(connection).await?;
+        }
+        Ok(())
     }
 
     /// Shows what has become of it.
     pub(super) async fn after(&self) {
-        if let Some(witness) = &self.witness {
+        for witness in &self.witnesses {
             witness.after(&self.connector.clone().read_only()).await;
         }
     }
@@ -54,8 +81,12 @@ fn subject(set: &Set, from: Version, to: Version) -> Vec<(&'static str, String)>
 }
 
 fn of_up(set: &Set, plan: &Plan, role: Option<&str>) -> Intent {
-    let mut intent =
-        Intent { subject: subject(set, plan.current, plan.target), is_stepwise: true, ..Intent::default() };
+    let mut intent = Intent {
+        from: Some(plan.current),
+        subject: subject(set, plan.current, plan.target),
+        is_stepwise: true,
+        ..Intent::default()
+    };
     for step in &plan.steps {
         intent.steps.extend(serde_json::to_value(step));
         match step {
@@ -108,8 +139,12 @@ fn of_up(set: &Set, plan: &Plan, role: Option<&str>) -> Intent {
 }
 
 fn of_down(set: &Set, plan: &DownPlan, role: Option<&str>) -> Intent {
-    let mut intent =
-        Intent { subject: subject(set, plan.current, plan.target), is_stepwise: true, ..Intent::default() };
+    let mut intent = Intent {
+        from: Some(plan.current),
+        subject: subject(set, plan.current, plan.target),
+        is_stepwise: true,
+        ..Intent::default()
+    };
     intent.steps = plan.steps.iter().filter_map(|step| serde_json::to_value(step).ok()).collect();
     intent.sends = plan.steps.iter().map(|step| of_down_step(set, step, role)).collect();
     let forward = |step: &DownStep| {
@@ -174,6 +209,7 @@ fn of_migration(set: &Set, migration: &Migration, role: Option<&str>, ledger: Op
         recorded: Some(migration.checksum()),
         notes: [how].into_iter().chain(as_role(role)).chain(more).collect(),
         texts,
+        is_transaction: matches!(migration.mode(), Mode::Transaction),
     }
 }
 
@@ -185,6 +221,7 @@ fn of_repeatable(repeatable: &Repeatable, why: &str, role: Option<&str>) -> Sent
         recorded: Some(repeatable.checksum),
         notes: [format!("applied because: {why}"), how].into_iter().chain(as_role(role)).collect(),
         texts: vec![sql::without_mark(repeatable.up().shown()).to_owned()],
+        is_transaction: true,
     }
 }
 
@@ -200,6 +237,7 @@ fn way_back(migration: &Migration) -> Sent {
 
 fn of_down_step(set: &Set, step: &DownStep, role: Option<&str>) -> Sent {
     let row = format!("its row in {} is deleted", table(set, &step.migration));
+    let is_transaction = matches!(step.migration.down(), Some((_, Mode::Transaction)));
     let (texts, how) = match step.migration.down() {
         Some((script, mode)) => texts(script, mode, &row),
         None => (Vec::new(), row),
@@ -213,6 +251,7 @@ fn of_down_step(set: &Set, step: &DownStep, role: Option<&str>) -> Sent {
         recorded: None,
         notes: [how].into_iter().chain(as_role(role)).chain(also).chain(losses).chain(hooks).collect(),
         texts,
+        is_transaction,
     }
 }
 

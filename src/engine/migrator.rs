@@ -18,7 +18,8 @@ pub struct Migrator {
     pub(super) observer: Observer<Event>,
     /// Nobody has chosen the set: it may be the wrong one.
     pub(super) refuses_others: bool,
-    pub(super) witness: Option<Arc<dyn Witness>>,
+    /// Are shown every run that changes something, in this order.
+    pub(super) witnesses: Vec<Arc<dyn Witness>>,
 }
 
 impl Migrator {
@@ -34,13 +35,13 @@ impl Migrator {
         let connector = Connector::new(database, cancel)
             .on_notice(observer.for_part(masking(&set)))
             .on_wait(observer.for_part(Event::Waiting));
-        Self { set, connector, observer, refuses_others: false, witness: None }
+        Self { set, connector, observer, refuses_others: false, witnesses: Vec::new() }
     }
 
-    /// Shows every run that changes something to this one, before and after.
+    /// Shows every run that changes something to this one, too, before and after.
     #[must_use]
     pub fn witnessed_by(mut self, witness: Arc<dyn Witness>) -> Self {
-        self.witness = Some(witness);
+        self.witnesses.push(witness);
         self
     }
 

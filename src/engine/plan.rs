@@ -74,6 +74,13 @@ pub enum Step {
     },
 }
 
+impl Step {
+    /// Whether something is sent for it, and not only recorded.
+    pub(super) fn is_sent(&self) -> bool {
+        !matches!(self, Self::Adopt { .. } | Self::Baseline { .. })
+    }
+}
+
 fn name_of<S: serde::Serializer>(hook: &Arc<dyn Hook>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(hook.name())
 }

@@ -127,7 +127,13 @@ impl Migrator {
         let mut taken = Taken { owed: plan.owed.clone(), summary };
         for step in &plan.steps {
             lock.check().await?;
+            if step.is_sent() {
+                self.begins().await?;
+            }
             self.take(connection, &plan, step, &mut taken, role.as_deref(), options).await?;
+            if step.is_sent() {
+                self.ends(connection).await?;
+            }
         }
         Ok(self.finish(&taken.summary, started))
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Version;
 use super::hook::HookError;
-use crate::db::Connector;
+use crate::db::{self, Connection, Connector};
 
 /// Is shown what is going to be done, under the lock, and may refuse it: to keep evidence, or to compare it with what was
 /// approved.
@@ -18,6 +18,25 @@ pub trait Witness: Send + Sync {
     ///
     /// Any error ends the run, with nothing written.
     async fn before(&self, intent: Intent, connector: &Connector) -> Result<(), HookError>;
+
+    /// Called before the next thing of [`Intent::sends`] is sent.
+    ///
+    /// # Errors
+    ///
+    /// Any error ends the run; what is done so far stays.
+    async fn begins(&self) -> Result<(), db::Error> {
+        Ok(())
+    }
+
+    /// Called when it is done and recorded. `connection` is the session that has sent it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::begins`].
+    async fn ends(&self, connection: &Connection) -> Result<(), db::Error> {
+        let _ = connection;
+        Ok(())
+    }
 
     /// Called after the last step, or after the one that failed; the lock is still held.
     async fn after(&self, connector: &Connector);
@@ -40,6 +59,8 @@ pub struct Intent {
     pub back: Vec<Sent>,
     /// The command that takes it back, without the program's name; none where not all of it can be taken back.
     pub back_command: Option<String>,
+    /// The version that the database has before it, 0 for an empty history; none where it is about something else.
+    pub from: Option<Version>,
     /// The versions that it applies.
     pub versions: Vec<Version>,
 }
@@ -57,6 +78,23 @@ pub struct Sent {
     pub notes: Vec<String>,
     /// The texts, each sent by itself. None: a program does it, or there is nothing.
     pub texts: Vec<String>,
+    /// It is one transaction, which holds each of its locks to its end.
+    pub is_transaction: bool,
+}
+
+impl Sent {
+    /// What identifies its texts: the SHA-256 of all of them, each behind its length.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let mut all = String::new();
+        self.texts.iter().for_each(|text| push(&mut all, text));
+        sha256(all.as_bytes())
+    }
+}
+
+/// Adds a part behind its length, so that none can pass for two.
+fn push(all: &mut String, part: &str) {
+    all.extend([&part.len().to_string(), ":", part]);
 }
 
 impl Intent {
@@ -65,16 +103,14 @@ impl Intent {
     #[must_use]
     pub fn digest(&self) -> String {
         let mut all = String::new();
-        // Each part stands behind its length, so that none can pass for two.
-        let mut push = |part: &str| all.extend([&part.len().to_string(), ":", part]);
         for (what, value) in &self.subject {
-            push(what);
-            push(value);
+            push(&mut all, what);
+            push(&mut all, value);
         }
         for sent in &self.sends {
-            push(&sent.title);
-            push(&sent.texts.len().to_string());
-            sent.texts.iter().for_each(|text| push(text));
+            push(&mut all, &sent.title);
+            push(&mut all, &sent.texts.len().to_string());
+            sent.texts.iter().for_each(|text| push(&mut all, text));
         }
         sha256(all.as_bytes())
     }

@@ -73,10 +73,10 @@ pub(super) fn typed(program: &str) -> String {
     for word in secrets::words() {
         let shown = match word.split_once('=') {
             _ if is_url => "***".to_owned(),
-            Some((secrets::FLAG, _)) => format!("{}=***", secrets::FLAG),
+            Some((flag, _)) if secrets::FLAGS.contains(&flag) => format!("{flag}=***"),
             _ => crate::db::quoted(&word),
         };
-        is_url = !is_url && word == secrets::FLAG;
+        is_url = !is_url && secrets::FLAGS.contains(&word.as_str());
         words.push(shown);
     }
     words.join(" ")

@@ -7,7 +7,6 @@ mod import;
 mod page;
 mod reading;
 mod verify;
-mod written;
 
 pub(crate) use import::ImportUsage;
 pub(crate) use verify::VerifyUsage;

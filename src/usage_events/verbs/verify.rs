@@ -9,9 +9,8 @@ use serde_json::json;
 use super::failure::name_faults;
 use super::flags::ExportFlags;
 use super::reading::reading;
-use super::written::Reserved;
 use super::{human, page};
-use crate::cli::{Check, Context, Failure, Screen, exit};
+use crate::cli::{Check, Context, Failure, Reserved, Screen, exit};
 use crate::compare::{Comparison, compare};
 
 /// The check `usage`.

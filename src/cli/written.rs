@@ -4,10 +4,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::cli::{Failure, exit};
+use super::exit;
+use super::failure::Failure;
 
 /// A file that will be written. Dropped before, it leaves nothing.
-pub(super) struct Reserved {
+pub struct Reserved {
     path: PathBuf,
     partial: PathBuf,
     file: Option<File>,
@@ -15,6 +16,10 @@ pub(super) struct Reserved {
 
 impl Reserved {
     /// Makes sure that the file can be written, and is not there yet: an old result must not pass for a new one.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`]: it is there, or cannot be written.
     pub fn new(path: &Path) -> Result<Self, Failure> {
         if path.symlink_metadata().is_ok() {
             let message = format!("{} is there already, and is not replaced", path.display());
@@ -29,6 +34,10 @@ impl Reserved {
     }
 
     /// Writes it, whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] with what the system says.
     pub fn write(mut self, text: &str) -> Result<(), Failure> {
         let written = (|| {
             let Some(mut file) = self.file.take() else { return Err(io::Error::other("it is closed")) };
