@@ -1,5 +1,6 @@
 //! What a way back drops that holds data.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use migrate_layout::Script;
@@ -71,19 +72,69 @@ pub(super) struct Judged {
 /// Looks at the data that a way back takes away. `renamed`: an earlier file of the run gives tables other names.
 pub(super) async fn judge(connection: &Connection, script: &Script, renamed: bool) -> Result<Judged, Error> {
     let drops = drops::of(script);
-    let mut judged = Judged::default();
+    let mut found = Vec::new();
     for taken in drops.taken {
-        let line = taken.line;
         let candidates = candidates(connection, taken.what, renamed || drops.renames).await?;
-        for what in candidates {
-            if holds_data(connection, &what).await? {
-                judged.losses.push(Loss { line, what });
-            } else {
-                judged.empty.push(what);
-            }
+        found.extend(candidates.into_iter().map(|what| Loss { line: taken.line, what }));
+    }
+    let mut columns = columns(found.iter().map(|loss| &loss.what));
+    for (table, columns) in &mut columns {
+        retain_filled(connection, table, columns).await?;
+    }
+    let mut judged = Judged::default();
+    for loss in found {
+        let holds = match &loss.what {
+            Lost::Column { table, column } => columns.get(table).is_some_and(|filled| filled.contains(column)),
+            what => match exists(what) {
+                Some(exists) => connection.query_one(&format!("SELECT {exists} AS held"), &[]).await?.get("held"),
+                None => true,
+            },
+        };
+        if holds {
+            judged.losses.push(loss);
+        } else {
+            judged.empty.push(loss.what);
         }
     }
     Ok(judged)
+}
+
+/// Columns by their table, so that a table is read once for all of them.
+fn columns<'l>(all: impl Iterator<Item = &'l Lost>) -> BTreeMap<String, Vec<String>> {
+    let mut columns: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for what in all {
+        if let Lost::Column { table, column } = what {
+            columns.entry(table.clone()).or_default().push(column.clone());
+        }
+    }
+    columns
+}
+
+/// Leaves the columns that hold data.
+async fn retain_filled(connection: &Connection, table: &str, columns: &mut Vec<String>) -> Result<(), Error> {
+    let any = format!("SELECT {} AS held", exists_in(table, columns));
+    if !connection.query_one(&any, &[]).await?.get::<_, bool>("held") {
+        columns.clear();
+    }
+    if columns.len() > 1 {
+        let each: Vec<_> = columns.iter().map(|column| format!("pg_catalog.bool_or({})", is_filled(column))).collect();
+        let each = format!("SELECT ARRAY[{}] AS held FROM {table}", each.join(", "));
+        let held: Vec<bool> = connection.query_one(&each, &[]).await?.get("held");
+        let mut held = held.into_iter();
+        columns.retain(|_| held.next() == Some(true));
+    }
+    Ok(())
+}
+
+/// SQL: the column has a value. A row whose columns are all NULL is one, too.
+fn is_filled(column: &str) -> String {
+    format!("{column} IS DISTINCT FROM NULL")
+}
+
+/// SQL: one of the columns has a value.
+fn exists_in(table: &str, columns: &[String]) -> String {
+    let filled: Vec<_> = columns.iter().map(|column| is_filled(column)).collect();
+    format!("EXISTS (SELECT FROM {table} WHERE {})", filled.join(" OR "))
 }
 
 /// Whether a script gives tables or columns other names.
@@ -158,40 +209,45 @@ async fn candidates(connection: &Connection, what: What, renamed: bool) -> Resul
     Ok(rows.iter().map(|row| made(row.get("name"))).collect())
 }
 
-async fn holds_data(connection: &Connection, what: &Lost) -> Result<bool, Error> {
-    let Some(exists) = exists(what) else { return Ok(true) };
-    Ok(connection.query_one(&format!("SELECT {exists} AS held"), &[]).await?.get("held"))
-}
-
 /// The question whether it holds data, as SQL.
 fn exists(what: &Lost) -> Option<String> {
-    Some(match what {
-        Lost::Table { table } | Lost::Rows { table } => format!("EXISTS (SELECT FROM {table})"),
-        // A row whose columns are all NULL is a value, too.
-        Lost::Column { table, column } => format!("EXISTS (SELECT FROM {table} WHERE {column} IS DISTINCT FROM NULL)"),
-        Lost::Unclear { .. } => return None,
-    })
+    match what {
+        Lost::Table { table } | Lost::Rows { table } => Some(format!("EXISTS (SELECT FROM {table})")),
+        Lost::Column { table, column } => Some(exists_in(table, std::slice::from_ref(column))),
+        Lost::Unclear { .. } => None,
+    }
 }
 
 impl Judged {
     /// A statement that locks what was found empty as the way back is going to, and fails if data has come since. None if
     /// there is nothing to guard.
     pub fn guard(&self) -> Option<String> {
-        let guarded = self.empty.iter().filter_map(|what| Some((what, exists(what)?)));
-        let checks: Vec<String> = guarded
-            .map(|(what, exists)| {
-                let (Lost::Table { table } | Lost::Rows { table } | Lost::Column { table, .. }) = what else {
-                    return String::new();
-                };
-                let message = what.to_string().replace('\'', "''");
-                let mode = if matches!(what, Lost::Rows { .. }) { "SHARE ROW EXCLUSIVE" } else { "ACCESS EXCLUSIVE" };
-                format!(
-                    "LOCK TABLE {table} IN {mode} MODE; IF {exists} THEN RAISE EXCEPTION USING \
-                     ERRCODE = '{HOLDS_DATA}', MESSAGE = '{message}'; END IF; "
-                )
-            })
-            .collect();
-        let body = format!("BEGIN {}END", checks.concat()).replace('\'', "''");
+        let raise = |what: &Lost| {
+            let message = what.to_string().replace('\'', "''");
+            format!("RAISE EXCEPTION USING ERRCODE = '{HOLDS_DATA}', MESSAGE = '{message}'; ")
+        };
+        let lock = |table: &str, mode: &str| format!("LOCK TABLE {table} IN {mode} MODE; ");
+        let mut checks = String::new();
+        for what in &self.empty {
+            let mode = match what {
+                Lost::Table { .. } => "ACCESS EXCLUSIVE",
+                Lost::Rows { .. } => "SHARE ROW EXCLUSIVE",
+                Lost::Column { .. } | Lost::Unclear { .. } => continue,
+            };
+            if let (Lost::Table { table } | Lost::Rows { table }, Some(exists)) = (what, exists(what)) {
+                checks += &format!("{}IF {exists} THEN {}END IF; ", lock(table, mode), raise(what));
+            }
+        }
+        // Writers wait meanwhile: the table is read once, and again only to tell which column it is.
+        for (table, columns) in columns(self.empty.iter()) {
+            checks += &format!("{}IF {} THEN ", lock(&table, "ACCESS EXCLUSIVE"), exists_in(&table, &columns));
+            for column in columns {
+                let what = Lost::Column { table: table.clone(), column };
+                checks += &format!("IF {} THEN {}END IF; ", exists(&what).unwrap_or_default(), raise(&what));
+            }
+            checks += "END IF; ";
+        }
+        let body = format!("BEGIN {checks}END").replace('\'', "''");
         (!checks.is_empty()).then(|| format!("DO LANGUAGE plpgsql '{body}'"))
     }
 }
