@@ -1,27 +1,25 @@
 //! One call of a command: what it is, and running it on its set and database, with evidence where that is asked for.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{ArgMatches, FromArgMatches};
 
-use super::beside::Unchosen;
+use super::call::Call;
 use super::evidence::{Around, Evidence, EvidenceFlag};
 use super::failure::Failure;
 use super::product::{Content, Context, Verb};
-use super::screen::Screen;
-use super::signal::Interrupt;
+use super::rehearse::{Approved, Rehearse};
 use super::{down, exit, repair_verb, snapshot, status, up, url, verify};
 use crate::db::{Connector, Database, Observer};
-use crate::engine::{Error, Event, Migrator, Witness};
+use crate::engine::{Event, Migrator, Witness};
 use crate::repair::Repairer;
 
 /// What to do.
 pub(super) enum Command<'a> {
     Up(up::Up),
     Down(down::Down),
+    Rehearse(Box<Rehearse>),
     Status(status::Status),
     Snapshot(snapshot::Snapshot),
     Verify(verify::Verify),
@@ -36,6 +34,9 @@ impl<'a> Command<'a> {
         Ok(match matches.subcommand() {
             Some(("up", matches)) => Self::Up(up::Up::from_arg_matches(matches).map_err(usage)?),
             Some(("down", matches)) => Self::Down(down::Down::from_arg_matches(matches).map_err(usage)?),
+            Some(("rehearse", matches)) => {
+                Self::Rehearse(Box::new(Rehearse::from_arg_matches(matches).map_err(usage)?))
+            }
             Some(("status", matches)) => Self::Status(status::Status::from_arg_matches(matches).map_err(usage)?),
             Some(("snapshot", matches)) => {
                 Self::Snapshot(snapshot::Snapshot::from_arg_matches(matches).map_err(usage)?)
@@ -55,7 +56,7 @@ impl<'a> Command<'a> {
         match self {
             Self::Up(up) => up.only_shows(),
             Self::Down(down) => down.only_shows(),
-            Self::Status(_) | Self::Verify(_) => true,
+            Self::Status(_) | Self::Verify(_) | Self::Rehearse(_) => true,
             Self::Snapshot(snapshot) => snapshot.only_shows(),
             Self::Repair(repair) => repair.only_shows(),
             Self::Own(verb, matches) => verb.only_shows(matches),
@@ -68,7 +69,7 @@ impl<'a> Command<'a> {
             Self::Up(up) => up.evidence.folder(),
             Self::Down(down) => down.evidence.folder(),
             Self::Repair(repair) => repair.evidence().and_then(EvidenceFlag::folder),
-            Self::Status(_) | Self::Snapshot(_) | Self::Verify(_) | Self::Own(..) => None,
+            Self::Rehearse(_) | Self::Status(_) | Self::Snapshot(_) | Self::Verify(_) | Self::Own(..) => None,
         };
         if folder.is_some() && self.only_shows() {
             let hint = "leave --dry-run away, or add --execute; what is only shown leaves nothing that needs evidence";
@@ -78,18 +79,6 @@ impl<'a> Command<'a> {
     }
 }
 
-/// What a command is run on.
-pub(super) struct Call<'a> {
-    pub content: &'a dyn Content,
-    pub unchosen: &'a Unchosen,
-    pub database_url: Option<&'a OsString>,
-    pub lock_wait: Duration,
-    pub screen: &'a Arc<Screen>,
-    pub interrupt: &'a Interrupt,
-    /// The version of the program.
-    pub version: &'static str,
-}
-
 impl Call<'_> {
     /// Runs a command and keeps the evidence of it, if that is asked for.
     pub async fn run(&self, command: &Command<'_>) -> Result<u8, Failure> {
@@ -97,11 +86,20 @@ impl Call<'_> {
             repair_verb::list(&self.content.repairs(), self.screen);
             return Ok(exit::OK);
         }
+        if let Command::Rehearse(rehearse) = command {
+            return Box::pin(rehearse.run(self)).await;
+        }
         let database = url::database(self.database_url)?;
-        let Some(folder) = command.evidence()? else {
-            return Box::pin(self.perform(command, database, Vec::new())).await;
+        let approved = match command {
+            Command::Up(up) => up.approved.as_deref().map(Approved::read).transpose()?.map(Arc::new),
+            _ => None,
         };
-        let evidence = Evidence::begin(folder, self.version, self.content.name(), &database, self.screen)?;
+        let mut witnesses: Vec<_> = approved.iter().map(|approved| Arc::clone(approved) as Arc<dyn Witness>).collect();
+        let Some(folder) = command.evidence()? else {
+            return Box::pin(self.perform(command, database, witnesses)).await;
+        };
+        let approval = approved.map(|approved| approved.approval());
+        let evidence = Evidence::begin(folder, self.version, self.content.name(), &database, self.screen, approval)?;
         let evidence = Arc::new(evidence);
         // What is asked of the database for the evidence is nothing that the screen should tell.
         let connector = Connector::new(database.clone(), self.interrupt.token().clone());
@@ -113,7 +111,8 @@ impl Call<'_> {
                 return Err(failure);
             }
         };
-        let witnesses = vec![Arc::clone(&evidence) as Arc<dyn Witness>];
+        // What is refused leaves no evidence, so it comes behind.
+        witnesses.push(Arc::clone(&evidence) as Arc<dyn Witness>);
         let result = Box::pin(self.perform(command, database.clone(), witnesses)).await;
         let result = result.map_err(|failure| self.explained(failure));
         let migrator = Migrator::new(set, database, self.interrupt.token().clone(), |_| {});
@@ -127,16 +126,6 @@ impl Call<'_> {
             lock_wait: self.lock_wait,
         };
         Box::pin(evidence.finish(result, &around)).await
-    }
-
-    /// A failure with the advice of the set, or what became of it because the program was told to stop.
-    pub fn explained(&self, failure: Failure) -> Failure {
-        let program = self.screen.program();
-        failure
-            .advised_by(|error: &Error| {
-                self.content.hint(error, program).or_else(|| self.unchosen.hint(error, program))
-            })
-            .unless_interrupted(self.interrupt.exit_code())
     }
 
     async fn perform(
@@ -185,7 +174,7 @@ impl Call<'_> {
             Command::Snapshot(command) => command.run(&cx).await,
             Command::Verify(command) => command.run(content.checks(), &cx).await,
             Command::Own(verb, matches) => verb.run(matches, &cx).await,
-            Command::Repair(_) => Ok(exit::OK),
+            Command::Repair(_) | Command::Rehearse(_) => Ok(exit::OK),
         }
     }
 }

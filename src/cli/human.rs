@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::failure_human::LINES_SHOWN;
-use super::lines::{adopted, baselined, left_alone_text, step};
+use super::lines::{adopted, baselined, left_alone_text, rehearsed, step};
 use super::output;
 use super::text::{DIM, RESET, Style, Text, YELLOW, text};
 use super::words::{count, counted, short};
@@ -93,7 +93,7 @@ impl Human {
             Event::MigrationStarted { version, name, again: Some(reason), .. } => {
                 self.aside(text!("{} {name} is applied again: {reason}", version.label()));
             }
-            Event::MigrationStarted { file, .. } if self.verbose > 0 => {
+            Event::MigrationStarted { file, .. } | Event::DownStarted { file, .. } if self.verbose > 0 => {
                 self.aside(text!("applying {file}"));
             }
             Event::MigrationRetried { version, name, reason, attempts, holder } => {
@@ -111,7 +111,6 @@ impl Human {
             Event::HookNotUndone { hook, boundary } => {
                 self.aside(text!("hook {hook} has run {boundary}, and what it has done stays"));
             }
-            Event::DownStarted { file, .. } if self.verbose > 0 => self.aside(text!("applying {file}")),
             Event::TakenBack { version, name, recorded_in, duration } => {
                 let also = recorded_in.map(|table| format!("taken out of {table}, too")).unwrap_or_default();
                 step(&format!("-{}", version.label()), &name, Some(duration), &also);
@@ -124,6 +123,7 @@ impl Human {
                 count(migrations, "migration"),
                 short(duration)
             )),
+            Event::Rehearsing { part } => self.aside(text!("rehearsing {}", rehearsed(part))),
             Event::Notice(notice) => {
                 let severity = notice.severity.to_lowercase();
                 self.aside(text!("{severity}: {}", Text::lines(&notice.message, 9, LINES_SHOWN)));

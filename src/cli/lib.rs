@@ -3,6 +3,7 @@
 //! It knows no set by name. The [`Content`] of a set brings its repairs, further commands, checks and advice.
 
 mod beside;
+mod call;
 mod choice;
 mod command;
 mod down;
@@ -25,6 +26,7 @@ mod preview;
 mod product;
 mod program;
 mod recognise;
+mod rehearse;
 mod repair_command;
 mod repair_verb;
 mod screen;

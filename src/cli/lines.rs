@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::output::out;
 use super::text::{BOLD, DIM, RESET, text};
 use super::words::{count, short, utc};
-use crate::engine::{Adopted, LeftAlone};
+use crate::engine::{Adopted, LeftAlone, Part};
 
 /// A repeatable file that is not applied.
 pub(crate) fn left_alone_text(left_alone: &LeftAlone) -> String {
@@ -49,4 +49,13 @@ pub(crate) fn baselined(versions: &[Adopted]) {
         _ => format!("{} to {}", first.version.label(), last.version.label()),
     };
     step("base", &range, None, "recorded as applied, not run");
+}
+
+/// A part of a rehearsal.
+pub(crate) fn rehearsed(part: Part) -> &'static str {
+    match part {
+        Part::Up => "the run",
+        Part::Back => "the way back",
+        Part::Again => "the run again",
+    }
 }

@@ -10,7 +10,7 @@ use super::beside::Unchosen;
 use super::failure::Failure;
 use super::screen::Screen;
 use crate::db::{Connector, Program};
-use crate::engine::{Error, Hook, Migrator, Set, SetError};
+use crate::engine::{Error, Hook, Migrator, Set, SetError, Version};
 use crate::repair::Repairs;
 
 /// A program: its name, and the sets that it carries.
@@ -48,6 +48,13 @@ pub trait Content: Send + Sync + 'static {
     /// holds tables of somebody else, until it is named with `--set`.
     fn wants_database_of_its_own(&self) -> bool {
         false
+    }
+
+    /// SQL that writes made-up rows into a database of this version, for a rehearsal on one that is made for it. The setting
+    /// `migrate.rows` says how many.
+    fn made_up_rows(&self, version: Version) -> Option<&'static str> {
+        let _ = version;
+        None
     }
 
     /// Repairs of data in its tables.
@@ -201,7 +208,13 @@ impl Product {
         let checks = contents().flat_map(|content| content.checks()).map(|check| check.command().get_name().to_owned());
         let taken = [
             ("repair", repeated(repairs, &["list", "runs", "close", "undo", "help"])),
-            ("command", repeated(verbs, &["up", "status", "snapshot", "verify", "repair", "init", "new", "help"])),
+            (
+                "command",
+                repeated(
+                    verbs,
+                    &["up", "down", "status", "snapshot", "verify", "repair", "rehearse", "init", "new", "help"],
+                ),
+            ),
             ("check", repeated(checks, &["history", "schema", "evidence", "help"])),
         ];
         let (what, name) = taken.into_iter().find_map(|(what, name)| Some((what, name?)))?;

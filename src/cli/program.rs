@@ -11,15 +11,18 @@ use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
 use tokio::runtime::{Builder, Runtime};
 
 use super::beside::Unchosen;
+use super::call::Call;
 use super::choice::{self, Choice};
-use super::command::{Call, Command};
+use super::command::Command;
 use super::failure::Failure;
 use super::folder::FolderContent;
 use super::product::{Content, Product};
 use super::screen::Screen;
 use super::signal::Interrupt;
 use super::text::{RED, RESET, Text, text};
-use super::{down, evidence, exit, init, new, output, repair_verb, secrets, snapshot, status, trace, up, url, verify};
+use super::{
+    down, evidence, exit, init, new, output, rehearse, repair_verb, secrets, snapshot, status, trace, up, url, verify,
+};
 use crate::db::Program;
 use crate::engine::Error;
 
@@ -133,6 +136,7 @@ fn command(product: &Product) -> clap::Command {
             .subcommand(new::command())
             .subcommand(up::command())
             .subcommand(down::command())
+            .subcommand(rehearse::command())
             .subcommand(status::command())
             .subcommand(snapshot::command())
             .subcommands(contents.iter().flat_map(|content| content.verbs()).map(|verb| verb.command()))
@@ -270,7 +274,7 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
         Ok(command) => command,
         Err(failure) => return failed(failure),
     };
-    if let Command::Up(_) | Command::Down(_) | Command::Status(_) = command {
+    if let Command::Up(_) | Command::Down(_) | Command::Status(_) | Command::Rehearse(_) = command {
         screen.name_database();
     }
     let runtime = match runtime() {

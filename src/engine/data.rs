@@ -235,15 +235,16 @@ impl Judged {
                 Lost::Column { .. } | Lost::Unclear { .. } => continue,
             };
             if let (Lost::Table { table } | Lost::Rows { table }, Some(exists)) = (what, exists(what)) {
-                checks += &format!("{}IF {exists} THEN {}END IF; ", lock(table, mode), raise(what));
+                checks.extend([lock(table, mode), format!("IF {exists} THEN {}END IF; ", raise(what))]);
             }
         }
         // Writers wait meanwhile: the table is read once, and again only to tell which column it is.
         for (table, columns) in columns(self.empty.iter()) {
-            checks += &format!("{}IF {} THEN ", lock(&table, "ACCESS EXCLUSIVE"), exists_in(&table, &columns));
+            let any = exists_in(&table, &columns);
+            checks.extend([lock(&table, "ACCESS EXCLUSIVE"), format!("IF {any} THEN ")]);
             for column in columns {
                 let what = Lost::Column { table: table.clone(), column };
-                checks += &format!("IF {} THEN {}END IF; ", exists(&what).unwrap_or_default(), raise(&what));
+                checks.extend(exists(&what).map(|exists| format!("IF {exists} THEN {}END IF; ", raise(&what))));
             }
             checks += "END IF; ";
         }

@@ -1,7 +1,7 @@
 //! What the set consists of.
 
 use crate::cli::{Check, Content, Verb};
-use crate::engine::{Set, SetError};
+use crate::engine::{Set, SetError, Version};
 use crate::import::inserts;
 use crate::repair::Repairs;
 use crate::verbs::{ImportUsage, VerifyUsage};
@@ -29,6 +29,10 @@ impl Content for UsageEvents {
 
     fn verbs(&self) -> Vec<Box<dyn Verb>> {
         vec![Box::new(ImportUsage)]
+    }
+
+    fn made_up_rows(&self, version: Version) -> Option<&'static str> {
+        (version > Version::NONE).then_some(include_str!("made_up.sql"))
     }
 
     fn checks(&self) -> Vec<Box<dyn Check>> {

@@ -39,6 +39,7 @@ mod output;
 mod overlay;
 mod pages;
 mod qualified;
+mod rehearse;
 mod repair;
 mod replicas;
 mod restored;

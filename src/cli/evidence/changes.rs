@@ -63,7 +63,7 @@ pub(super) fn tables(changes: &[Change]) -> Vec<String> {
 }
 
 /// The difference of two schemas as a unified diff; empty if there is none.
-pub(super) fn unified(before: &str, after: &str, [old, new]: [&str; 2]) -> String {
+pub(in super::super) fn unified(before: &str, after: &str, [old, new]: [&str; 2]) -> String {
     if before == after {
         return String::new();
     }

@@ -27,6 +27,8 @@ pub(super) const FILES: [&str; 12] = [
     "schema.diff",
     "verdict.json",
 ];
+/// The result of the rehearsal, where the run was held to one.
+pub(super) const REHEARSAL: &str = "rehearsal.json";
 /// There as long as the folder is no evidence.
 pub(super) const UNFINISHED: &str = "UNFINISHED";
 /// The sum of every other file, for `sha256sum -c`.
@@ -208,7 +210,7 @@ fn above(path: &Path) -> PathBuf {
 
 /// Removes a folder that this run has made. What somebody else has put into it stays.
 fn remove(path: &Path) {
-    for name in FILES.into_iter().chain([UNFINISHED, SUMS, RESERVE]) {
+    for name in FILES.into_iter().chain([REHEARSAL, UNFINISHED, SUMS, RESERVE]) {
         let _ = fs::remove_file(path.join(name));
     }
     let _ = fs::remove_dir(path);

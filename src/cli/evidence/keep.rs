@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::changes::{self, Change};
 use super::checks::{Around, Checks};
 use super::environment::environment;
-use super::folder::{Folder, NotWritten};
+use super::folder::{Folder, NotWritten, REHEARSAL};
 use super::page::Page;
-use super::run::{Run, Verdict, typed};
+use super::run::{Approval, Run, Verdict, typed};
 use super::{plan, text};
 use crate::db::{self, Connector, Database, Program};
 use crate::engine::{HookError, Intent, Snapshot, Witness};
@@ -74,6 +74,7 @@ impl Evidence {
         set: &str,
         database: &Database,
         screen: &Arc<Screen>,
+        approval: Option<Approval>,
     ) -> Result<Self, Failure> {
         let called: &Program = screen.program();
         let name = called.name().unwrap_or_default().to_owned();
@@ -85,6 +86,7 @@ impl Evidence {
             set: set.to_owned(),
             database: database.to_string(),
             started: OffsetDateTime::now_utc(),
+            approval,
         };
         let folder = Arc::new(Folder::create(path)?);
         let log = Arc::clone(&folder);
@@ -117,6 +119,9 @@ impl Evidence {
         let write = || {
             self.folder.write("plan.sql", sql.as_bytes())?;
             self.folder.write("plan.json", &pretty(&intent.to_json()))?;
+            if let Some(approval) = &self.run.approval {
+                self.folder.write(REHEARSAL, approval.document.as_bytes())?;
+            }
             self.folder.write("rollback.txt", plan::rollback(&intent, &self.run).as_bytes())?;
             self.folder.write("environment.json", &pretty(&environment))?;
             self.folder.write("schema-before.txt", schema.as_bytes())?;

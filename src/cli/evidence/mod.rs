@@ -13,7 +13,9 @@ mod run;
 mod text;
 mod verify;
 
+pub(super) use self::changes::unified;
 pub(super) use self::checks::Around;
 pub(super) use self::flag::EvidenceFlag;
 pub(super) use self::keep::Evidence;
+pub(super) use self::run::Approval;
 pub(super) use self::verify::{command as verify_command, of_verify, run as verify};

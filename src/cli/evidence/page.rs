@@ -164,7 +164,13 @@ impl Page<'_> {
                 Some(command) => { pre { (self.run.command(command)) } },
                 None => p { "There is no command that takes all of it back." },
             }
-            p.note { "It was not rehearsed by this run." }
+            @match &self.run.approval {
+                None => p.note { "It was not rehearsed by this run." },
+                Some(approval) => {
+                    "\n" p { "The same plan was rehearsed:" }
+                    "\n" ul { @for line in &approval.lines { "\n" li { (line) } } }
+                }
+            }
             @for (at, sent) in self.intent.back.iter().enumerate() { (part(at, sent, &mut left, "rollback.txt")) }
         }
     }
@@ -245,6 +251,7 @@ fn files() -> Markup {
         ("schema-before.txt, schema-after.txt, schema.diff", "the schema before and after the run, and the difference"),
         ("checks.txt, checks.json", "what was checked after the run, and the tables that it has made or changed"),
         ("rollback.txt", "the way back"),
+        ("rehearsal.json", "what the rehearsal has found, where the run was held to one"),
         ("environment.json", "program, server, database, role, settings"),
         ("verdict.json", "the verdict, for a program"),
         ("SHA256SUMS", "the sum of each file: sha256sum -c SHA256SUMS"),

@@ -55,7 +55,15 @@ pub(super) fn rollback(intent: &Intent, run: &Run) -> String {
             );
         }
     }
-    page.push_str("\nRehearsal: none is known to this run. What stands here was not tried by it.\n");
+    match &run.approval {
+        None => page.push_str("\nRehearsal: none is known to this run. What stands here was not tried by it.\n"),
+        Some(approval) => {
+            page.push_str("\nRehearsal of the same plan, with all that it has found in rehearsal.json:\n");
+            for line in &approval.lines {
+                let _ = writeln!(page, "    {}", text!("{line}").as_str());
+            }
+        }
+    }
     if !intent.back.is_empty() {
         page.push_str("\nWhat it consists of, in this order:\n");
     }

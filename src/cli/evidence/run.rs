@@ -6,6 +6,15 @@ use time::OffsetDateTime;
 use crate::db::Program;
 use crate::secrets;
 
+/// The rehearsal that a run is held to.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Approval {
+    /// Its result, as it was read.
+    pub document: String,
+    /// What that says, a line each.
+    pub lines: Vec<String>,
+}
+
 /// One call of the program.
 pub(super) struct Run {
     /// Name and version of the program.
@@ -19,6 +28,7 @@ pub(super) struct Run {
     /// The database, without its password.
     pub database: String,
     pub started: OffsetDateTime,
+    pub approval: Option<Approval>,
 }
 
 /// What came of it.

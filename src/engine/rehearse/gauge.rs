@@ -74,10 +74,10 @@ impl Gauge {
     /// Waits until no session is left that a hook has opened: what it has counted, it hands in at its end.
     async fn wait_for_hooks(&self) -> Result<(), db::Error> {
         const OTHERS: &str = "
-            SELECT count(*) AS others
+            SELECT pg_catalog.count(*) AS others
             FROM pg_catalog.pg_stat_activity a
             WHERE a.datname = pg_catalog.current_database() AND a.state = 'idle' AND a.xact_start IS NULL
-              AND a.application_name LIKE 'migrate: %' AND a.application_name NOT SIMILAR TO 'migrate: (up|down|rehearsal)%'";
+              AND a.application_name LIKE 'migrate: %' AND a.application_name !~ '^migrate: (up|down|rehearsal)'";
         let since = Instant::now();
         while self.connection.query_one(OTHERS, &[]).await?.get::<_, i64>("others") > 0 && since.elapsed() < CLOSING {
             tokio::time::sleep(PAUSE).await;

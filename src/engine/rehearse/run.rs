@@ -75,7 +75,7 @@ impl Stage {
     }
 
     async fn up(&self, part: Part, options: &UpOptions) -> Result<(Option<Intent>, Passed), Error> {
-        self.run(part, async { self.migrator.up(options).await.map(drop) }).await
+        self.run(part, Box::pin(async { self.migrator.up(options).await.map(drop) })).await
     }
 
     /// Takes back what was applied, if all of it can be.
@@ -89,13 +89,15 @@ impl Stage {
         if intent.versions.is_empty() || !without.is_empty() {
             return Ok(WayBack::Missing(without));
         }
-        let options = DownOptions {
-            to: Some(intent.from.unwrap_or(Version::NONE)),
-            steps: 1,
-            lose_data: true,
-            lock_wait: LOCK_WAIT,
+        let to = Some(intent.from.unwrap_or(Version::NONE));
+        let options = DownOptions { to, steps: 1, lose_data: false, lock_wait: LOCK_WAIT };
+        // Where nothing is lost, the way back makes sure of that, which costs something, too.
+        let loses = match self.migrator.preview_down(&options).await {
+            Ok(plan) => plan.check_losses(&options).is_err(),
+            Err(_) => false,
         };
-        let (_, back) = self.run(Part::Back, async { self.migrator.down(&options).await.map(drop) }).await?;
+        let options = DownOptions { lose_data: loses, ..options };
+        let (_, back) = self.run(Part::Back, Box::pin(async { self.migrator.down(&options).await.map(drop) })).await?;
         Ok(WayBack::Run(back))
     }
 
@@ -103,12 +105,12 @@ impl Stage {
     async fn run(
         &self,
         part: Part,
-        work: impl Future<Output = Result<(), Error>>,
+        work: impl Future<Output = Result<(), Error>> + Unpin,
     ) -> Result<(Option<Intent>, Passed), Error> {
         self.migrator.observer.tell(Event::Rehearsing { part });
         let started = Instant::now();
         let done = tokio::select! {
-            done = Box::pin(work) => done,
+            done = work => done,
             never = self.gauge.watch() => never,
         };
         let duration = started.elapsed();

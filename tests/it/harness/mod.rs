@@ -78,10 +78,10 @@ impl TestDatabase {
 
     /// Made-up usage. The database must be at version 72 or later.
     pub async fn write_usage(&self, rows: u32, days: u32) {
-        let script = include_str!("../fixtures/usage.sql");
+        let script = include_str!("../../../src/platform/made_up.sql");
         let session = self.session().await;
         session
-            .batch_execute(&format!("SET usage.rows = '{rows}'; SET usage.days = '{days}'; {script}"))
+            .batch_execute(&format!("SET migrate.rows = '{rows}'; SET migrate.days = '{days}'; {script}"))
             .await
             .expect("usage is written");
     }

@@ -1,0 +1,220 @@
+//! The database that a rehearsal is played on: one that the operator names, or one made for it.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio_postgres::error::SqlState;
+use tokio_util::sync::CancellationToken;
+
+use crate::call::Call;
+use crate::db::{self, Connection, Connector, Database, ident, is_same_database};
+use crate::engine::{Event, Migrator, UpOptions, Version};
+use crate::exit;
+use crate::failure::Failure;
+use crate::text;
+use crate::up::Pending;
+
+/// The environment's name for the copy: it keeps the password out of the process list.
+pub(super) const COPY_URL: &str = "MIGRATE_REHEARSAL_URL";
+
+/// Where a rehearsal is played.
+pub(super) struct Copy {
+    pub database: Database,
+    /// The one that was made for it, and where.
+    made: Option<Connector>,
+    /// How many made-up rows were asked for.
+    pub rows: Option<u64>,
+}
+
+impl Copy {
+    /// The copy that the operator names.
+    pub async fn named(url: &OsStr, main: Option<&Database>, in_use: bool, call: &Call<'_>) -> Result<Self, Failure> {
+        let url = url.to_str().ok_or_else(|| Failure::usage("the URL of the copy cannot be used: it is not UTF-8"))?;
+        let database = Database::from_url(url)?;
+        let connection = connector(&database, call).read_only().connect("migrate: rehearsal").await?;
+        let shown = database.to_string();
+        if let Some(main) = main {
+            let other = connector(main, call).read_only().connect("migrate: rehearsal").await?;
+            if is_same_database(&connection, &other).await? {
+                let message = format!("{shown} is the database itself, not a copy of it");
+                let hint = "nothing was done; restore a backup into another database, and name that; or pass --scratch";
+                return Err(Failure::new(exit::REFUSED, message).hint(hint));
+            }
+            other.close().await;
+        }
+        if !in_use {
+            refuse_if_used(&connection, &shown).await?;
+        }
+        connection.close().await;
+        Ok(Self { database, made: None, rows: None })
+    }
+
+    /// A new database beside this one, built to the version that this one has.
+    pub async fn made(
+        main: &Database,
+        rows: Option<u64>,
+        pending: &Pending,
+        call: &Call<'_>,
+    ) -> Result<Option<Self>, Failure> {
+        let beside = connector(main, call);
+        let set = call.content.set_for(&beside).await?;
+        let token = || call.interrupt.token().clone();
+        let options = pending.options(&set, call.lock_wait)?;
+        let mut migrator = Migrator::new(set, main.clone(), token(), |_| {});
+        if call.unchosen.is_doubtful {
+            migrator = migrator.refuse_others();
+        }
+        let plan = migrator.preview(&options).await?;
+        if plan.is_empty() {
+            return Ok(None);
+        }
+        if rows.is_some() && call.content.made_up_rows(plan.current).is_none() {
+            let message = format!("set {} has no made-up rows for version {}", call.content.name(), plan.current);
+            let hint = "nothing was done; leave --rows out, or rehearse on a restored backup: rehearse --on URL";
+            return Err(Failure::usage(message).hint(hint));
+        }
+        let name = format!("migrate_rehearsal_{}", name_part());
+        let session = beside.connect("migrate: rehearsal").await?;
+        tell_of_leftovers(&session, call).await?;
+        session.batch(&format!("CREATE DATABASE {}", ident(&name))).await.map_err(|error| not_made(error, main))?;
+        session.close().await;
+        let made = Self { database: main.named(&name), made: Some(beside), rows };
+        if let Err(failure) = Box::pin(made.build(plan.current, call)).await {
+            made.remove(call).await;
+            return Err(failure);
+        }
+        Ok(Some(made))
+    }
+
+    /// Brings the new database to `version`, and fills it.
+    async fn build(&self, version: Version, call: &Call<'_>) -> Result<(), Failure> {
+        let at = connector(&self.database, call);
+        call.screen.aside(text!("building {} at version {version}", self.database.name()));
+        if version > Version::NONE {
+            let set = call.content.set_for(&at).await?;
+            let migrator = Migrator::new(set, self.database.clone(), call.interrupt.token().clone(), |_| {});
+            let options = UpOptions { target: Some(version), lock_wait: call.lock_wait, ..UpOptions::default() };
+            migrator.up(&options).await.map_err(|error| {
+                let failure = Failure::from(error);
+                let message = format!("the set cannot be built to version {version} from nothing: {}", failure.message);
+                Failure { message, ..failure }.hint("rehearse on a restored backup: rehearse --on URL")
+            })?;
+        }
+        let (Some(rows), Some(sql)) = (self.rows, call.content.made_up_rows(version)) else { return Ok(()) };
+        call.screen.aside(text!("writing {} made-up rows", db::grouped(rows)));
+        let connection = at.connect("migrate: rehearsal").await?;
+        connection.batch(&format!("SET migrate.rows TO '{rows}'")).await?;
+        connection.batch(sql).await?;
+        connection.batch("ANALYZE").await?;
+        connection.close().await;
+        Ok(())
+    }
+
+    /// Whether it was made for the rehearsal.
+    pub fn is_made(&self) -> bool {
+        self.made.is_some()
+    }
+
+    /// Drops it, if it was made for the rehearsal. Also after the program was told to stop.
+    pub async fn remove(&self, call: &Call<'_>) {
+        let Some(beside) = &self.made else { return };
+        let name = ident(self.database.name());
+        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+        let dropped = async {
+            let beside = beside.clone().with_cancellation(CancellationToken::new());
+            let session = beside.connect("migrate: rehearsal").await?;
+            session.batch(&drop).await?;
+            session.close().await;
+            Ok::<_, db::Error>(())
+        };
+        if let Err(error) = dropped.await {
+            call.screen.complaint(
+                &Failure::new(exit::FAILED, format!("the database {name} of this rehearsal is still there: {error}"))
+                    .hint(format!("drop it: {drop}")),
+            );
+        }
+    }
+}
+
+/// Sessions on a database; what is asked there for the rehearsal is nothing that the screen should tell.
+pub(super) fn connector(database: &Database, call: &Call<'_>) -> Connector {
+    let connector = Connector::new(database.clone(), call.interrupt.token().clone());
+    connector.wait_at_most(call.lock_wait);
+    connector
+}
+
+/// A copy has no other clients. A database that has some may be the wrong one.
+async fn refuse_if_used(connection: &Connection, shown: &str) -> Result<(), Failure> {
+    const OTHERS: &str = "
+        SELECT pg_catalog.count(*) AS sessions,
+               coalesce(pg_catalog.string_agg(DISTINCT nullif(a.application_name, ''), ', '), '') AS programs
+        FROM pg_catalog.pg_stat_activity a
+        WHERE a.datname = pg_catalog.current_database() AND a.backend_type = 'client backend'
+          AND a.pid <> pg_catalog.pg_backend_pid()";
+    let found = connection.query_one(OTHERS, &[]).await?;
+    let (sessions, programs): (i64, String) = (found.get("sessions"), found.get("programs"));
+    if sessions == 0 {
+        return Ok(());
+    }
+    let programs = if programs.is_empty() { String::new() } else { format!(" ({programs})") };
+    let noun = if sessions == 1 { "session uses" } else { "sessions use" };
+    let message = format!("{sessions} other {noun} {shown}{programs}, so it may not be a copy");
+    let hint = "nothing was done; a rehearsal changes the database and drops data on the way back. Make sure that it is a copy, then end \
+                these sessions, or pass --in-use: what they do is then measured, too";
+    Err(Failure::new(exit::REFUSED, message).hint(hint))
+}
+
+/// Tells of databases that a killed rehearsal has left.
+async fn tell_of_leftovers(session: &Connection, call: &Call<'_>) -> Result<(), Failure> {
+    const LEFT: &str = "
+        SELECT d.datname::text AS name FROM pg_catalog.pg_database d
+        WHERE d.datname LIKE 'migrate\\_rehearsal\\_%'
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid)
+        ORDER BY d.datname";
+    for row in session.query(LEFT, &[]).await? {
+        let name = ident(row.get("name"));
+        let left = text!("a rehearsal that was killed has left the database {name}; DROP DATABASE {name} removes it");
+        call.screen.aside_in(crate::text::YELLOW, left);
+    }
+    Ok(())
+}
+
+fn not_made(error: db::Error, main: &Database) -> Failure {
+    if !error.is(&SqlState::INSUFFICIENT_PRIVILEGE) {
+        return error.into();
+    }
+    let message = format!("role {} may not create a database for the rehearsal", main.user());
+    let grant = format!("ALTER ROLE {} CREATEDB", ident(main.user()));
+    let hint = format!("nothing was done; let a superuser run {grant}, or restore a backup and pass --on URL");
+    Failure::new(exit::REFUSED, message).hint(hint)
+}
+
+/// Tells this rehearsal's database from that of another.
+fn name_part() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    format!("{}_{}", now.unix_timestamp(), std::process::id())
+}
+
+/// The screen's observer for the copy.
+pub(super) fn observed(call: &Call<'_>) -> impl Fn(Event) + Send + Sync + 'static {
+    let (screen, around) = (Arc::clone(call.screen), call.unchosen.clone());
+    let named = AtomicBool::new(false);
+    move |event| {
+        around.event(&event, &screen);
+        match event {
+            // It is one database all the time.
+            Event::Connected { .. } if named.swap(true, Ordering::Relaxed) && !screen.is_json() => {}
+            // The result has these again.
+            Event::MigrationApplied { .. }
+            | Event::RepeatableApplied { .. }
+            | Event::TakenBack { .. }
+            | Event::HookFinished { .. }
+            | Event::Adopted { .. }
+            | Event::Finished { .. }
+            | Event::DownFinished { .. }
+                if !screen.is_json() => {}
+            event => screen.event(event),
+        }
+    }
+}
