@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::error::RepairError;
 use super::runs::Unfinished;
 use super::undo::UNDO;
-use crate::db::{Program, ServerReport, readable};
+use crate::db::{Program, ServerReport, quoted, readable};
 
 impl RepairError {
     /// What to do about it, in the words of the program that shows it, if that is known.
@@ -83,15 +83,22 @@ impl Unfinished {
 /// The command for a repair with these arguments; none without a command line.
 #[must_use]
 pub fn command(program: &Program, name: &str, arguments: &Value) -> Option<String> {
-    let mut command = program.command(&format!("repair {name}"))?;
+    Some(with_arguments(program.command(&format!("repair {name}"))?, arguments))
+}
+
+/// A command with the arguments of a run.
+pub(super) fn with_arguments(mut command: String, arguments: &Value) -> String {
     for (name, value) in arguments.as_object().into_iter().flatten() {
         let flag = format!(" --{}", name.replace('_', "-"));
-        match value {
-            Value::Null | Value::Bool(false) => {}
-            Value::Bool(true) => command += &flag,
-            Value::String(text) => command.extend([&flag, " ", text]),
-            other => command.extend([&flag, " ", &other.to_string()]),
+        let values = if let Value::Array(values) = value { values.as_slice() } else { std::slice::from_ref(value) };
+        for value in values {
+            match value {
+                Value::Null | Value::Bool(false) => {}
+                Value::Bool(true) => command += &flag,
+                Value::String(text) => command.extend([&flag, " ", &quoted(text)]),
+                other => command.extend([&flag, " ", &other.to_string()]),
+            }
         }
     }
-    Some(command)
+    command
 }

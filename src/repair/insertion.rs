@@ -21,7 +21,6 @@ use super::outcome::Pacing;
 use super::rate::Rate;
 use super::repairer::Repairer;
 use super::runs::{self, RunState, Unfinished};
-use super::undo::UNDO;
 use crate::db::{self, Connection, Hint};
 
 /// Whoever knows what to insert.
@@ -69,23 +68,28 @@ pub struct Moved {
 
 /// Where the rows go.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     In,
     Out { undoes: i64 },
 }
 
 /// One execution.
-struct Move<'a> {
-    session: &'a Connection,
-    inserts: &'a Inserts,
-    way: Way,
-    role: Option<&'a str>,
-    pacing: &'a Pacing,
-    started: Instant,
+pub(super) struct Move<'a> {
+    pub session: &'a Connection,
+    pub inserts: &'a Inserts,
+    pub way: Way,
+    pub role: Option<&'a str>,
+    pub pacing: &'a Pacing,
+    pub started: Instant,
 }
 
-/// How long a batch waits for a row that another session is inserting or deleting.
-const BATCH_WAIT: &str = "SET LOCAL lock_timeout TO '100ms'; SET LOCAL synchronous_commit TO off";
+/// How long a batch waits for a row that another session is inserting or deleting; and its plan, which must not depend on
+/// statistics, since a new journal has none.
+const BATCH: &str =
+    "SET LOCAL lock_timeout TO '100ms'; SET LOCAL synchronous_commit TO off; SET LOCAL enable_seqscan TO off;
+    SET LOCAL jit TO off; SET LOCAL";
+/// A whole journal against the whole table, once: each is read once.
+pub(super) const ONE_PASS: &str = "SET LOCAL enable_nestloop TO off; SET LOCAL jit TO off";
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl Inserts {
@@ -144,87 +148,19 @@ impl Repairer {
             self.moved(&moving, (inserts.name, arguments), unfinished, expected).await
         };
         let moved = Box::pin(moved).await;
+        self.after().await;
         session.close().await;
         lock.release().await;
         moved
     }
 
-    /// Undoes a run, if that has inserted rows: deletes each that is as the run left it, or tells what would be deleted. None if
-    /// the run is of another kind.
-    ///
-    /// # Errors
-    ///
-    /// [`RepairError`].
-    pub async fn undo_insertion(
-        &self,
-        run: i64,
-        execute: bool,
-        expected: Option<&str>,
-        pacing: &Pacing,
-    ) -> Result<Option<Moved>, RepairError> {
-        let started = Instant::now();
-        let connection = self.to_look().await?;
-        let Some(inserts) = self.inserted_by(&connection, run).await? else { return Ok(None) };
-        let row = connection.query_one(&inserts.fill(include_str!("insertion_standing.sql")), &[&run]).await?;
-        let count = |name: &str| row.try_get::<_, i64>(name).map(i64::unsigned_abs).map_err(db::Error::from);
-        let [rows, changed, gone] = [count("rows")?, count("changed")?, count("gone")?];
-        let duration = started.elapsed();
-        connection.close().await;
-        if !execute {
-            return Ok(Some(Moved {
-                run: None,
-                undoes: Some(run),
-                table: inserts.table,
-                rows,
-                changed,
-                gone,
-                duration,
-            }));
-        }
-        let (lock, session) = self.acquire(pacing.lock_wait).await?;
-        let moved = async {
-            let way = Way::Out { undoes: run };
-            let role = self.prepared(&session, &inserts, way).await?;
-            let arguments = json!({ "run": run });
-            let unfinished = runs::unfinished(&session, &self.set, UNDO, &arguments).await?;
-            let moving = Move { session: &session, inserts: &inserts, way, role: role.as_deref(), pacing, started };
-            self.moved(&moving, (UNDO, &arguments), unfinished, expected).await
-        };
-        let moved = Box::pin(moved).await;
-        session.close().await;
-        lock.release().await;
-        // What was changed or gone before is no part of the undo's own journal.
-        moved.map(|moved| Some(Moved { changed: moved.changed + changed, gone: moved.gone + gone, ..moved }))
-    }
-
-    /// What a run has inserted, if it has.
-    async fn inserted_by(&self, connection: &Connection, run: i64) -> Result<Option<Inserts>, RepairError> {
-        let found = runs::run(connection, run).await?;
-        let inserts = |name: &str| self.repairs.inserts().find(|inserts| inserts.name == name).cloned();
-        if let Some(undoes) = found.undoes
-            && let Some(inserts) = inserts(&runs::run(connection, undoes).await?.repair)
-        {
-            let name = inserts.name;
-            return Err(RepairError::refused_with_hint(
-                format!("run {run} has deleted what run {undoes} of {name} had inserted, which cannot be undone"),
-                format!("run {name} again"),
-            ));
-        }
-        let Some(inserts) = inserts(&found.repair) else { return Ok(None) };
-        if let Some(set) = found.set.filter(|set| *set != self.set) {
-            return Err(RepairError::refused(format!("run {run} is a run of set {set}, and this is set {}", self.set)));
-        }
-        if let Some((there, of)) = journal::lost(connection, run).await? {
-            return Err(RepairError::refused_with_hint(
-                format!("the journal of run {run} has {there} of {of} rows, so it cannot be undone"),
-                "restore migrate.repair_change from a backup",
-            ));
-        }
-        Ok(Some(inserts))
-    }
-
     /// Checks rights, before anything is written. The role that owns the table, if it is another one.
-    async fn prepared(&self, session: &Connection, inserts: &Inserts, way: Way) -> Result<Option<String>, RepairError> {
+    pub(super) async fn prepared(
+        &self,
+        session: &Connection,
+        inserts: &Inserts,
+        way: Way,
+    ) -> Result<Option<String>, RepairError> {
         journal::may_write(session).await?;
         let role = owner(session, inserts.table, None).await?;
         let needed = if way == Way::In { "SELECT, INSERT" } else { "SELECT, DELETE" };
@@ -234,7 +170,7 @@ impl Repairer {
     }
 
     /// Opens or continues the run, and goes through its journal.
-    async fn moved(
+    pub(super) async fn moved(
         &self,
         moving: &Move<'_>,
         (repair, arguments): (&str, &Value),
@@ -257,6 +193,7 @@ impl Repairer {
         let authorised = if let Some(unfinished) = unfinished {
             let (run, done, rows) = (unfinished.id, unfinished.done, unfinished.total);
             self.observer.tell(RepairEvent::RepairResumed { run, repair: repair.to_owned(), done, rows });
+            self.before_move(moving, (repair, arguments), run, rows).await?;
             gate::resume_moving(session, &unfinished, expected).await?
         } else {
             let transaction = session.begin().await?;
@@ -265,6 +202,7 @@ impl Repairer {
             let opening = Opening { set: &self.set, repair, arguments, undoes, hashed: None };
             let run = journal::open(&transaction, &opening).await?;
             let (rows, digest) = if let Some(undoes) = undoes {
+                transaction.batch(ONE_PASS).await?;
                 let sql = inserts.fill(include_str!("insertion_remove.sql"));
                 (transaction.execute(&sql, &[&run, &undoes]).await?, String::new())
             } else {
@@ -280,6 +218,7 @@ impl Repairer {
                 let (table, duration) = (inserts.table, moving.started.elapsed());
                 return Ok(Moved { run: None, undoes, table, rows: 0, changed: 0, gone: 0, duration });
             }
+            self.before_move(moving, (repair, arguments), run, rows).await?;
             let authorised = gate::moving(transaction, (run, undoes), rows, &digest, expected).await?;
             self.observer.tell(RepairEvent::RepairStarted { run, repair: repair.to_owned(), rows });
             authorised
@@ -303,21 +242,21 @@ impl Repairer {
         authorised: &Authorised<Moving>,
     ) -> Result<Moved, RepairError> {
         let (run, Moving { done, total }) = (authorised.run(), *authorised.what());
-        let sql = match moving.way {
-            Way::In => include_str!("insertion_put.sql"),
-            Way::Out { .. } => include_str!("insertion_take.sql"),
-        };
-        let sql = moving.inserts.fill(sql);
+        let (settings, sql) = moving.statements();
         let batch = i64::from(moving.pacing.batch_size);
         let rate = Rate::from(done);
         let mut done = done;
         let mut from = journal::first_open(moving.session, run).await?.unwrap_or(i64::MAX);
-        while from <= total.cast_signed() {
-            done += moving.batch(&sql, run, from, from + batch).await?;
-            from += batch;
+        let tell = |done| {
             let (per_second, eta) = rate.at(done, total);
             let (repair, unit) = (repair.to_owned(), "rows".into());
             self.observer.tell(RepairEvent::RepairProgress { run, repair, unit, done, total, per_second, eta });
+        };
+        tell(done);
+        while from <= total.cast_signed() {
+            done += moving.batch((&settings, &sql), run, from, from + batch).await?;
+            from += batch;
+            tell(done);
             moving.session.pause(moving.pacing.sleep_between_batches).await?;
         }
         let moved = self.sums(moving, run).await?;
@@ -348,13 +287,25 @@ impl Repairer {
 }
 
 impl Move<'_> {
+    /// The settings of a batch and its statement. What is inserted is joined with its batch; what is deleted is looked for row by
+    /// row, through an index.
+    pub fn statements(&self) -> (String, String) {
+        let (sql, plan) = match self.way {
+            Way::In => (include_str!("insertion_put.sql"), "enable_nestloop TO off"),
+            Way::Out { .. } => {
+                (include_str!("insertion_take.sql"), "enable_hashjoin TO off; SET LOCAL enable_mergejoin TO off")
+            }
+        };
+        (format!("{BATCH} {plan}"), self.inserts.fill(sql))
+    }
+
     /// One transaction. What another session is inserting or deleting is waited for, without keeping others waiting.
-    async fn batch(&self, sql: &str, run: i64, from: i64, to: i64) -> Result<u64, RepairError> {
+    async fn batch(&self, (settings, sql): (&str, &str), run: i64, from: i64, to: i64) -> Result<u64, RepairError> {
         let since = Instant::now();
         loop {
             let transaction = self.session.begin().await?;
             let work = async {
-                transaction.batch(BATCH_WAIT).await?;
+                transaction.batch(settings).await?;
                 transaction.as_role(self.role, transaction.execute(sql, &[&run, &from, &to])).await
             };
             let error = match work.await {

@@ -19,4 +19,4 @@ SET applied_at = CASE WHEN i.key IS NOT NULL THEN pg_catalog.now() END,
     after = coalesce(i.row, c.after)
 FROM batch b
 LEFT JOIN inserted i ON i.key = b.key
-WHERE c.run_id = $1 AND c.n = b.n
+WHERE c.run_id = $1 AND c.n >= $2 AND c.n < $3 AND c.n = b.n

@@ -20,6 +20,7 @@ mod finding;
 mod gate;
 mod hint;
 mod insertion;
+mod insertion_undo;
 mod inserts;
 mod journal;
 mod lag;

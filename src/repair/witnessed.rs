@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::RepairError;
 use super::batch_sql::BATCH;
 use super::finding::Finding;
+use super::insertion::{Move, Way};
 use super::outcome::totals_to_json;
 use super::repairer::Repairer;
 use super::task::Task;
@@ -53,6 +54,46 @@ impl Repairer {
             notes: vec!["every row that is still as the run left it gets its values of before".to_owned()],
             ..Sent::default()
         });
+        Ok(witness.before(intent, &self.connector.clone().read_only()).await?)
+    }
+
+    /// Shows the rows that are going to be inserted or deleted. Their journal is not committed yet.
+    pub(super) async fn before_move(
+        &self,
+        moving: &Move<'_>,
+        (name, arguments): (&str, &Value),
+        run: i64,
+        rows: u64,
+    ) -> Result<(), RepairError> {
+        let Some(witness) = &self.witness else { return Ok(()) };
+        let (settings, batch) = moving.statements();
+        let is_undo = matches!(moving.way, Way::Out { .. });
+        let send = |title: &str, note: &str, text: String| Sent {
+            title: title.to_owned(),
+            notes: vec![note.to_owned()],
+            texts: vec![text],
+            ..Sent::default()
+        };
+        let back = if is_undo {
+            "has no way back: what is missing is inserted again from where it came"
+        } else {
+            "every row that is still as the run left it is deleted"
+        };
+        let event = if is_undo { "would_take_out" } else { "would_insert" };
+        let table = moving.inserts.table;
+        let intent = Intent {
+            subject: self.subject(name, arguments),
+            steps: vec![
+                json!({ "event": event, "repair": name, "arguments": arguments, "table": table, "run": run, "rows": rows }),
+            ],
+            sends: vec![
+                send("settings of a batch", "at the beginning of each batch's transaction", settings),
+                send("a batch", "until no row of the run is left: $1 run, $2 first row, $3 behind the last", batch),
+            ],
+            back_command: (!is_undo).then(|| format!("repair undo {run} --execute")),
+            back: vec![Sent { title: format!("run {run}"), notes: vec![back.to_owned()], ..Sent::default() }],
+            ..Intent::default()
+        };
         Ok(witness.before(intent, &self.connector.clone().read_only()).await?)
     }
 

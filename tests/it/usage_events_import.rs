@@ -1,23 +1,25 @@
 //! `import-usage`: the windows that are missing are inserted, once; a run can be continued and taken back.
 
+use std::fs;
+
 use crate::usage_events::of;
 use crate::usage_events_compare::{Export, recorded, row};
 
 /// Whose `key` is.
-fn keys(export: &Export) -> String {
+pub fn keys(export: &Export) -> String {
     export.write("keys.txt", "key_id,api_key_id\n00000000-0000-0000-0000-000000000001,key\n")
 }
 
 impl Export {
-    fn import(&self, args: &[&str]) -> crate::harness::Program {
+    pub fn import(&self, args: &[&str]) -> crate::harness::Program {
         of(&self.database).args(["import-usage"]).args(args.iter().copied())
     }
 
-    fn undo(&self, run: &str, args: &[&str]) -> crate::harness::Program {
+    pub fn undo(&self, run: &str, args: &[&str]) -> crate::harness::Program {
         of(&self.database).args(["repair", "undo", run]).args(args.iter().copied())
     }
 
-    async fn rows(&self) -> i64 {
+    pub async fn rows(&self) -> i64 {
         self.database.value("SELECT count(*) FROM usage_events").await
     }
 }
@@ -70,9 +72,38 @@ async fn what_is_missing_is_inserted_once_and_taken_back() {
     assert_eq!(export.rows().await, 1);
     let runs = of(&export.database).args(["repair", "runs"]).run().expect(0).stdout;
     assert!(runs.contains("import-usage") && runs.contains("undo of run 1") && runs.contains("undone"), "{runs}");
-    export.undo("2", &["--execute"]).run().expect(7);
-    let third = export.import(&execute).run().expect(0).stdout;
+    let nothing = export.undo("1", &["--execute"]).run().expect(0).stdout;
+    assert!(nothing.starts_with("there is nothing to delete: no row of usage_events is as run 1"), "{nothing}");
+    // The undo is not undone: what is missing is imported again, by the command that it names.
+    let refused = export.undo("2", &["--execute"]).run().expect(7).stderr;
+    let again = refused.split("insert what is missing again: ").nth(1).and_then(|rest| rest.lines().next());
+    let again: Vec<&str> = again.expect("a command").split(' ').skip_while(|word| *word != "import-usage").collect();
+    assert_eq!(again[1..], [&args[..], &["--execute"]].concat());
+    let third = export.import(&again[1..]).run().expect(0).stdout;
     assert!(third.starts_with("run 3: inserted 47 rows"), "{third}");
+    assert_eq!(export.rows().await, 48);
+    let evidence = export.folder.join("evidence");
+    let folder = evidence.display().to_string();
+    let undone = export.undo("3", &["--execute", "--evidence", &folder]).run().expect(0);
+    assert!(undone.stderr.contains(&format!("the evidence is in {folder}: done")), "{}", undone.stderr);
+    assert!(fs::read_to_string(evidence.join("plan.sql")).unwrap().contains("DELETE FROM usage_events"));
+    of(&export.database).args(["verify", "evidence", &folder]).run().expect(0);
+    assert_eq!(export.rows().await, 1);
+}
+
+#[tokio::test]
+async fn an_undo_does_not_read_the_table_for_every_batch() {
+    let export = Export::new(3).await;
+    // As a table may be that was there before version 1.
+    export.database.batch("ALTER TABLE usage_events DROP CONSTRAINT usage_events_pkey").await;
+    let csv = export.csv(&(0..400).map(|hour| row(hour, "u", "1")).collect::<Vec<_>>());
+    export.import(&["--csv", &csv, "--keys", &keys(&export), "--execute"]).run().expect(0);
+    const SCANS: &str = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'usage_events'";
+    let before: i64 = export.database.value(SCANS).await;
+    export.undo("1", &["--execute", "--batch-size", "10"]).run().expect(0);
+    assert_eq!(export.rows().await, 0);
+    let after: i64 = export.database.value(SCANS).await;
+    assert!(after - before < 10, "it read the table {} times in 40 batches", after - before);
 }
 
 #[tokio::test]

@@ -24,6 +24,10 @@ fn human(moved: &Moved, screen: &Screen) {
         screen.out(format!("run {run}: deleted {rows} of {table} that run {undoes} had inserted{left} ({took})"));
         return;
     }
+    if moved.rows == 0 {
+        screen.out(format!("there is nothing to delete: no row of {table} is as run {undoes} has inserted it{left}"));
+        return;
+    }
     screen.out(format!("would delete {rows} of {table} that run {undoes} has inserted{left}"));
     let how = screen.command(&format!("repair undo {undoes} --execute"));
     screen.out(format!("nothing was written; {how} does it"));

@@ -28,7 +28,15 @@ pub fn inserts() -> Inserts {
         "batch",
     ];
     columns.extend(METRICS.map(|metric| metric.column));
-    Inserts { name: IMPORT, table: "usage_events", key: Column::new("id", "uuid"), columns }
+    // The first columns of usage_admin_bucket_idx. A table that was there before V1 may have no index of id.
+    let found_by = [
+        Column::new("key_id", "uuid"),
+        Column::new("model", "text"),
+        Column::new("window_start", "timestamptz"),
+        Column::new("window_end", "timestamptz"),
+    ];
+    let key = Column::new("id", "uuid");
+    Inserts { name: IMPORT, table: "usage_events", key, found_by: found_by.into(), columns }
 }
 
 /// What was found of an export.

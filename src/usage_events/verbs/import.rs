@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 
 use super::failure::name_faults;
 use super::flags::ExportFlags;
@@ -99,7 +100,7 @@ impl Verb for ImportUsage {
 /// What selects the rows: the same continue an interrupted run.
 fn arguments(comparison: &Comparison, flags: &Flags) -> Value {
     let files: Vec<_> = comparison.sources.iter().map(|source| source.path.display().to_string()).collect();
-    let time = |time: Option<time::OffsetDateTime>| time.map(crate::cli::words::utc);
+    let time = |time: Option<time::OffsetDateTime>| time.and_then(|time| time.format(&Rfc3339).ok());
     let keys = flags.keys.as_ref().map(|keys| keys.display().to_string());
     json!({ "csv": files, "from": time(comparison.range.from), "to": time(comparison.range.to), "keys": keys })
 }
