@@ -39,14 +39,35 @@ impl Reserved {
     ///
     /// [`Failure`] with what the system says.
     pub fn write(mut self, text: &str) -> Result<(), Failure> {
+        self.fill(text)?;
+        self.publish()
+    }
+
+    /// Writes it, but not to be seen yet: another file of the same result may still fail.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] with what the system says.
+    pub fn fill(&mut self, text: &str) -> Result<(), Failure> {
         let written = (|| {
             let Some(mut file) = self.file.take() else { return Err(io::Error::other("it is closed")) };
             file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            // In the same folder, so that it is there at once.
-            fs::rename(&self.partial, &self.path)
+            file.sync_all()
         })();
-        written.map_err(|error| Failure::new(exit::FAILED, format!("cannot write {}: {error}", self.path.display())))
+        written.map_err(|error| self.failed(&error))
+    }
+
+    /// Makes it appear. In the same folder, so that it is there at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] with what the system says.
+    pub fn publish(self) -> Result<(), Failure> {
+        fs::rename(&self.partial, &self.path).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> Failure {
+        Failure::new(exit::FAILED, format!("cannot write {}: {error}", self.path.display()))
     }
 }
 

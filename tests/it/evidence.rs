@@ -416,7 +416,12 @@ async fn a_migration_that_fails_leaves_a_complete_folder_with_its_error() {
     assert!(case.text("ev", "run.log").lines().last().unwrap().contains("\"event\":\"error\""));
     assert!(case.text("ev", "index.html").contains("division by zero"));
     assert!(case.text("ev", "schema.diff").contains("+table public.one\n"));
-    case.verify("ev", 0);
+    // It is whole, and no evidence of a change that was done.
+    let verified = case.verify("ev", 4);
+    assert!(
+        verified.contains("its run failed, with exit code 1") && verified.contains("complete, and every"),
+        "{verified}"
+    );
 }
 
 #[tokio::test]

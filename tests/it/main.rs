@@ -58,6 +58,7 @@ mod upgrade;
 mod upgrade_matrix;
 mod usage_events;
 mod usage_events_compare;
+mod usage_events_faults;
 mod usage_events_import;
 mod usage_queries;
 mod vanished;

@@ -28,9 +28,10 @@ fn window(key: u8, user: &str) -> String {
 }
 
 const INDEX: &str = "SELECT indexdef FROM pg_indexes WHERE indexname = 'usage_admin_bucket_idx'";
-const INDEXES: &str =
+pub const INDEXES: &str =
     "SELECT string_agg(indexname, ' ' ORDER BY indexname) FROM pg_indexes WHERE tablename = 'usage_events'";
-const BUILDING: &str = "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database())";
+pub const BUILDING: &str =
+    "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE datname = current_database())";
 const COLUMNS: &str = "SELECT count(*) FROM pg_attribute
      WHERE attrelid = 'usage_events'::regclass AND attnum > 0 AND NOT attisdropped";
 

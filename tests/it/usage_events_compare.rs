@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::{Finished, TestDatabase};
 use crate::usage_events::of;
 
-const HEADER: &str = "start_time,end_time,project_id,user_id,api_key_id,model,batch,service_tier,num_model_requests,\
+pub const HEADER: &str = "start_time,end_time,project_id,user_id,api_key_id,model,batch,service_tier,num_model_requests,\
     input_tokens,output_tokens,input_cached_tokens,input_uncached_tokens,input_text_tokens,output_text_tokens,\
     input_cached_text_tokens,input_audio_tokens,input_cached_audio_tokens,output_audio_tokens,input_image_tokens,\
     input_cached_image_tokens,output_image_tokens";
@@ -45,7 +45,10 @@ pub struct Export {
 
 impl Export {
     pub async fn new(version: i64) -> Self {
-        let database = TestDatabase::empty().await;
+        Self::of(TestDatabase::empty().await, version)
+    }
+
+    pub fn of(database: TestDatabase, version: i64) -> Self {
         of(&database).args(["up", "--target", &version.to_string()]).run().expect(0);
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("usage-{}", database.name));
         let _ = fs::remove_dir_all(&folder);
@@ -63,7 +66,7 @@ impl Export {
         self.write("export.csv", format!("{HEADER}\n{}\n", rows.join("\n")))
     }
 
-    fn verify(&self, args: &[&str]) -> Finished {
+    pub fn verify(&self, args: &[&str]) -> Finished {
         of(&self.database).args(["verify", "usage"]).args(args.iter().copied()).run()
     }
 

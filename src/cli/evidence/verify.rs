@@ -65,8 +65,10 @@ pub(in super::super) async fn run(
         (true, Some(database)) => compared(&folder, database, cancel, screen).await?,
         _ => Schema::NotCompared,
     };
-    show(&folder, &problems, &schema, screen);
-    let is_right = problems.is_empty() && !matches!(schema, Schema::Differs(_));
+    let failed =
+        if problems.is_empty() { failure(&folder).map_err(|error| unreadable(&folder, &error))? } else { None };
+    show(&folder, (&problems, failed.as_deref()), &schema, screen);
+    let is_right = problems.is_empty() && failed.is_none() && matches!(schema, Schema::Same | Schema::NotCompared);
     Ok(if is_right { exit::OK } else { exit::DRIFT })
 }
 
@@ -107,13 +109,26 @@ fn files(folder: &Path) -> io::Result<Vec<String>> {
 
 /// Whether the run could read the schema that it left.
 fn schema_was_read(folder: &Path) -> io::Result<bool> {
-    let verdict: Value = match fs::read(folder.join("verdict.json")) {
-        Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
-        // That it is missing is told already.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
-        Err(error) => return Err(error),
-    };
-    Ok(verdict["schema_after"].as_str().is_none_or(|said| !said.starts_with("not read")))
+    Ok(verdict(folder)?["schema_after"].as_str().is_none_or(|said| !said.starts_with("not read")))
+}
+
+/// Why the run failed, if it did. Such a folder is whole, but no evidence of a change that was done.
+fn failure(folder: &Path) -> io::Result<Option<String>> {
+    let verdict = verdict(folder)?;
+    let failed = verdict["verdict"] == "failed";
+    Ok(failed.then(|| {
+        let why = verdict["error"]["message"].as_str().unwrap_or("for a reason that it does not tell");
+        format!("its run failed, with exit code {}: {why}", verdict["exit_code"])
+    }))
+}
+
+/// What `verdict.json` says; nothing if it is missing, which is told elsewhere.
+fn verdict(folder: &Path) -> io::Result<Value> {
+    match fs::read(folder.join("verdict.json")) {
+        Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Value::Null),
+        Err(error) => Err(error),
+    }
 }
 
 /// The schema of a database beside that of the folder.
@@ -152,7 +167,7 @@ async fn compared(
     Ok(Schema::Differs(changes::unified(&expected, &found, ["schema-after.txt", &shown])))
 }
 
-fn show(folder: &Path, problems: &[String], schema: &Schema, screen: &Screen) {
+fn show(folder: &Path, (problems, failed): (&[String], Option<&str>), schema: &Schema, screen: &Screen) {
     let said = match schema {
         Schema::NotCompared if problems.is_empty() => "the database was not compared: no URL is given",
         Schema::NotCompared => "the database was not compared: the files are not what was written",
@@ -163,7 +178,7 @@ fn show(folder: &Path, problems: &[String], schema: &Schema, screen: &Screen) {
     let diff = if let Schema::Differs(diff) = schema { diff.as_str() } else { "" };
     screen.show(
         || {
-            for problem in problems {
+            for problem in problems.iter().map(String::as_str).chain(failed) {
                 out(text!("{RED}evidence:{RESET} {problem}"));
             }
             // Code has tabs, and they stay.
@@ -183,7 +198,7 @@ fn show(folder: &Path, problems: &[String], schema: &Schema, screen: &Screen) {
                 Schema::Same => "same",
                 Schema::Differs(_) => "differs",
             };
-            let all = json!({ "folder": folder.to_string_lossy(), "problems": problems.len(), "schema": schema, "diff": diff });
+            let all = json!({ "folder": folder.to_string_lossy(), "problems": problems.len(), "failed": failed, "schema": schema, "diff": diff });
             to.named("evidence_verified", &all);
         },
     );

@@ -50,7 +50,7 @@ impl Check for VerifyUsage {
         let comparison =
             Comparison { range: flags.export.range()?, sources: flags.export.sources()?, limit: flags.examples };
         let reserve = |path: &Option<PathBuf>| path.as_deref().map(Reserved::new).transpose();
-        let (output, shown) = (reserve(&flags.output)?, reserve(&flags.page)?);
+        let (mut output, mut shown) = (reserve(&flags.output)?, reserve(&flags.page)?);
         let total = comparison.sources.iter().map(|source| source.bytes).sum();
         let report = match compare(cx.connector, &comparison, &reading(&cx.screen, total)).await {
             Ok(report) => report,
@@ -60,13 +60,16 @@ impl Check for VerifyUsage {
             }
         };
         cx.screen.clear();
-        if let Some(output) = output {
+        if let Some(output) = &mut output {
             let text =
                 serde_json::to_string_pretty(&report).map_err(|error| Failure::new(exit::FAILED, error.to_string()))?;
-            output.write(&(text + "\n"))?;
+            output.fill(&(text + "\n"))?;
         }
-        if let Some(shown) = shown {
-            shown.write(&page::page(&report, cx.screen.program()))?;
+        if let Some(shown) = &mut shown {
+            shown.fill(&page::page(&report, cx.screen.program()))?;
+        }
+        for written in [output, shown].into_iter().flatten() {
+            written.publish()?;
         }
         cx.screen.show(|| human::compared(&report, &cx.screen), |to| to.named("usage_compared", &report));
         for path in [flags.output, flags.page].iter().flatten() {
