@@ -213,6 +213,16 @@ async fn every_command_about_evidence_runs_on_the_database_of_the_url() {
 }
 
 #[tokio::test]
+async fn every_command_about_rehearsals_runs_on_the_database_of_the_url() {
+    let database = TestDatabase::empty().await;
+    database.program().args(["--set", "usage-events", "up", "--target", "2"]).run().expect(0);
+    let reader = Reader::of(database).await;
+    let restored = TestDatabase::on_server(&server_url(), &reader.restored()).await;
+    assert_eq!(follow("docs/rehearsal.md", &reader), 3);
+    drop(restored);
+}
+
+#[tokio::test]
 async fn every_command_about_rights_runs_on_the_database_of_the_url() {
     let database = present().await;
     let [app, deployer] = ["app", "deployer"].map(|role| format!("{}_{role}", database.name));
@@ -249,7 +259,7 @@ fn no_page_is_left_out() {
         let commands =
             blocks(&page).iter().any(|(tag, ..)| ["sh", "sql", "bash", "console", "shell"].contains(&tag.as_str()));
         let followed =
-            ["evidence", "platform", "repair-codex-cache", "security", "snapshot", "upgrading", "usage-events"]
+            ["evidence", "platform", "rehearsal", "repair-codex-cache", "security", "snapshot", "upgrading", "usage-events"]
                 .map(|name| format!("docs/{name}.md"))
                 .contains(&page);
         assert_eq!(commands, followed, "{page}: follow it in a test of its own");
