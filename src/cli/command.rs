@@ -91,7 +91,9 @@ impl Call<'_> {
         }
         let database = url::database(self.database_url)?;
         let approved = match command {
-            Command::Up(up) => up.approved.as_deref().map(Approved::read).transpose()?.map(Arc::new),
+            Command::Up(up) => {
+                up.approved.as_deref().map(|file| Approved::read(file, self.screen)).transpose()?.map(Arc::new)
+            }
             _ => None,
         };
         let mut witnesses: Vec<_> = approved.iter().map(|approved| Arc::clone(approved) as Arc<dyn Witness>).collect();

@@ -258,10 +258,18 @@ fn no_page_is_left_out() {
         let page = format!("docs/{page}");
         let commands =
             blocks(&page).iter().any(|(tag, ..)| ["sh", "sql", "bash", "console", "shell"].contains(&tag.as_str()));
-        let followed =
-            ["evidence", "platform", "rehearsal", "repair-codex-cache", "security", "snapshot", "upgrading", "usage-events"]
-                .map(|name| format!("docs/{name}.md"))
-                .contains(&page);
+        let followed = [
+            "evidence",
+            "platform",
+            "rehearsal",
+            "repair-codex-cache",
+            "security",
+            "snapshot",
+            "upgrading",
+            "usage-events",
+        ]
+        .map(|name| format!("docs/{name}.md"))
+        .contains(&page);
         assert_eq!(commands, followed, "{page}: follow it in a test of its own");
     }
     for (page, beginning, _) in NOT_RUN {

@@ -2,17 +2,19 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use super::report::{FORMAT, KIND};
-use crate::db::Connector;
-use crate::engine::{HookError, Intent, Part, Witness};
+use super::report::{FORMAT, KIND, schema_digest};
+use crate::db::{Connector, Notice};
+use crate::engine::{Event, HookError, Intent, Part, Snapshot, Witness};
 use crate::evidence::Approval;
 use crate::exit;
 use crate::failure::Failure;
 use crate::lines::rehearsed;
+use crate::screen::Screen;
 
 /// What a document of a rehearsal says, as far as it matters here.
 #[derive(Clone, Debug, Deserialize)]
@@ -21,6 +23,8 @@ struct Document {
     format: u64,
     verdict: String,
     plan_digest: String,
+    schema_sha256: String,
+    made_for_it: bool,
     set: String,
     from: String,
     to: String,
@@ -51,16 +55,16 @@ struct Schema {
 }
 
 /// A rehearsal that a run is held to.
-#[derive(Clone, Debug)]
 pub(in super::super) struct Approved {
     path: PathBuf,
     text: String,
     document: Document,
+    screen: Arc<Screen>,
 }
 
 impl Approved {
     /// Reads it. One that did not pass approves nothing.
-    pub fn read(path: &Path) -> Result<Self, Failure> {
+    pub fn read(path: &Path, screen: &Arc<Screen>) -> Result<Self, Failure> {
         let shown = path.display();
         let hint = "nothing was done; rehearse --output writes the file that is meant here";
         let text = fs::read_to_string(path)
@@ -79,7 +83,7 @@ impl Approved {
             let hint = "nothing was done; see what it has found, mend it, and rehearse again";
             return Err(Failure::new(exit::REFUSED, message).hint(hint));
         }
-        Ok(Self { path: path.to_owned(), text, document })
+        Ok(Self { path: path.to_owned(), text, document, screen: Arc::clone(screen) })
     }
 
     /// For the evidence of the run.
@@ -111,6 +115,27 @@ impl Approved {
             ));
         }
         lines
+    }
+
+    /// Tells if the copy began with another schema. One that was made for the rehearsal has only what the set has made.
+    async fn compare_schema(&self, connector: &Connector) -> Result<(), HookError> {
+        if self.document.made_for_it {
+            return Ok(());
+        }
+        let connection = connector.connect("migrate: up").await?;
+        let schema = Snapshot::take(&connection).await?;
+        connection.close().await;
+        if schema_digest(&schema) != self.document.schema_sha256 {
+            let message =
+                "the schema is not the one of the copy that was rehearsed on; migrate snapshot shows each".to_owned();
+            self.screen.event(Event::Notice(Notice {
+                severity: "WARNING".to_owned(),
+                message,
+                detail: None,
+                hint: None,
+            }));
+        }
+        Ok(())
     }
 
     /// What the plan has that was not rehearsed, and the other way round.
@@ -150,8 +175,8 @@ impl Approved {
 
 #[async_trait]
 impl Witness for Approved {
-    async fn before(&self, intent: Intent, _: &Connector) -> Result<(), HookError> {
-        let Some(difference) = self.difference(&intent) else { return Ok(()) };
+    async fn before(&self, intent: Intent, connector: &Connector) -> Result<(), HookError> {
+        let Some(difference) = self.difference(&intent) else { return self.compare_schema(connector).await };
         let path = self.path.display();
         let message = format!("the plan is not the one that was rehearsed in {path}: {difference}");
         Err(HookError::refused_with_hint(message, "nothing was done; rehearse again, and have the new result approved"))

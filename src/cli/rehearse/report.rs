@@ -8,6 +8,7 @@ use super::copy::Copy;
 use crate::call::Call;
 use crate::engine::{Measured, Part, Passed, Rehearsal, Snapshot, TableLock, TableWork, WayBack};
 use crate::evidence::unified;
+use crate::layout::sha256;
 use crate::words::{counted, short};
 
 /// The number of this form of the document.
@@ -49,6 +50,7 @@ impl Report {
             "format": FORMAT,
             "verdict": verdict(rehearsal),
             "plan_digest": intent.digest(),
+            "schema_sha256": schema_digest(&rehearsal.before),
             "program": { "name": call.screen.program().name(), "version": call.version },
             "database": database,
             "made_for_it": copy.is_made(),
@@ -83,6 +85,11 @@ impl Report {
     pub fn text(&self) -> String {
         serde_json::to_string_pretty(&self.document).unwrap_or_default() + "\n"
     }
+}
+
+/// What identifies the schema that it began with.
+pub(super) fn schema_digest(schema: &Snapshot) -> String {
+    sha256(schema.to_string().as_bytes())
 }
 
 /// In one word.
