@@ -1,13 +1,14 @@
 //! One session: its statements end early when the run is told to stop, or when they wait too long for another session.
 
 use std::future::{Future, pending, poll_fn};
+use std::iter;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_core::Stream as _;
-use postgres_types::ToSql;
+use postgres_types::{ToSql, Type};
 use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Row, SimpleQueryMessage, SimpleQueryRow, Statement};
@@ -68,6 +69,12 @@ pub struct Connection {
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 impl Connection {
+    /// The process of this session on the server.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
     /// Runs one statement and returns its rows.
     ///
     /// # Errors
@@ -94,7 +101,12 @@ impl Connection {
     ) -> Result<(), Error> {
         self.interruptible(async {
             let params = params.iter().map(|param| *param as &(dyn ToSql + Sync));
-            let mut rows = pin!(self.client.query_raw(sql, params).await?);
+            // Without parameters, as in [`Self::query`].
+            let rows = match params.len() {
+                0 => self.client.query_typed_raw(sql, iter::empty::<(&(dyn ToSql + Sync), Type)>()).await?,
+                _ => self.client.query_raw(sql, params).await?,
+            };
+            let mut rows = pin!(rows);
             while let Some(row) = poll_fn(|cx| rows.as_mut().poll_next(cx)).await {
                 each(&row?);
             }
@@ -337,7 +349,7 @@ impl Connection {
         if self.cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        let pid = self.pid.load(Ordering::Relaxed);
+        let pid = self.pid();
         let watched = async {
             match &self.watcher {
                 Some(watcher) => watcher.watch(pid, &in_the_way).await,

@@ -366,7 +366,7 @@ impl Migrator {
 impl Work<'_> {
     /// A file that begins and ends a transaction itself. If that is all it does, its record is part of the transaction.
     async fn in_own_transaction(&self, connection: &Connection, record_at: Option<usize>) -> Result<(), db::Error> {
-        let text = self.script.text.as_str();
+        let text = &*self.script.text;
         let (Some(guard), Some(at)) = (self.judged.guard(), record_at) else {
             if let Some(guard) = self.judged.guard() {
                 connection.batch(&guard).await?;

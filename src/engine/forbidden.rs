@@ -24,6 +24,14 @@ use super::sql::{self, Statement};
 /// How much of a command of psql is shown.
 const SHOWN: usize = 40;
 
+/// Whether a text holds neither a word nor a character that what is refused begins with: then nothing in it is.
+pub(super) fn is_harmless(text: &str) -> bool {
+    const WORDS: [&str; 9] = ["ABORT", "BEGIN", "COMMIT", "COPY", "DISCARD", "END", "PREPARE", "ROLLBACK", "START"];
+    let is_one = |letters: &[u8]| WORDS.iter().any(|word| letters.eq_ignore_ascii_case(word.as_bytes()));
+    let mut pieces = text.as_bytes().split(|byte| !byte.is_ascii_alphabetic());
+    !text.contains(['\\', '\0']) && !pieces.any(|letters| matches!(letters.len(), 3..=8) && is_one(letters))
+}
+
 /// The statements of a file, unless there is something in it that must not be: then an error for the first such thing.
 pub(super) fn statements(script: &Script) -> Result<Vec<Statement<'_>>, SetError> {
     let statements = sendable(script)?;
@@ -51,7 +59,7 @@ pub(super) fn is_control(statement: Statement) -> bool {
 
 /// The statements of a file, if the server can be sent all of them, and the run keeps its lock.
 fn sendable(script: &Script) -> Result<Vec<Statement<'_>>, SetError> {
-    let text = script.text.as_str();
+    let text = &*script.text;
     let (file, line) = (|| script.path.clone(), |at| script.line_at(at));
     let statements: Vec<_> = sql::statements(text).collect();
     let may_be_psql = text.contains('\\');
@@ -152,6 +160,17 @@ mod tests {
         }
         for text in ["\u{feff}DISCARD ALL", "-- x\n\ndiscard all"] {
             assert!(refused(text).contains("DISCARD ALL"));
+        }
+    }
+
+    #[test]
+    fn a_text_is_harmless_only_without_any_word_that_is_refused() {
+        assert!(is_harmless("CREATE TABLE ended (n int DEFAULT 1); COMMENT ON TABLE ended IS 'beginning';"));
+        assert!(is_harmless("CREATE TABLE a ();\r\n-- it ends here; copying, too"));
+        for text in
+            ["\u{feff}copy", "x;END", "/**/Begin", "\"START\"", "--\rABORT", "$$commit$$", "a\\b", "\0", "END\u{e4}"]
+        {
+            assert!(!is_harmless(text), "{text:?}");
         }
     }
 

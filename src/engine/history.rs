@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tokio_postgres::Row;
+
 use super::applied::{Adopted, Applied, HookRun, HookState, plain};
 use super::description::Objects;
 use super::record::{AlsoIn, NOW, also_in, file_history_table, history_row, history_table};
@@ -82,19 +84,15 @@ async fn applied(connection: &Connection, set: &Set, history: &mut History, tabl
         format!("SELECT {columns} FROM {}", table.name)
     };
     let sql = tables.iter().map(rows_of).collect::<Vec<_>>().join(" UNION ALL ");
-    for row in connection.query(&format!("{sql} LIMIT {MOST_ROWS}"), &[]).await? {
-        let schemas: Option<Vec<Option<String>>> = row.try_get("in_schema")?;
-        history.applied_in.extend(schemas.into_iter().flatten().flatten().filter(|schema| !schema.is_empty()));
-        let continues: Option<String> = row.try_get("continues")?;
-        history.continues.extend(continues.filter(|table| !table.is_empty()));
-        history.applied.push(Applied {
-            version: set.recorded_version(row.try_get("version")?),
-            name: row.try_get("name")?,
-            checksum: row.try_get::<_, String>("checksum")?.parse().ok(),
-            at: row.try_get("at")?,
-            adopted: row.try_get("adopted")?,
-        });
-    }
+    // Row by row: what a thousand take is more than what is kept of them.
+    let mut read = Ok(());
+    let mut each = |row: &Row| {
+        if read.is_ok() {
+            read = history.take(set, row);
+        }
+    };
+    connection.each_row(&format!("{sql} LIMIT {MOST_ROWS}"), &[], &mut each).await?;
+    read?;
     history.applied.sort_by_key(|row| row.version);
     Ok(())
 }
@@ -171,6 +169,29 @@ impl History {
             history.hook_runs = last_runs(connection, set).await?;
         }
         Ok(history)
+    }
+
+    /// Takes a row of [`applied`] in.
+    fn take(&mut self, set: &Set, row: &Row) -> Result<(), Error> {
+        self.applied.push(Applied {
+            version: set.recorded_version(row.try_get(0)?),
+            name: row.try_get(1)?,
+            checksum: row.try_get::<_, &str>(2)?.parse().ok(),
+            at: row.try_get(3)?,
+            adopted: row.try_get(4)?,
+        });
+        let schemas: Option<Vec<Option<&str>>> = row.try_get(5)?;
+        for schema in schemas.into_iter().flatten().flatten().filter(|schema| !schema.is_empty()) {
+            if !self.applied_in.contains(schema) {
+                self.applied_in.insert(schema.to_owned());
+            }
+        }
+        if let Some(table) = row.try_get::<_, Option<&str>>(6)?.filter(|table| !table.is_empty())
+            && !self.continues.contains(table)
+        {
+            self.continues.insert(table.to_owned());
+        }
+        Ok(())
     }
 
     /// Whether every version of the set is in our own history.

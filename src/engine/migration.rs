@@ -17,10 +17,13 @@ pub struct Migration {
     name: String,
     up: Script,
     mode: Mode,
-    down: Option<(Script, Mode)>,
+    /// Boxed, as few have one.
+    down: Option<Box<(Script, Mode)>>,
     checksum: u64,
-    /// Checksums of other texts that leave the same behind: earlier ones, or the same with other line ends.
-    same: Vec<u64>,
+    /// Checksums of earlier texts that leave the same behind.
+    formerly: Vec<u64>,
+    /// Whether the checksum is over the text as it is sent.
+    is_of_text: bool,
     rewrites: Vec<String>,
     entry: Entry,
     may_be_late: bool,
@@ -36,8 +39,8 @@ pub(super) struct Entry {
     pub version: String,
     /// What else it is called.
     pub described_as: String,
-    /// What is kept of its text.
-    pub checksum: Option<Checksum>,
+    /// What is kept of its text. Boxed, as most tools keep nothing.
+    pub checksum: Option<Box<Checksum>>,
     /// When it was written, in milliseconds since 1970.
     pub written_at: Option<i64>,
 }
@@ -79,12 +82,12 @@ impl Migration {
     /// [`SetError`] for what a migration must not say, with file and line.
     pub(super) fn from_file(file: File, layout: Layout) -> Result<Self, SetError> {
         let mut in_transaction = true;
-        let (mut same, mut rewrites) = (Vec::new(), Vec::new());
+        let (mut formerly, mut rewrites) = (Vec::new(), Vec::new());
         for directive in &file.directives {
             match directive.text.split_once(' ') {
                 None if directive.text == "no-transaction" => in_transaction = false,
                 Some(("formerly", checksum)) if checksum.parse::<u64>().is_ok() => {
-                    same.extend(checksum.parse::<u64>());
+                    formerly.extend(checksum.parse::<u64>());
                 }
                 Some(("rewrites", table)) => rewrites.push(table.trim().to_owned()),
                 _ => {
@@ -98,29 +101,26 @@ impl Migration {
             _ => Mode::of_foreign(script),
         };
         let number = file.version.as_number().filter(|_| file.version.is_number());
-        let checksum = |text: &str| checksum_of(&file.name, number.unwrap_or_default(), text);
         // Placeholders may have other values the next time; what Flyway compares is the file itself.
-        let text = match (&file.checksum, layout) {
-            (Some(checksum), Layout::Flyway) => checksum.recorded.clone(),
-            _ => file.up.text.clone(),
-        };
-        let unix = text.replace("\r\n", "\n");
-        same.extend([checksum(&unix), checksum(&unix.replace('\n', "\r\n"))]);
+        let of_file = file.checksum.as_ref().filter(|_| layout == Layout::Flyway);
+        let text = of_file.map_or(&*file.up.text, |checksum| &checksum.recorded);
+        let (is_of_text, checksum) = (of_file.is_none(), checksum_of(&file.name, number.unwrap_or_default(), text));
         let down = file.down.map(|down| {
             let sending = down.sending;
-            mode(&down, sending == Sending::Transaction).map(|mode| (down, mode))
+            mode(&down, sending == Sending::Transaction).map(|mode| Box::new((down, mode)))
         });
         Ok(Self {
             version: file.version,
             mode: mode(&file.up, in_transaction)?,
             down: down.transpose()?,
-            checksum: checksum(&text),
-            same,
+            checksum,
+            formerly,
+            is_of_text,
             rewrites,
             entry: Entry {
                 version: file.entry,
                 described_as: file.described_as,
-                checksum: file.checksum,
+                checksum: file.checksum.map(Box::new),
                 written_at: file.written_at,
             },
             may_be_late: file.may_be_late,
@@ -173,11 +173,20 @@ impl Migration {
         self.checksum
     }
 
-    /// Whether a history row with this checksum stands for this migration: it was applied as it is now, or in an earlier
-    /// form that the file vouches for with `-- migrate: formerly <checksum>`.
+    /// Whether a history row with this checksum stands for this migration: it was applied as it is now, with other line
+    /// ends, or in an earlier form that the file vouches for with `-- migrate: formerly <checksum>`.
     #[must_use]
     pub fn was_recorded_as(&self, checksum: Option<u64>) -> bool {
-        checksum.is_some_and(|checksum| checksum == self.checksum() || self.same.contains(&checksum))
+        checksum.is_some_and(|checksum| {
+            checksum == self.checksum || self.formerly.contains(&checksum) || self.differs_in_line_ends(checksum)
+        })
+    }
+
+    /// Whether this is the checksum of the same text with other line ends.
+    fn differs_in_line_ends(&self, checksum: u64) -> bool {
+        let is_of = |text: &str| checksum == checksum_of(&self.name, self.number.unwrap_or_default(), text);
+        let unix = self.up.text.replace("\r\n", "\n");
+        self.is_of_text && (is_of(&unix) || is_of(&unix.replace('\n', "\r\n")))
     }
 
     /// The same, where a folder has a file for it: in that file's place, and recorded as that file by its tool.
@@ -185,7 +194,7 @@ impl Migration {
         let entry = Entry {
             version: file.entry,
             described_as: file.described_as,
-            checksum: file.checksum,
+            checksum: file.checksum.map(Box::new),
             written_at: file.written_at,
         };
         Self { version: file.version, entry, ..self.clone() }
@@ -199,7 +208,7 @@ impl Migration {
     /// What is sent to take it back, and how, where there is such a thing.
     #[must_use]
     pub fn down(&self) -> Option<(&Script, &Mode)> {
-        self.down.as_ref().map(|(script, mode)| (script, mode))
+        self.down.as_deref().map(|(script, mode)| (script, mode))
     }
 
     /// What the history of another tool says of it.

@@ -149,7 +149,7 @@ fn sums<'a>(files: &[&'a Source]) -> Vec<(&'a str, String)> {
         if first == Some(("sum", "ignore")) {
             continue;
         }
-        hash.update(&file.text);
+        hash.update(file.text.as_bytes());
         sums.push((file.path.as_str(), base64(&hash.clone().finalize())));
     }
     sums

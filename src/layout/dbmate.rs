@@ -27,7 +27,7 @@ fn file(source: &Source) -> Result<File, LayoutError> {
     );
     let down = script(source, &sections, Way::Down)?;
     // The section must be there, and often it is only that: nothing in it takes anything back.
-    file.down = Some(down).filter(|down| names::has_statements(&down.text));
+    file.down = Some(down).filter(|down| sql::has_statement(&down.text));
     Ok(file)
 }
 
@@ -110,7 +110,7 @@ fn script(source: &Source, sections: &[Section], way: Way) -> Result<Script, Lay
         line = section.line + 1 + source.text[section.start..section.end].matches('\n').count();
     }
     let sending = if first.in_transaction { Sending::Transaction } else { Sending::Statements };
-    Ok(Script { path: source.path.clone(), text, line: first.line + 1, sending, hidden: None })
+    Ok(Script { path: source.path.clone(), text: text.into(), line: first.line + 1, sending, hidden: None })
 }
 
 #[cfg(test)]
@@ -138,10 +138,10 @@ mod tests {
         );
         assert_eq!(entries(&folder), [("010_a.sql", "010", ""), ("10.sql", "10", ""), ("2_b.sql", "2", "")]);
         let [a, ten, _] = &folder.files[..] else { panic!() };
-        assert_eq!((a.up.text.as_str(), a.up.line, a.up.sending), ("SELECT 1;\r\n", 4, Sending::Transaction));
+        assert_eq!((&*a.up.text, a.up.line, a.up.sending), ("SELECT 1;\r\n", 4, Sending::Transaction));
         let down = a.down.as_ref().unwrap();
-        assert_eq!((down.text.as_str(), down.line, down.sending), ("DROP INDEX a;", 6, Sending::Statements));
-        assert_eq!((ten.up.text.as_str(), ten.up.line), ("  -- migrate:up\nVACUUM;\n", 2));
+        assert_eq!((&*down.text, down.line, down.sending), ("DROP INDEX a;", 6, Sending::Statements));
+        assert_eq!((&*ten.up.text, ten.up.line), ("  -- migrate:up\nVACUUM;\n", 2));
         assert_eq!((ten.up.sending, &ten.down, ten.name.as_str()), (Sending::Statements, &None, ""));
     }
 
@@ -150,8 +150,8 @@ mod tests {
         let text =
             "-- migrate:up\nSELECT 1;\n-- migrate:down\nSELECT -1;\n\n-- migrate:up\nSELECT 2;\n-- migrate:down\n";
         let folder = folder(Layout::Dbmate, &[("1_a.sql", text)]);
-        assert_eq!(folder.files[0].up.text, "SELECT 1;\n\n\n\n\nSELECT 2;\n");
-        assert_eq!(folder.files[0].down.as_ref().unwrap().text, "SELECT -1;\n\n\n\n\n");
+        assert_eq!(&*folder.files[0].up.text, "SELECT 1;\n\n\n\n\nSELECT 2;\n");
+        assert_eq!(&*folder.files[0].down.as_ref().unwrap().text, "SELECT -1;\n\n\n\n\n");
         let mixed = text
             .replacen("down\n\n-- migrate:up", "", 1)
             .replace("\n\n-- migrate:up", "\n\n-- migrate:up transaction:false");

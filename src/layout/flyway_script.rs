@@ -11,7 +11,7 @@ pub(crate) fn flyway_script(source: &Source, conf: Conf, options: &Options) -> R
     let mut script = script(source, Sending::Transaction)?;
     if conf.replaces {
         let (text, hidden) = replaced(&source.path, &script.text, options)?;
-        (script.text, script.hidden) = (text, hidden.map(Box::new));
+        (script.text, script.hidden) = (text.into(), hidden.map(Box::new));
     }
     script.sending = sending(&script, conf)?;
     Ok(script)
@@ -121,9 +121,9 @@ mod tests {
     fn placeholders_are_replaced_everywhere() {
         let text = "SELECT '${schema}' /* ${empty} */, $${schema}$$ -- ${flyway:table} $ { ${schema}";
         let script = read(text, DEFAULT).unwrap();
-        assert_eq!(script.text, "SELECT 'app' /*  */, $app$$ -- h $ { app");
+        assert_eq!(&*script.text, "SELECT 'app' /*  */, $app$$ -- h $ { app");
         let kept = read(text, Conf { replaces: false, ..DEFAULT }).unwrap();
-        assert_eq!(kept.text, text);
+        assert_eq!(&*kept.text, text);
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         let placeholders = placeholders.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let options = Options { placeholders, secrets: ["password".to_owned()].into(), ..Options::default() };
         let script = flyway_script(&source, DEFAULT, &options).unwrap();
-        assert_eq!(script.text, "ALTER ROLE app PASSWORD 's3cret' -- app");
+        assert_eq!(&*script.text, "ALTER ROLE app PASSWORD 's3cret' -- app");
         assert_eq!(script.shown(), "ALTER ROLE app PASSWORD '${password}' -- app");
         assert_eq!(script.hidden.unwrap().mask("near \"s3cret\""), "near \"${password}\"");
     }

@@ -44,7 +44,7 @@ fn repeatables_follow_in_the_order_of_their_descriptions() {
     let b = &found.repeatables[1];
     let sum = b.checksum.as_ref().unwrap();
     assert!(sum.recorded == crc("SELECT '1';\n") && sum.also == [crc("SELECT '${x}';\n")]);
-    assert_eq!((b.name.as_str(), b.up.text.as_str()), ("b", "SELECT '1';\n"));
+    assert_eq!((b.name.as_str(), &*b.up.text), ("b", "SELECT '1';\n"));
     // A version counts as it is written.
     assert!(found.files[0].checksum.as_ref().unwrap().recorded == crc("SELECT '${x}';"));
     assert_eq!(read(&named(&["R__a.sql"]), &Options::default()).unwrap().repeatables.len(), 1);
@@ -82,7 +82,7 @@ fn callbacks_and_what_its_conf_switches_off_are_left_out() {
         ]
     );
     assert_eq!(found.files[1].up.sending, Sending::Statements);
-    assert_eq!(found.files[1].up.text, "CREATE TABLE ${t} ()");
+    assert_eq!(&*found.files[1].up.text, "CREATE TABLE ${t} ()");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A folder that has been read: what its files are, and how each is sent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::checksum::Checksum;
 use super::hidden::Hidden;
@@ -76,7 +77,7 @@ pub struct Script {
     /// The file, relative to the folder, with `/` between its parts.
     pub path: String,
     /// The SQL, as it is sent.
-    pub text: String,
+    pub text: Arc<str>,
     /// The line of the file, from 1, on which the text begins.
     pub line: usize,
     /// How it is sent.
@@ -107,7 +108,7 @@ impl Script {
     /// A file of this program's own form, sent as it is.
     #[must_use]
     pub fn own(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned(), line: 1, sending: Sending::Transaction, hidden: None }
+        Self { path: path.to_owned(), text: text.into(), line: 1, sending: Sending::Transaction, hidden: None }
     }
 
     /// The SQL, as it is shown: where the environment has put a value, its name.

@@ -58,9 +58,9 @@ mod tests {
         );
         assert_eq!(entries(&folder), [("000002_c.up.SQL", "2", ""), ("10_b.up.sql", "10", "")]);
         let two = &folder.files[0];
-        assert_eq!((two.name.as_str(), two.up.text.as_str(), two.up.sending), ("c", "SELECT 2;", Sending::Whole));
+        assert_eq!((two.name.as_str(), &*two.up.text, two.up.sending), ("c", "SELECT 2;", Sending::Whole));
         let down = two.down.as_ref().unwrap();
-        assert_eq!((down.text.as_str(), down.sending), ("BEGIN; SELECT -2; COMMIT;\r\n", Sending::Whole));
+        assert_eq!((&*down.text, down.sending), ("BEGIN; SELECT -2; COMMIT;\r\n", Sending::Whole));
         assert_eq!((folder.left_out.len(), &two.checksum), (1, &None));
     }
 

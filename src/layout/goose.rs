@@ -41,7 +41,7 @@ fn file(source: &Source, options: &Options) -> Result<File, LayoutError> {
     let parsed = Parser::read(source, options)?;
     let mut file = names::file(Version::number(number), name, parsed.script(source, Way::Up));
     // A section that is missing or empty takes nothing back.
-    file.down = Some(parsed.script(source, Way::Down)).filter(|down| names::has_statements(&down.text));
+    file.down = Some(parsed.script(source, Way::Down)).filter(|down| sql::has_statement(&down.text));
     Ok(file)
 }
 
@@ -230,7 +230,13 @@ impl Parser {
         let section = if way == Way::Up { &self.up } else { &self.down };
         let sending = if self.without_transaction { Sending::Statements } else { Sending::Transaction };
         let hidden = Some(section.hidden.clone()).filter(|hidden| !hidden.values.is_empty()).map(Box::new);
-        Script { path: source.path.clone(), text: section.text.clone(), line: section.line.max(1), sending, hidden }
+        Script {
+            path: source.path.clone(),
+            text: section.text.as_str().into(),
+            line: section.line.max(1),
+            sending,
+            hidden,
+        }
     }
 }
 
@@ -267,13 +273,13 @@ mod tests {
             [("00002_a_c.sql", "2", ""), ("3_d.sql", "3", ""), ("4_e.sql", "4", ""), ("10_b.sql", "10", "")]
         );
         let [two, three, four, ten] = &folder.files[..] else { panic!() };
-        assert_eq!((two.up.text.as_str(), two.up.line), (&function[function.find("-- +goose Sta").unwrap()..], 4));
+        assert_eq!((&*two.up.text, two.up.line), (&function[function.find("-- +goose Sta").unwrap()..], 4));
         assert_eq!((two.up.sending, &two.down, two.name.as_str()), (Sending::Transaction, &None, "a_c"));
-        assert_eq!(three.down.as_ref().unwrap().text, "SELECT -1;\n");
-        assert_eq!((four.up.text.as_str(), &four.down), ("", &None));
-        assert_eq!((ten.up.text.as_str(), ten.up.line, ten.up.sending), ("VACUUM;\n\n", 3, Sending::Statements));
+        assert_eq!(&*three.down.as_ref().unwrap().text, "SELECT -1;\n");
+        assert_eq!((&*four.up.text, &four.down), ("", &None));
+        assert_eq!((&*ten.up.text, ten.up.line, ten.up.sending), ("VACUUM;\n\n", 3, Sending::Statements));
         let down = ten.down.as_ref().unwrap();
-        assert_eq!((down.text.as_str(), down.line, down.sending), ("SELECT\n  1;\n", 6, Sending::Statements));
+        assert_eq!((&*down.text, down.line, down.sending), ("SELECT\n  1;\n", 6, Sending::Statements));
     }
 
     #[test]
@@ -299,7 +305,7 @@ mod tests {
         };
         let folder = read(&[("A", "one")]).unwrap();
         let expected = "-- $A\nSELECT 'one', $$a$$;\n-- +goose envsub off\nSELECT '$A';\n";
-        assert_eq!(folder.files[0].up.text, expected);
+        assert_eq!(&*folder.files[0].up.text, expected);
         assert_eq!(
             read(&[]).unwrap_err().to_string(),
             "line 4 of 1_a.sql: the environment variable A is not set; goose would insert nothing"

@@ -59,11 +59,12 @@ pub fn read(sources: &Sources, layout: Layout, options: &Options) -> Result<Fold
     }
     for file in &mut folder.files {
         // Nobody wants to see it recorded before it is written. A section of a file may be empty.
-        if sources.find(&file.up.path).is_some_and(|source| sql::without_mark(&source.text).trim().is_empty()) {
+        let is_empty = |text: &str| sql::without_mark(text).trim().is_empty();
+        if is_empty(&file.up.text) && sources.find(&file.up.path).is_some_and(|source| is_empty(&source.text)) {
             return Err(LayoutError::EmptyFile { path: file.up.path.clone() });
         }
         // A file without a statement takes nothing back. Some tools want it to be there.
-        if file.down.as_ref().is_some_and(|down| !names::has_statements(&down.text)) {
+        if file.down.as_ref().is_some_and(|down| !sql::has_statement(&down.text)) {
             file.down = None;
         }
     }

@@ -2,7 +2,9 @@
 //! beside it as `.down.sql`, and `R__<name>.sql`, which is applied again whenever it changes. All in one folder.
 
 use super::names::{self, Half, Way};
-use super::{Directive, Folder, Layout, LayoutError, Repeatable, Script, Sending, Source, Sources, Version, folder};
+use super::{
+    Directive, Folder, Layout, LayoutError, Repeatable, Script, Sending, Source, Sources, Version, folder, sql,
+};
 
 /// The directive of a file that runs outside a transaction.
 const NO_TRANSACTION: &str = "no-transaction";
@@ -73,7 +75,7 @@ fn repeatable(source: &Source, rest: &str) -> Result<Repeatable, LayoutError> {
 
 /// The file as a script, and its directives.
 fn script(source: &Source) -> Result<(Script, Vec<Directive>), LayoutError> {
-    if !names::has_statements(&source.text) {
+    if !sql::has_statement(&source.text) {
         return Err(LayoutError::EmptyFile { path: source.path.clone() });
     }
     let directives = folder::directives(&source.text);
@@ -105,7 +107,7 @@ mod tests {
             [("002_two_b.up.sql", "2", "two_b"), ("V3__c.sql", "3", "c"), ("V10__ten.sql", "10", "ten")]
         );
         let [two, three, ten] = &folder.files[..] else { panic!() };
-        assert_eq!((two.up.text.as_str(), two.up.sending), ("SELECT 2;\r\n", Sending::Transaction));
+        assert_eq!((&*two.up.text, two.up.sending), ("SELECT 2;\r\n", Sending::Transaction));
         assert_eq!(two.down.as_ref().unwrap().sending, Sending::Statements);
         assert_eq!(three.down.as_ref().unwrap().path, "V3__c.down.sql");
         assert_eq!((ten.up.sending, &ten.down), (Sending::Statements, &None));

@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 
 use super::reading;
-use super::sql;
 use super::{File, Layout, LayoutError, Script, Sending, Source, Sources, Version};
 
 /// Which way a file leads.
@@ -171,23 +170,12 @@ pub(crate) fn refuse_repeated(files: &[File]) -> Result<(), LayoutError> {
 
 /// The whole file as a script. A mark before the text is not sent: the server would take it for part of a word.
 pub(crate) fn whole(source: &Source, sending: Sending) -> Script {
-    Script {
-        path: source.path.clone(),
-        text: sql::without_mark(&source.text).to_owned(),
-        line: 1,
-        sending,
-        hidden: None,
-    }
+    Script { path: source.path.clone(), text: source.without_mark(), line: 1, sending, hidden: None }
 }
 
 /// A version that has neither a way back nor anything else beside its script.
 pub(crate) fn file(version: Version, name: impl Into<String>, up: Script) -> File {
     reading::file(version, &name.into(), &version.to_string(), up, None)
-}
-
-/// Whether a script holds a statement.
-pub(crate) fn has_statements(text: &str) -> bool {
-    sql::statements(text).next().is_some()
 }
 
 /// Refuses a folder without a single migration.

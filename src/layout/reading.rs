@@ -1,6 +1,6 @@
 //! What the readers of several layouts need.
 
-use super::{Checksum, File, Folder, Layout, LayoutError, Script, Sending, Source, Sources, Version, sql};
+use super::{Checksum, File, Folder, Layout, LayoutError, Script, Sending, Source, Sources, Version};
 
 /// The name of a file, without the folders it is in.
 pub(crate) fn file_name(path: &str) -> &str {
@@ -9,11 +9,11 @@ pub(crate) fn file_name(path: &str) -> &str {
 
 /// The whole of a file, without a mark before it.
 pub(crate) fn script(source: &Source, sending: Sending) -> Result<Script, LayoutError> {
-    let text = sql::without_mark(&source.text);
+    let text = source.without_mark();
     if text.trim().is_empty() {
         return Err(LayoutError::EmptyFile { path: source.path.clone() });
     }
-    Ok(Script { path: source.path.clone(), text: text.to_owned(), line: 1, sending, hidden: None })
+    Ok(Script { path: source.path.clone(), text, line: 1, sending, hidden: None })
 }
 
 /// A version that is applied by `up`. What only some layouts have is set afterwards.

@@ -104,7 +104,7 @@ mod tests {
         let checksum = found.files[0].checksum.as_ref().unwrap();
         assert_eq!(checksum.recorded, "15641188318147896532");
         assert!(checksum.matches("8989450061852536159"));
-        assert_eq!(found.files[1].up.text, "SELECT 1;\r\n");
+        assert_eq!(&*found.files[1].up.text, "SELECT 1;\r\n");
         let (raw, _) = checksum::refinery("a", 2, "\u{feff}SELECT 1;\r\n");
         assert_eq!(found.files[1].checksum.as_ref().unwrap().recorded, raw);
     }

@@ -3,8 +3,9 @@
 use std::fs::{self, FileType};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::LayoutError;
+use super::{LayoutError, sql};
 
 /// A file of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +13,15 @@ pub struct Source {
     /// Its path inside the folder, with `/` between its parts.
     pub path: String,
     /// Its text, as it is: with a byte order mark and carriage returns, where it has them.
-    pub text: String,
+    pub text: Arc<str>,
+}
+
+impl Source {
+    /// The text without a mark before it. It is kept once, as far as it is the same.
+    pub(crate) fn without_mark(&self) -> Arc<str> {
+        let text = sql::without_mark(&self.text);
+        if text.len() == self.text.len() { Arc::clone(&self.text) } else { text.into() }
+    }
 }
 
 /// The files of a folder, by path.
@@ -47,53 +56,55 @@ impl Sources {
         let shown = folder.display().to_string();
         let root = folder.canonicalize().map_err(|error| unreadable(&shown, &error))?;
         let mut sources = Self { folder: shown, files: Vec::new(), folders: Vec::new(), others: Vec::new() };
-        sources.collect(&root, &root, 0, &mut Vec::with_capacity(BUFFER))?;
+        sources.collect(&root, &root, "", &mut Vec::with_capacity(BUFFER))?;
         sources.files.sort_by(|a, b| a.path.cmp(&b.path));
         sources.folders.sort();
         sources.others.sort();
         Ok(sources)
     }
 
-    /// Reads a folder, and those in it as deep as any tool looks. `buffer` is used for one file after the other.
-    fn collect(&mut self, root: &Path, folder: &Path, depth: usize, buffer: &mut Vec<u8>) -> Result<(), LayoutError> {
-        let shown = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
+    /// Reads a folder, and those in it as deep as any tool looks. `within`: what the paths of its files begin with. `buffer`
+    /// is used for one file after the other.
+    fn collect(&mut self, root: &Path, folder: &Path, within: &str, buffer: &mut Vec<u8>) -> Result<(), LayoutError> {
+        let depth = within.matches('/').count();
         let entries = fs::read_dir(folder).map_err(|error| unreadable(&folder.display().to_string(), &error))?;
         for entry in entries {
             let entry = entry.map_err(|error| unreadable(&folder.display().to_string(), &error))?;
             let path = entry.path();
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
                 let reason = "the name is not UTF-8".to_owned();
-                return Err(LayoutError::Name { path: shown(&path), reason });
+                let path = format!("{within}{}", entry.file_name().display());
+                return Err(LayoutError::Name { path, reason });
             };
             if name.starts_with('.') {
                 continue;
             }
-            let kind = entry.file_type().map_err(|error| unreadable(&shown(&path), &error))?;
-            let link = if kind.is_symlink() { Some(resolved(&path, &shown(&path))?) } else { None };
+            let shown = format!("{within}{name}");
+            let kind = entry.file_type().map_err(|error| unreadable(&shown, &error))?;
+            let link = if kind.is_symlink() { Some(resolved(&path, &shown)?) } else { None };
             let kind = link.as_ref().map_or(kind, |(_, kind)| *kind);
             let is_wanted = is_wanted(&name);
             let target = link.map(|(target, _)| target);
             // Nobody reads the others; they may lead anywhere.
             let is_read = is_wanted || kind.is_dir();
             if let Some(target) = target.as_ref().filter(|target| is_read && !target.starts_with(root)) {
-                return Err(LayoutError::Outside { path: shown(&path), target: target.display().to_string() });
+                return Err(LayoutError::Outside { path: shown, target: target.display().to_string() });
             }
             if kind.is_dir() {
                 if depth == 0 {
                     self.folders.push(name);
                 }
                 if depth < DEEPEST {
-                    self.collect(root, &path, depth + 1, buffer)?;
+                    self.collect(root, &path, &format!("{shown}/"), buffer)?;
                 }
             } else if !is_wanted {
-                self.others.push(shown(&path));
+                self.others.push(shown);
             } else if kind.is_file() {
-                let shown = shown(&path);
                 let text = text(target.as_ref().unwrap_or(&path), &shown, buffer)?;
-                self.files.push(Source { path: shown, text });
+                self.files.push(Source { text: text.into(), path: shown });
             } else {
                 let reason = "it is neither a file nor a folder".to_owned();
-                return Err(LayoutError::Unreadable { path: shown(&path), reason });
+                return Err(LayoutError::Unreadable { path: shown, reason });
             }
         }
         Ok(())
@@ -101,7 +112,7 @@ impl Sources {
 
     /// Files that were compiled into a program, as (path, text).
     pub fn embedded<'a>(folder: &str, files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let file = |(path, text): (&str, &str)| Source { path: path.to_owned(), text: text.to_owned() };
+        let file = |(path, text): (&str, &str)| Source { path: path.to_owned(), text: text.into() };
         let (mut files, others): (Vec<_>, Vec<_>) = files.into_iter().map(file).partition(|file| is_wanted(&file.path));
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let mut others: Vec<_> = others.into_iter().map(|file| file.path).collect();
@@ -124,11 +135,11 @@ impl Sources {
     ) -> Result<Self, LayoutError> {
         let shown = files.into_iter().filter(|(path, _)| !path.split('/').any(|part| part.starts_with('.')));
         let read = shown.map(|(path, bytes)| {
-            let text = if is_wanted(path) { checked(bytes, path)? } else { String::new() };
+            let text = if is_wanted(path) { checked(bytes, path)? } else { "" };
             Ok((path, text))
         });
         let read = read.collect::<Result<Vec<_>, LayoutError>>()?;
-        Ok(Self::embedded(folder, read.iter().map(|(path, text)| (*path, text.as_str()))))
+        Ok(Self::embedded(folder, read))
     }
 
     /// The file of this path.
@@ -157,7 +168,7 @@ fn resolved(path: &Path, shown: &str) -> Result<(PathBuf, FileType), LayoutError
     resolved.map_err(|error| unreadable(shown, &error))
 }
 
-fn text(path: &Path, shown: &str, buffer: &mut Vec<u8>) -> Result<String, LayoutError> {
+fn text<'a>(path: &Path, shown: &str, buffer: &'a mut Vec<u8>) -> Result<&'a str, LayoutError> {
     buffer.clear();
     // One more than may be there tells.
     let read = fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_end(buffer));
@@ -169,14 +180,14 @@ fn text(path: &Path, shown: &str, buffer: &mut Vec<u8>) -> Result<String, Layout
 }
 
 /// The text of a file, if it can be sent to the server.
-fn checked(bytes: &[u8], shown: &str) -> Result<String, LayoutError> {
+fn checked<'a>(bytes: &'a [u8], shown: &str) -> Result<&'a str, LayoutError> {
     let text = str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = before.split(|byte| *byte == b'\n').count();
         LayoutError::content(shown, line, "it is not UTF-8: save it in that encoding")
     })?;
     match text.find('\0') {
-        None => Ok(text.to_owned()),
+        None => Ok(text),
         Some(at) => {
             let line = text[..at].split('\n').count();
             Err(LayoutError::content(shown, line, "it holds a byte of value 0, which PostgreSQL does not take"))
@@ -233,10 +244,7 @@ mod tests {
         let paths: Vec<_> = sources.files.iter().map(|file| file.path.as_str()).collect();
         assert_eq!(paths, ["B.SQL", "a/up.sql", "atlas.sum", "b.sql", "c.sql.conf", "mark.sql"]);
         assert_eq!(sources.others, ["README", "e.go"]);
-        assert_eq!(
-            (sources.files[1].text.as_str(), sources.files[5].text.as_str()),
-            ("a/up.sql", "\u{feff}SELECT 1;\r\n")
-        );
+        assert_eq!((&*sources.files[1].text, &*sources.files[5].text), ("a/up.sql", "\u{feff}SELECT 1;\r\n"));
     }
 
     #[test]
@@ -278,7 +286,7 @@ mod tests {
         // Nobody reads this one.
         link("../outside.sql", "README");
         let sources = Sources::read(&trial.folder()).unwrap();
-        assert_eq!((sources.files.len(), sources.files[0].text.as_str()), (1, "SELECT 1;"));
+        assert_eq!((sources.files.len(), &*sources.files[0].text), (1, "SELECT 1;"));
         link("../outside.sql", "2_b.sql");
         assert_eq!(trial.refusal(), "2_b.sql is a link to T/outside.sql, outside the folder");
         fs::remove_file(trial.folder().join("2_b.sql")).unwrap();

@@ -107,6 +107,12 @@ pub fn statements(script: &str) -> impl Iterator<Item = Statement<'_>> {
     .map(|(start, end)| Statement { text: &script[start..end], start })
 }
 
+/// Whether a script holds a statement. Its first word tells.
+#[must_use]
+pub fn has_statement(script: &str) -> bool {
+    Tokens::of(without_mark(script)).any(|token| !matches!(token.kind, Kind::Gap | Kind::LineComment | Kind::Semicolon))
+}
+
 /// Whether a script says `IF NOT EXISTS` of this name.
 #[must_use]
 pub fn says_if_not_exists(script: &str, name: &str) -> bool {

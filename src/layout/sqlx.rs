@@ -79,7 +79,7 @@ mod tests {
             ]
         );
         let [two, three, ..] = &folder.files[..] else { panic!() };
-        assert_eq!((two.up.text.as_str(), two.up.sending), ("SELECT 2;\r\n", Sending::Transaction));
+        assert_eq!((&*two.up.text, two.up.sending), ("SELECT 2;\r\n", Sending::Transaction));
         let down = two.down.as_ref().unwrap();
         assert_eq!((down.path.as_str(), down.sending), ("0002_two.down.sql", Sending::Whole));
         assert_eq!((three.up.sending, &three.down), (Sending::Whole, &None));
