@@ -193,16 +193,19 @@ impl Product {
         sets.flat_map(|set| set.hook_names().into_iter().map(str::to_owned).collect::<Vec<_>>()).collect()
     }
 
-    /// A mistake in the program itself, which no operator can fix: a name that is there twice.
+    /// A mistake in the program itself, which no operator can fix: a set that is there twice, or none.
     pub(crate) fn mistake(&self) -> Option<String> {
         let contents = || self.contents.iter();
         if self.contents.is_empty() {
             return Some("this program has no set of migrations".to_owned());
         }
         let sets = contents().map(|content| content.name().to_owned());
-        if let Some(name) = repeated(sets, &[]) {
-            return Some(format!("this program has two sets called {name}"));
-        }
+        repeated(sets, &[]).map(|name| format!("this program has two sets called {name}"))
+    }
+
+    /// The same for the names of what its sets add to the command line.
+    pub(crate) fn mistake_in_names(&self) -> Option<String> {
+        let contents = || self.contents.iter();
         let repairs = contents().flat_map(|content| content.repairs().names());
         let verbs = contents().flat_map(|content| content.verbs()).map(|verb| verb.command().get_name().to_owned());
         let checks = contents().flat_map(|content| content.checks()).map(|check| check.command().get_name().to_owned());
@@ -283,8 +286,10 @@ mod tests {
     fn what_is_registered_twice_is_named() {
         let once = || Repairs::new().with::<Negative>();
         let twice = || Repairs::new().with::<Negative>().with::<Negative>();
-        let mistake =
-            |contents: Vec<Notes>| contents.into_iter().fold(Product::new("notes", "1"), Product::with).mistake();
+        let mistake = |contents: Vec<Notes>| {
+            let product = contents.into_iter().fold(Product::new("notes", "1"), Product::with);
+            product.mistake().or_else(|| product.mistake_in_names())
+        };
         let taken = "the name of the repair negative is taken, by another repair or by the command line";
         assert_eq!(mistake(vec![Notes("a", once), Notes("b", Repairs::new)]), None);
         assert_eq!(mistake(vec![Notes("a", twice)]).unwrap(), taken);

@@ -1,14 +1,16 @@
 //! The command line: arguments in, events and results out, an exit code at the end.
 
 use std::ffi::OsString;
+use std::future::pending;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, Args, FromArgMatches, ValueEnum};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
 
 use super::beside::Unchosen;
 use super::call::Call;
@@ -100,13 +102,20 @@ enum Format {
 #[must_use]
 pub fn main_with(product: &Product) -> ExitCode {
     if let Some(mistake) = product.mistake() {
-        output::aside(text!("{RED}error:{RESET} {mistake}"));
-        return ExitCode::from(exit::FAILED);
+        return mistaken(&mistake);
+    }
+    let read = |command: clap::Command| command.try_get_matches().and_then(|m| Ok((Global::from_arg_matches(&m)?, m)));
+    // What the sets add is put together only where somebody asks for something else than a common command.
+    if let Ok((global, matches)) = read(Global::augment_args(common(product)))
+        && !secrets::is_misplaced(&secrets::words())
+    {
+        return run(product, &global, &matches);
+    }
+    if let Some(mistake) = product.mistake_in_names() {
+        return mistaken(&mistake);
     }
     let command = command(product);
-    let parsed =
-        command.clone().try_get_matches().and_then(|matches| Ok((Global::from_arg_matches(&matches)?, matches)));
-    match parsed {
+    match read(command.clone()) {
         Ok(_) if secrets::is_misplaced(&secrets::words()) => {
             output::aside(text!(
                 "{RED}error:{RESET} a database URL is given where another value is expected; give it as --database-url, or see --help"
@@ -118,6 +127,12 @@ pub fn main_with(product: &Product) -> ExitCode {
     }
 }
 
+/// A mistake in the program itself.
+fn mistaken(mistake: &str) -> ExitCode {
+    output::aside(text!("{RED}error:{RESET} {mistake}"));
+    ExitCode::from(exit::FAILED)
+}
+
 /// The command line of a product: the common commands, and the repairs, commands and checks of its sets.
 fn command(product: &Product) -> clap::Command {
     let contents = &product.contents;
@@ -125,26 +140,31 @@ fn command(product: &Product) -> clap::Command {
     let verify = sub("verify", "Compare the database with what it should contain: everything, or one subject");
     let repair = sub("repair", "Correct existing data. Shows what it would do; --execute does it");
     let program =
-        clap::Command::new(product.name)
-            .version(product.version)
-            .about(ABOUT)
-            .after_help(EXIT_CODES)
-            .max_term_width(100)
-            .subcommand_required(true)
-            .arg_required_else_help(true)
-            .subcommand(init::command())
-            .subcommand(new::command())
-            .subcommand(up::command())
-            .subcommand(down::command())
-            .subcommand(rehearse::command())
-            .subcommand(status::command())
-            .subcommand(snapshot::command())
+        common(product)
             .subcommands(contents.iter().flat_map(|content| content.verbs()).map(|verb| verb.command()))
             .subcommand(verify::augment(verify, contents.iter().flat_map(|content| content.checks())))
             .subcommand(contents.iter().fold(repair_verb::command(repair), |command, content| {
                 repair_verb::augment(command, &content.repairs())
             }));
     Global::augment_args(program)
+}
+
+/// The commands that every product has, and no set adds to.
+fn common(product: &Product) -> clap::Command {
+    clap::Command::new(product.name)
+        .version(product.version)
+        .about(ABOUT)
+        .after_help(EXIT_CODES)
+        .max_term_width(100)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(init::command())
+        .subcommand(new::command())
+        .subcommand(up::command())
+        .subcommand(down::command())
+        .subcommand(rehearse::command())
+        .subcommand(status::command())
+        .subcommand(snapshot::command())
 }
 
 /// The parser's error in one line: what is wrong, a tip if there is one, and where to look.
@@ -195,23 +215,26 @@ fn initialise(product: &Product, global: &Global, matches: &ArgMatches, screen: 
 /// Checks a folder of evidence. It needs no set, and a database only if one is given.
 fn verify_evidence(global: &Global, matches: &ArgMatches, screen: &Screen) -> Result<u8, Failure> {
     let database = url::database_if_given(global.database_url.as_ref())?;
-    let runtime = runtime()?;
-    let code = runtime.block_on(async {
+    runtime()?.block_on(async {
         let interrupt = Interrupt::listen();
         let verified = tokio::select! {
             verified = evidence::verify(matches, database, interrupt.token().clone(), screen) => verified,
             () = interrupt.patience_is_over() => Err(Failure::from(Error::Interrupted)),
         };
         verified.map_err(|failure| failure.unless_interrupted(interrupt.exit_code()))
-    });
-    runtime.shutdown_background();
-    code
+    })
 }
 
 /// A command runs on this thread, its sessions and signals on another: a terminal that takes no output stops neither.
-fn runtime() -> Result<Runtime, Failure> {
-    let built = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    built.map_err(|error| Failure::new(exit::FAILED, error.to_string()))
+/// The end of the program ends that one, whatever it is at: a look-up of a host name must not delay the exit.
+fn runtime() -> Result<Handle, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let started = runtime.and_then(|runtime| {
+        let handle = runtime.handle().clone();
+        thread::Builder::new().name("sessions".to_owned()).spawn(move || runtime.block_on(pending::<()>()))?;
+        Ok(handle)
+    });
+    started.map_err(|error| Failure::new(exit::FAILED, error.to_string()))
 }
 
 /// What belongs to the set that is meant.
@@ -303,10 +326,7 @@ fn run(product: &Product, global: &Global, matches: &ArgMatches) -> ExitCode {
             failure.exit
         })
     });
-    let code = unless_lost(code, command.only_shows(), &screen);
-    // Work in the background, such as a look-up of a host name, must not delay the exit.
-    runtime.shutdown_background();
-    ExitCode::from(code)
+    ExitCode::from(unless_lost(code, command.only_shows(), &screen))
 }
 
 /// How the operator calls the program: by its name, and with the flags that every command has to repeat to mean the same set.

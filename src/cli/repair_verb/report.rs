@@ -277,7 +277,8 @@ fn label(key: &str, first: bool, x: f64, slot: f64) -> Markup {
 
 /// A round distance between grid lines, for four to eight of them.
 fn step(most: f64) -> f64 {
-    let power = 10_f64.powf((most / 4.0).log10().floor());
+    let powers = std::iter::successors(Some(1.0), |power| Some(power * 10.0));
+    let power = powers.take_while(|power| *power <= most / 4.0).last().unwrap_or(1.0);
     let step =
         [5.0, 2.0, 1.0].into_iter().map(|factor| factor * power).find(|step| most / step >= 3.5).unwrap_or(power);
     step.max(1.0)
