@@ -25,8 +25,16 @@ struct Stopped {
     start: usize,
 }
 
-/// Whoever is in the way, once that is known.
-pub(super) type Noted = Mutex<Option<db::Holder>>;
+/// A first try that takes longer than this may be waiting. Most are over by then, and need nobody to look.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+
+/// One try of several.
+#[derive(Clone, Copy)]
+pub(super) struct Try<'a> {
+    pub is_first: bool,
+    /// Whoever is in the way, once that is known.
+    noted: &'a Mutex<Option<db::Holder>>,
+}
 
 impl Migrator {
     /// Applies one migration. One that cannot get its locks soon rolls back and tries again, so that the application does not wait.
@@ -52,9 +60,8 @@ impl Migrator {
                     }
                     _ => record::in_transaction(connection, &self.set, migration, with).await,
                 };
-                let attempt = async |noted: Option<&Noted>| {
-                    self.noting(connection, noted, Box::pin(async { Ok(once().await) })).await
-                };
+                let attempt =
+                    async |this: Try<'_>| self.noting(connection, this, Box::pin(async { Ok(once().await) })).await;
                 let applied = self.patiently(connection, options, self.retried(migration), attempt).await?;
                 let start = migration.up().text.len() - migration.sql().len();
                 applied.map_err(|(error, holder)| Stopped { error, holder, start })
@@ -96,9 +103,9 @@ impl Migrator {
         for statement in statements {
             let record = recorded_with.filter(|last| *last == statement).map(|_| record.as_str());
             let around = Around { role: with.role, guard: None, record };
-            let attempt = async |noted: Option<&Noted>| {
+            let attempt = async |this: Try<'_>| {
                 // A try that could not get its lock has left its index behind, which IF NOT EXISTS would accept.
-                if let (Some(_), Some(index)) = (noted, &statement.index) {
+                if let (false, Some(index)) = (this.is_first, &statement.index) {
                     invalid_index::drop_invalid(connection, index, options.lock_wait).await?;
                 }
                 Box::pin(self.run_watched(connection, &migration.up().path, statement, around)).await
@@ -119,7 +126,7 @@ impl Migrator {
         connection: &Connection,
         options: &UpOptions,
         retried: impl Fn(String, u32, Option<db::Holder>),
-        attempt: impl AsyncFn(Option<&Noted>) -> Result<Result<(), db::Error>, Error>,
+        attempt: impl AsyncFn(Try<'_>) -> Result<Result<(), db::Error>, Error>,
     ) -> Result<Result<(), (db::Error, Option<db::Holder>)>, Error> {
         let started = Instant::now();
         let mut pause = FIRST_RETRY_PAUSE;
@@ -127,8 +134,7 @@ impl Migrator {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            // Whoever was in the way once may be gone; from the second try on it is worth a look.
-            let error = match attempt((attempts > 1).then_some(&blocker)).await? {
+            let error = match attempt(Try { is_first: attempts == 1, noted: &blocker }).await? {
                 Ok(()) => return Ok(Ok(())),
                 Err(error) => error,
             };
@@ -142,18 +148,23 @@ impl Migrator {
         }
     }
 
-    /// Does the work, and notes meanwhile whom it waits for, if that is asked for.
+    /// Does the work, and notes meanwhile whom it waits for.
     pub(super) async fn noting(
         &self,
         connection: &Connection,
-        noted: Option<&Noted>,
+        this: Try<'_>,
         work: impl Future<Output = Result<Result<(), db::Error>, Error>>,
     ) -> Result<Result<(), db::Error>, Error> {
-        let Some(noted) = noted else { return work.await };
-        let (pid, lock) = (pid_of(connection).await?, self.set.run_locks().run);
+        let (pid, lock) = (connection.pid(), self.set.run_locks().run);
+        let looking = async {
+            if this.is_first {
+                tokio::time::sleep(FIRST_LOOK).await;
+            }
+            watch::note_blocker(&self.connector, pid, lock, this.noted).await;
+        };
         tokio::select! {
             result = work => result,
-            () = watch::note_blocker(&self.connector, pid, lock, noted) => Err(Error::Interrupted),
+            () = looking => Err(Error::Interrupted),
         }
     }
 
@@ -166,7 +177,7 @@ impl Migrator {
         statement: &Alone,
         around: Around<'_>,
     ) -> Result<Result<(), db::Error>, Error> {
-        let (pid, lock) = (pid_of(connection).await?, self.set.run_locks().run);
+        let (pid, lock) = (connection.pid(), self.set.run_locks().run);
         let given_up = Mutex::new(None);
         let running = record::step(connection, statement, around);
         tokio::pin!(running);
@@ -296,10 +307,6 @@ pub(super) fn masked(script: &Script, error: db::Error) -> db::Error {
         *part = part.as_ref().map(|part| hidden.mask(part));
     }
     db::Error::Server(report)
-}
-
-async fn pid_of(connection: &Connection) -> Result<i32, db::Error> {
-    Ok(connection.query_one("SELECT pg_catalog.pg_backend_pid() AS pid", &[]).await?.get("pid"))
 }
 
 /// Errors that say that another session was in the way, after which the same migration may well succeed.

@@ -5,7 +5,7 @@ use std::time::Instant;
 use migrate_layout::Script;
 use tokio_postgres::error::SqlState;
 
-use super::apply::{Noted, failed_at, masked};
+use super::apply::{Try, failed_at, masked};
 use super::data::{self, Judged};
 use super::down_error::DownError;
 use super::down_plan::{self, DownOptions, DownPlan, DownStep};
@@ -213,14 +213,14 @@ impl Migrator {
         if let Mode::NoTransaction { statements } = mode {
             self.take_back_alone(connection, &work, statements, &options, retried).await?;
         } else {
-            let attempt = async |noted: Option<&Noted>| {
+            let attempt = async |this: Try<'_>| {
                 let once = async {
                     match mode {
                         Mode::OwnTransaction { record_at } => Ok(work.in_own_transaction(connection, *record_at).await),
                         _ => self.take_back_in_transaction(connection, plan, &work).await,
                     }
                 };
-                self.noting(connection, noted, Box::pin(once)).await
+                self.noting(connection, this, Box::pin(once)).await
             };
             let start = script.text.len() - sql::without_mark(&script.text).len();
             let done = self.patiently(connection, &options, retried, attempt).await?;
@@ -301,8 +301,8 @@ impl Migrator {
             }
             let record = recorded_with.filter(|last| *last == statement).map(|_| work.record.as_str());
             let around = Around { role: work.role, guard: guard.as_deref(), record };
-            let attempt = async |noted: Option<&Noted>| {
-                if let (Some(_), Some(index)) = (noted, &statement.index) {
+            let attempt = async |this: Try<'_>| {
+                if let (false, Some(index)) = (this.is_first, &statement.index) {
                     invalid_index::drop_invalid(connection, index, options.lock_wait).await?;
                 }
                 // A step in a transaction looks again in that. One that builds an index takes nothing away.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::apply::{Noted, failed};
+use super::apply::{Try, failed};
 use super::description::Objects;
 use super::event::Event;
 use super::hook::Hook;
@@ -27,8 +27,8 @@ impl Migrator {
     ) -> Result<(), Error> {
         let started = Instant::now();
         self.observer.tell(Event::RepeatableStarted { name: repeatable.name().to_owned(), why: why.clone() });
-        let attempt = async |noted: Option<&Noted>| {
-            Box::pin(self.noting(connection, noted, self.repeat_once(connection, repeatable, why, role, also))).await
+        let attempt = async |this: Try<'_>| {
+            Box::pin(self.noting(connection, this, self.repeat_once(connection, repeatable, why, role, also))).await
         };
         let retried = |reason, attempts, holder| {
             let name = repeatable.name().to_owned();
