@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio_postgres::error::SqlState;
 
 use super::mode::Alone;
 use super::session::{LOCK_TIMEOUT, READ_AS_WRITTEN, STEP_BACK_SOON, WAIT_AGAIN};
@@ -98,13 +99,21 @@ pub(super) async fn as_own_transaction(
         Some(at) => connection.batch(&format!("{};{record};{}", sql::without_mark(&text[..at]), &text[at..])).await,
         None => connection.batch(sql::without_mark(text)).await,
     };
-    // After an error the file's transaction is still open.
-    let ended = if ran.is_err() { connection.batch("ROLLBACK").await } else { Ok(()) };
+    let ended = if ran.is_err() { leave_transaction(connection).await } else { Ok(()) };
     let patience = if record_at.is_some() { WAIT_AGAIN } else { "" };
     connection.batch(&format!("RESET ROLE{patience}")).await?;
     ran?;
     ended?;
     if record_at.is_none() { applied(connection, record).await } else { Ok(()) }
+}
+
+/// Ends the transaction that a file has begun, after an error. It has ended by itself if the error was in its `COMMIT`, and
+/// a `ROLLBACK` alone would then bring a warning.
+async fn leave_transaction(connection: &Connection) -> Result<(), Error> {
+    match connection.batch("BEGIN; ROLLBACK").await {
+        Err(error) if error.is(&SqlState::IN_FAILED_SQL_TRANSACTION) => connection.batch("ROLLBACK").await,
+        ended => ended,
+    }
 }
 
 /// Runs one step of a file that is in no transaction: a statement outside of one, or several in one of their own, as `role`

@@ -33,6 +33,21 @@ async fn what_the_environment_puts_into_a_file_is_never_shown() {
 }
 
 #[tokio::test]
+async fn a_commit_that_fails_brings_its_error_and_no_warning() {
+    let project = Project::new("deferred", "[set.app]\ndir = \"sql\"\nlayout = \"golang-migrate\"\n").await;
+    project.write("sql/1_a.up.sql", "CREATE TABLE a (n int PRIMARY KEY);\n");
+    let deferred = "BEGIN;\nCREATE TABLE b (n int REFERENCES a DEFERRABLE INITIALLY DEFERRED);\nINSERT INTO b VALUES (1);\nCOMMIT;\n";
+    project.write("sql/2_b.up.sql", deferred);
+    // Before its COMMIT, the file's transaction is open, and is rolled back as well.
+    for text in [deferred, "BEGIN;\nCREATE TABLE c (n int);\nSELECT 1 / 0;\nCOMMIT;\n"] {
+        project.write("sql/2_b.up.sql", text);
+        let failed = project.run(1, &["up"]).stderr;
+        assert!(failed.contains("SQLSTATE") && !failed.contains("warning"), "{failed}");
+    }
+    assert!(!project.is_there("b").await && !project.is_there("c").await);
+}
+
+#[tokio::test]
 async fn an_invalid_index_is_named_with_what_mends_it() {
     let project = Project::new("invalid", "[set.app]\ndir = \"sql\"\n").await;
     project.write("sql/V1__a.sql", "CREATE TABLE T (n int); INSERT INTO t VALUES (1), (1);\n");
