@@ -10,7 +10,8 @@ use super::out_of_step::OutOfStep;
 use super::record::{AlsoIn, With};
 use super::tool;
 use super::{
-    AdoptionError, Error, Migrator, Plan, StatusReport, Step, UpOptions, Version, fitness, overloads, owner, repeat,
+    AdoptionError, Error, Migrator, Plan, Refusal, StatusReport, Step, UpOptions, Version, fitness, overloads, owner,
+    repeat,
 };
 use crate::db::{self, Connection, Patience, Rights, RunLock, ServerFacts};
 
@@ -257,14 +258,16 @@ impl Migrator {
             history.no_run_is_active();
         }
         self.refuse_unexplained(&connection, &history).await?;
-        let mut report = history.status(&self.set);
-        report.refused = self.refused(&connection, &facts, &history).await?;
-        report.out_of_step = self.out_of_step(&connection, &history).await?;
-        if report.out_of_step.is_none() {
+        let refused = self.refused(&connection, &facts, &history).await?;
+        let out_of_step = self.out_of_step(&connection, &history).await?;
+        if out_of_step.is_none() {
             self.check_others(&connection, &history).await?;
         }
         connection.close().await;
-        Ok(report)
+        if refused.as_ref().is_some_and(Refusal::is_of_another_set) {
+            history.ledger = adopt::Found::Nothing;
+        }
+        Ok(StatusReport { refused, out_of_step, ..history.status(&self.set) })
     }
 
     /// Plans, and makes sure that this server and role can carry the plan out; as which role, if not the session's own.

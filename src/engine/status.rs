@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::applied::{HookRun, recorded};
 use super::history::History;
+use super::misplaced::Misplaced;
 use super::out_of_step::OutOfStep;
 use super::{Error, Migrator, Set, Version, Why};
 use crate::db::{Connection, ServerFacts};
@@ -151,6 +152,13 @@ pub struct StatusReport {
 /// Why a run would be refused.
 #[derive(Clone, Debug)]
 pub struct Refusal(pub Arc<Error>);
+
+impl Refusal {
+    /// Whether the history of the tool is another set's, and says nothing of this one.
+    pub(super) fn is_of_another_set(&self) -> bool {
+        matches!(&*self.0, Error::Misplaced(misplaced) if matches!(**misplaced, Misplaced::Shared { .. }))
+    }
+}
 
 impl StatusReport {
     /// Whether the next run has something to do.

@@ -35,6 +35,8 @@ async fn a_history_that_another_set_continues_is_not_taken_over() {
         status.contains("migrate --set b up would be refused: set a continues public.schema_migrations"),
         "{status}"
     );
+    // What would be refused is not announced.
+    assert!(!status.contains("to adopt") && status.contains("pending"), "{status}");
     assert!(!project.is_there("migrate.history_b").await);
     // The set that continues it goes on.
     assert!(project.run(0, &["up", "--set", "a"]).stdout.starts_with("nothing to do"));
