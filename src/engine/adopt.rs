@@ -30,6 +30,8 @@ pub(super) struct Recorded {
     pub partial: Vec<(Version, Vec<String>)>,
     /// Whether this session may add to it, if it has to.
     pub writable: bool,
+    /// The sequence of the table that this session may not use, if it has to.
+    pub closed_sequence: Option<String>,
     /// The tool's table, if it is that of a tool.
     pub tool: Option<ToolTable>,
     /// What it records and no file is for.
@@ -113,6 +115,7 @@ pub(super) async fn read(connection: &Connection, set: &Set, applied: &[Version]
         versions: Vec::new(),
         partial: Vec::new(),
         writable,
+        closed_sequence: None,
         tool: None,
         unknown: Vec::new(),
         problems: Vec::new(),

@@ -101,15 +101,23 @@ fn unwritable_history(facts: &ServerFacts) -> Error {
     )
 }
 
-/// The ledger of an older migrator is closed to this role.
-pub(super) fn closed_ledger(set: &Set, facts: &ServerFacts, verb: &str, table: &str) -> Error {
+/// The ledger of an older migrator is closed to this role, or the sequence that numbers its rows.
+pub(super) fn closed_ledger(
+    set: &Set,
+    facts: &ServerFacts,
+    verb: &str,
+    table: &str,
+    closed_sequence: Option<&str>,
+) -> Error {
     let (role, database) = (facts.role.clone(), facts.database.clone());
     let rights = match set.origin().filter(|_| set.ledger().is_none()) {
         Some(Origin { keep: false, .. }) => "SELECT".to_owned(),
         Some(Origin { tool: Some(tool), .. }) => format!("SELECT, {}", tool::rights(*tool).join(", ")),
         _ => "SELECT, INSERT".to_owned(),
     };
-    let grant = format!("GRANT {rights} ON {table} TO {}", ident(&role));
+    let to = ident(&role);
+    let sequence = closed_sequence.map(|sequence| format!("; GRANT USAGE ON SEQUENCE {sequence} TO {to}"));
+    let grant = format!("GRANT {rights} ON {table} TO {to}{}", sequence.unwrap_or_default());
     Error::Privilege { role, what: format!("{verb} {table}, the older migrator's ledger,"), database, grant }
 }
 

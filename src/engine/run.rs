@@ -297,7 +297,7 @@ impl Migrator {
         };
         match &history.ledger {
             adopt::Found::Unreadable(table) => {
-                Err(fitness::closed_ledger(&self.set, &ServerFacts::read(connection).await?, "read", table))
+                Err(fitness::closed_ledger(&self.set, &ServerFacts::read(connection).await?, "read", table, None))
             }
             _ => Ok(history),
         }
@@ -375,7 +375,13 @@ impl Migrator {
         match history.ledger.ledger() {
             Some(recorded) if plan.migrations() > 0 && !recorded.writable => {
                 let facts = ServerFacts::read(connection).await?;
-                Err(fitness::closed_ledger(&self.set, &facts, "write to", &recorded.table))
+                Err(fitness::closed_ledger(
+                    &self.set,
+                    &facts,
+                    "write to",
+                    &recorded.table,
+                    recorded.closed_sequence.as_deref(),
+                ))
             }
             _ => Ok(plan),
         }

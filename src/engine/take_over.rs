@@ -26,9 +26,7 @@ pub(super) async fn read(
     origin: &Origin,
     applied: &[Version],
 ) -> Result<Found, Error> {
-    const RIGHTS: &str = "
-        SELECT pg_catalog.has_table_privilege($1::text, 'SELECT') AS readable,
-               NOT EXISTS (SELECT FROM pg_catalog.unnest($2::text[]) p WHERE NOT pg_catalog.has_table_privilege($1::text, p)) AS writable";
+    const RIGHTS: &str = include_str!("ledger_rights.sql");
     let tables = tool::find_tool_tables(connection, origin.table.as_deref()).await?;
     let is_named =
         |table: &ToolTable| origin.table.as_ref().is_some_and(|name| *name == table.table || *name == table.qualified);
@@ -59,6 +57,8 @@ pub(super) async fn read(
         return Ok(Found::Unreadable(table.qualified.clone()));
     }
     db::refuse_superuser(connection, &[&table.qualified], &[], db::Purpose::Look).await?;
+    let closed_sequence: Option<String> = rights.get("closed_sequence");
+    let closed_sequence = closed_sequence.filter(|_| origin.keep);
     let rows = tool::rows(connection, table).await?;
     let (recorded, unknown, problems) = matched(set, origin, table, &rows);
     let mut adopt: Vec<Adopted> = Vec::new();
@@ -80,7 +80,8 @@ pub(super) async fn read(
         again: Vec::new(),
         versions: recorded.into_keys().collect(),
         partial: Vec::new(),
-        writable: !origin.keep || rights.get::<_, bool>("writable"),
+        writable: !origin.keep || (rights.get::<_, bool>("writable") && closed_sequence.is_none()),
+        closed_sequence,
         tool: Some(table.clone()),
         unknown,
         problems,

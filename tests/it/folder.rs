@@ -132,6 +132,33 @@ async fn keep_asks_for_the_rights_that_the_tools_row_needs() {
 }
 
 #[tokio::test]
+async fn keep_asks_for_the_sequence_that_numbers_the_tools_rows() {
+    let project = Project::new("serial", "[set.app]\ndir = \"sql\"\nlayout = \"goose\"\nkeep = true\n").await;
+    project.write("sql/1_a.sql", "-- +goose Up\nCREATE TABLE a (n int);\n");
+    let (role, database) = (format!("numberer_{}", project.database.name), &project.database.name);
+    project
+        .database
+        .batch(&format!(
+            "CREATE TABLE goose_db_version (id serial PRIMARY KEY, version_id bigint NOT NULL, is_applied boolean NOT NULL, tstamp timestamp DEFAULT now());
+             INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, true); CREATE ROLE {role} LOGIN PASSWORD 'x';
+             GRANT CREATE ON DATABASE {database} TO {role}; GRANT CREATE ON SCHEMA public TO {role};
+             GRANT SELECT, INSERT ON goose_db_version TO {role}"
+        ))
+        .await;
+    let url = crate::harness::with_authority(&project.database.url, Some(&format!("{role}:x")), None);
+    let up = |code: i32| {
+        let program = project.database.program().current_dir(&project.folder).env("DATABASE_URL", &url);
+        program.args(["up"]).run().expect(code).stderr
+    };
+    let grant = format!("GRANT USAGE ON SEQUENCE public.goose_db_version_id_seq TO \"{role}\"");
+    let refused = up(7);
+    assert!(refused.contains(&grant), "{refused}");
+    project.database.batch(&grant).await;
+    up(0);
+    project.database.batch(&format!("DROP OWNED BY {role} CASCADE; DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
 async fn the_cleanup_of_an_index_looks_where_the_file_looks() {
     let project = Project::new("path", "[set.app]\ndir = \"sql\"\nlayout = \"migrate\"\n").await;
     project
