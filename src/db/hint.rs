@@ -36,7 +36,7 @@ impl Error {
                  target_session_attrs=read-write"
             }
             Self::Lost { .. } => {
-                "run it again once the server is back: unfinished work was rolled back, finished work stays"
+                "run it again, once the server is back if it was stopped: unfinished work was rolled back, finished work stays"
             }
             Self::Server(report) if report.sqlstate == SqlState::LOCK_NOT_AVAILABLE.code() => {
                 let flag = program.option("--lock-wait");
