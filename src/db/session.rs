@@ -99,7 +99,8 @@ impl Connection {
         params: Params<'_>,
         each: &mut (dyn FnMut(&Row) + Send),
     ) -> Result<(), Error> {
-        self.interruptible(async {
+        // What is read of a statement's rows while it runs is much.
+        let reading = async {
             let params = params.iter().map(|param| *param as &(dyn ToSql + Sync));
             // Without parameters, as in [`Self::query`].
             let rows = match params.len() {
@@ -111,8 +112,8 @@ impl Connection {
                 each(&row?);
             }
             Ok(())
-        })
-        .await
+        };
+        self.interruptible(Box::pin(reading)).await
     }
 
     /// The same through a cursor of the open transaction: `each` may be slow.

@@ -9,10 +9,7 @@ use super::history::{self, Extent};
 use super::out_of_step::OutOfStep;
 use super::record::{AlsoIn, With};
 use super::tool;
-use super::{
-    AdoptionError, Error, Migrator, Plan, Refusal, StatusReport, Step, UpOptions, Version, fitness, overloads, owner,
-    repeat,
-};
+use super::{AdoptionError, Error, Migrator, Plan, Step, UpOptions, Version, fitness, overloads, owner, repeat};
 use crate::db::{self, Connection, Patience, Rights, RunLock, ServerFacts};
 
 /// What a run has done.
@@ -245,31 +242,6 @@ impl Migrator {
         summary.clone()
     }
 
-    /// Every version with its standing, and the hooks at its boundary with their last run. Writes nothing.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be asked.
-    pub async fn status(&self) -> Result<StatusReport, Error> {
-        let connection = self.connector.clone().read_only().connect("migrate: status").await?;
-        let facts = self.look_at_server(&connection).await?;
-        let mut history = self.history(&connection, Extent::Whole).await?;
-        if db::holder(&connection, &db::RUN_SESSION_LOCK).await?.is_none() {
-            history.no_run_is_active();
-        }
-        self.refuse_unexplained(&connection, &history).await?;
-        let refused = self.refused(&connection, &facts, &history).await?;
-        let out_of_step = self.out_of_step(&connection, &history).await?;
-        if out_of_step.is_none() {
-            self.check_others(&connection, &history).await?;
-        }
-        connection.close().await;
-        if refused.as_ref().is_some_and(Refusal::is_of_another_set) {
-            history.ledger = adopt::Found::Nothing;
-        }
-        Ok(StatusReport { refused, out_of_step, ..history.status(&self.set) })
-    }
-
     /// Plans, and makes sure that this server and role can carry the plan out; as which role, if not the session's own.
     pub(super) async fn plan_on_a_fit_server(
         &self,
@@ -322,7 +294,11 @@ impl Migrator {
     }
 
     /// Tables without a history are not an empty database.
-    async fn refuse_unexplained(&self, connection: &Connection, history: &history::History) -> Result<(), Error> {
+    pub(super) async fn refuse_unexplained(
+        &self,
+        connection: &Connection,
+        history: &history::History,
+    ) -> Result<(), Error> {
         if history.current() > Version::NONE {
             return Ok(());
         }

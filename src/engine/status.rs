@@ -5,12 +5,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::adopt::Found;
 use super::applied::{HookRun, recorded};
-use super::history::History;
+use super::history::{Extent, History};
 use super::misplaced::Misplaced;
 use super::out_of_step::OutOfStep;
 use super::{Error, Migrator, Set, Version, Why};
-use crate::db::{Connection, ServerFacts};
+use crate::db::{self, Connection, ServerFacts};
 
 /// The standing of one version.
 #[derive(Clone, Debug, Serialize)]
@@ -178,8 +179,33 @@ impl StatusReport {
 }
 
 impl Migrator {
+    /// Every version with its standing, and the hooks at its boundary with their last run. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the database cannot be asked.
+    pub async fn status(&self) -> Result<StatusReport, Error> {
+        let connection = self.connector.clone().read_only().connect("migrate: status").await?;
+        let facts = self.look_at_server(&connection).await?;
+        let mut history = self.history(&connection, Extent::Whole).await?;
+        if db::holder(&connection, &db::RUN_SESSION_LOCK).await?.is_none() {
+            history.no_run_is_active();
+        }
+        self.refuse_unexplained(&connection, &history).await?;
+        let refused = self.refused(&connection, &facts, &history).await?;
+        let out_of_step = self.out_of_step(&connection, &history).await?;
+        if out_of_step.is_none() {
+            self.check_others(&connection, &history).await?;
+        }
+        connection.close().await;
+        if refused.as_ref().is_some_and(Refusal::is_of_another_set) {
+            history.ledger = Found::Nothing;
+        }
+        Ok(StatusReport { out_of_step, refused, ..history.status(&self.set) })
+    }
+
     /// Why a run of a folder would be refused, whatever is pending.
-    pub(super) async fn refused(
+    async fn refused(
         &self,
         connection: &Connection,
         facts: &ServerFacts,
