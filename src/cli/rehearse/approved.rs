@@ -126,8 +126,8 @@ impl Approved {
         let schema = Snapshot::take(&connection).await?;
         connection.close().await;
         if schema_digest(&schema) != self.document.schema_sha256 {
-            let message =
-                "the schema is not the one of the copy that was rehearsed on; migrate snapshot shows each".to_owned();
+            let shown = self.screen.command("snapshot");
+            let message = format!("the schema is not the one of the copy that was rehearsed on; {shown} shows each");
             self.screen.event(Event::Notice(Notice {
                 severity: "WARNING".to_owned(),
                 message,
