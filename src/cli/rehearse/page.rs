@@ -1,5 +1,7 @@
 //! The result as a page.
 
+use std::time::Duration;
+
 use maud::{Markup, html};
 
 use super::report::{CANNOT_SEE, Report, bytes, sentences, verdict};
@@ -64,15 +66,15 @@ fn part(which: Part, passed: &Passed) -> Markup {
     html! {
         "\n" h2 { (capital(rehearsed(which))) ", " (short(passed.duration)) }
         "\n" div.scroll { table.numbers {
-            tr { th { "step" } th { "time" } th { "WAL" } th { "temporary files" } th.text { "reads blocked" } th.text { "writes blocked" } }
+            tr { th { "step" } th { "time" } th { "WAL" } th { "temporary files" } th { "reads blocked" } th { "writes blocked" } }
             @for step in &passed.steps {
                 "\n" tr {
                     td { (step.title) @if !step.finished { ": " b { "not finished" } } }
                     td { (short(step.duration)) }
                     td { (bytes(step.wal_bytes)) }
                     td { (bytes(step.temp_bytes)) }
-                    td.text { (longest(step, |lock| lock.blocked_reads_at_most)) }
-                    td.text { (longest(step, |lock| lock.blocked_writes_at_most)) }
+                    td { (longest(step, |lock| lock.blocked_reads_at_most)) }
+                    td { (longest(step, |lock| lock.blocked_writes_at_most)) }
                 }
             }
         } }
@@ -86,10 +88,10 @@ fn capital(text: &str) -> String {
     chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
-/// The table that is blocked for longest.
-fn longest(step: &Measured, blocked: impl Fn(&TableLock) -> std::time::Duration) -> String {
-    match step.locks.iter().max_by_key(|lock| blocked(lock)) {
-        Some(lock) if !blocked(lock).is_zero() => format!("{} at most, {}", short(blocked(lock)), lock.table),
+/// For how long a table was blocked, of all the one for longest.
+fn longest(step: &Measured, blocked: impl Fn(&TableLock) -> Duration) -> String {
+    match step.locks.iter().map(blocked).max() {
+        Some(longest) if !longest.is_zero() => short(longest),
         _ => "no".to_owned(),
     }
 }
@@ -119,7 +121,7 @@ fn details(step: &Measured) -> Markup {
                 @for work in &step.tables {
                     "\n" tr {
                         td { (work.table) } td.text.long { (became(work)) }
-                        td { @if work.scans > 0 { (work.scans) " × (" (counted(work.rows_read, "row")) ")" } @else { "no" } }
+                        td { @if work.rows_read > 0 || (work.scans > 0 && !work.created) { (work.scans) " × (" (counted(work.rows_read, "row")) ")" } @else { "no" } }
                         @for rows in [work.inserted, work.updated, work.deleted] { td { (crate::db::grouped(rows)) } }
                     }
                 }
@@ -132,7 +134,7 @@ fn became(work: &TableWork) -> String {
     let what = [(work.created, "created"), (work.dropped, "dropped"), (work.rewritten, "rewritten or emptied")];
     let words = what.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned());
     let all: Vec<String> = words.chain(work.indexes_built.iter().map(|index| format!("index {index} built"))).collect();
-    if all.is_empty() { "kept as it is".to_owned() } else { all.join(", ") }
+    if all.is_empty() { "kept".to_owned() } else { all.join(", ") }
 }
 
 fn difference(what: &str, diff: &str) -> Markup {
