@@ -46,6 +46,7 @@ mod restored;
 mod rights;
 mod rollup;
 mod rollup_commands;
+mod runbook_usage_windows;
 mod sets;
 mod snapshot;
 mod take_over;

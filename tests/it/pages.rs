@@ -88,25 +88,28 @@ impl Reader {
                 shell
             }
         };
-        let program = Path::new(env!("CARGO_BIN_EXE_migrate")).parent().unwrap();
-        let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-        command
-            .current_dir(&self.folder)
-            .env_remove("MIGRATE_DATABASE_URL")
-            .env("PATH", path)
-            .env("DATABASE_URL", &self.database.url)
-            .env("PGHOST", "nowhere.invalid")
-            .env("PGPORT", "1")
-            .env("PGUSER", "nobody")
-            .env("PGDATABASE", "nothing")
-            .stdin(Stdio::null())
-            .output()
-            .expect("a shell")
+        surround(&mut command, &self.folder, &self.database.url).output().expect("a shell")
     }
 }
 
+/// The surroundings of a reader: this program, a database, and a server that does not exist for whoever does not ask for it.
+pub fn surround<'c>(command: &'c mut Command, folder: &Path, url: &str) -> &'c mut Command {
+    let program = Path::new(env!("CARGO_BIN_EXE_migrate")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    command
+        .current_dir(folder)
+        .env_remove("MIGRATE_DATABASE_URL")
+        .env("PATH", path)
+        .env("DATABASE_URL", url)
+        .env("PGHOST", "nowhere.invalid")
+        .env("PGPORT", "1")
+        .env("PGUSER", "nobody")
+        .env("PGDATABASE", "nothing")
+        .stdin(Stdio::null())
+}
+
 /// The blocks of a page: tag, first line's number, text.
-fn blocks(page: &str) -> Vec<(String, usize, String)> {
+pub fn blocks(page: &str) -> Vec<(String, usize, String)> {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
     let mut blocks: Vec<(String, usize, String)> = Vec::new();
     let mut inside = false;
@@ -263,6 +266,7 @@ fn no_page_is_left_out() {
             "platform",
             "rehearsal",
             "repair-codex-cache",
+            "runbook-usage-windows",
             "security",
             "snapshot",
             "upgrading",
