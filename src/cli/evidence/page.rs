@@ -133,8 +133,10 @@ impl Page<'_> {
                     "\n" ul { @for change in changes { "\n" li { (change.what.words()) " " (change.kind) " " (change.name) } } }
                     "\n" h3 { "Difference" }
                     "\n" pre {
-                        @for line in self.diff.lines().take(LINES) {
+                        @for (at, line) in self.diff.lines().take(LINES).enumerate() {
                             @let class = match line.as_bytes().first() {
+                                // The names of both sides.
+                                _ if at < 2 => "at",
                                 Some(b'+') => "add", Some(b'-') => "del", Some(b'@') => "at", _ => "",
                             };
                             span class=(class) { (line) } "\n"
