@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use clap::{ArgMatches, FromArgMatches};
+use clap::{ArgMatches, Args as _, FromArgMatches};
 
 use super::call::Call;
 use super::evidence::{Around, Evidence, EvidenceFlag};
@@ -69,6 +69,7 @@ impl<'a> Command<'a> {
             Self::Up(up) => up.evidence.folder(),
             Self::Down(down) => down.evidence.folder(),
             Self::Repair(repair) => repair.evidence().and_then(EvidenceFlag::folder),
+            Self::Own(verb, matches) if verb.keeps_evidence() => EvidenceFlag::among(matches),
             Self::Rehearse(_) | Self::Status(_) | Self::Snapshot(_) | Self::Verify(_) | Self::Own(..) => None,
         };
         if folder.is_some() && self.only_shows() {
@@ -77,6 +78,11 @@ impl<'a> Command<'a> {
         }
         Ok(folder)
     }
+}
+
+/// The arguments of a set's command.
+pub(super) fn command_of(verb: &dyn Verb) -> clap::Command {
+    if verb.keeps_evidence() { EvidenceFlag::augment_args(verb.command()) } else { verb.command() }
 }
 
 impl Call<'_> {
@@ -159,16 +165,22 @@ impl Call<'_> {
             .on_wait(observer.for_part(Event::Waiting));
         let set = content.set_for(&connector).await?;
         let mut migrator = Migrator::new(set, database, token(), move |event| observer.tell(event));
-        for witness in witnesses {
-            migrator = migrator.witnessed_by(witness);
+        for witness in &witnesses {
+            migrator = migrator.witnessed_by(Arc::clone(witness));
         }
         if unchosen.is_doubtful {
             migrator = migrator.refuse_others();
         }
         connector.wait_at_most(lock_wait);
         migrator.wait_at_most(lock_wait);
-        let cx =
-            Context { unchosen, connector: &connector, migrator: &migrator, screen: Arc::clone(screen), lock_wait };
+        let cx = Context {
+            unchosen,
+            connector: &connector,
+            migrator: &migrator,
+            screen: Arc::clone(screen),
+            lock_wait,
+            witnesses: &witnesses,
+        };
         match command {
             Command::Up(command) => command.run(content, &cx).await,
             Command::Down(command) => command.run(&cx).await,

@@ -10,7 +10,7 @@ use super::beside::Unchosen;
 use super::failure::Failure;
 use super::screen::Screen;
 use crate::db::{Connector, Program};
-use crate::engine::{Error, Hook, Migrator, Set, SetError, Version};
+use crate::engine::{Error, Hook, Migrator, Set, SetError, Version, Witness};
 use crate::repair::Repairs;
 
 /// A program: its name, and the sets that it carries.
@@ -112,6 +112,11 @@ pub trait Verb: Send + Sync {
         false
     }
 
+    /// Whether it takes `--evidence`. It then shows what it is going to do to [`Context::witnesses`].
+    fn keeps_evidence(&self) -> bool {
+        false
+    }
+
     /// Runs it and returns the exit code.
     ///
     /// # Errors
@@ -146,6 +151,8 @@ pub struct Context<'a> {
     pub screen: Arc<Screen>,
     /// How long to wait for a lock that another session holds.
     pub lock_wait: Duration,
+    /// Whoever is to be shown what a run is going to do, such as the evidence of it.
+    pub witnesses: &'a [Arc<dyn Witness>],
 }
 
 impl Product {

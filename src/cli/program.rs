@@ -15,7 +15,7 @@ use tokio::runtime::{Builder, Handle};
 use super::beside::Unchosen;
 use super::call::Call;
 use super::choice::{self, Choice};
-use super::command::Command;
+use super::command::{Command, command_of};
 use super::failure::Failure;
 use super::folder::FolderContent;
 use super::product::{Content, Product};
@@ -141,7 +141,7 @@ fn command(product: &Product) -> clap::Command {
     let repair = sub("repair", "Correct existing data. Shows what it would do; --execute does it");
     let program =
         common(product)
-            .subcommands(contents.iter().flat_map(|content| content.verbs()).map(|verb| verb.command()))
+            .subcommands(contents.iter().flat_map(|content| content.verbs()).map(|verb| command_of(verb.as_ref())))
             .subcommand(verify::augment(verify, contents.iter().flat_map(|content| content.checks())))
             .subcommand(contents.iter().fold(repair_verb::command(repair), |command, content| {
                 repair_verb::augment(command, &content.repairs())

@@ -9,6 +9,7 @@ use super::insertion::{Move, Way};
 use super::outcome::totals_to_json;
 use super::repairer::Repairer;
 use super::task::Task;
+use crate::db;
 use crate::engine::{Forecast, Intent, Sent};
 
 impl Repairer {
@@ -81,8 +82,10 @@ impl Repairer {
         };
         let event = if is_undo { "would_take_out" } else { "would_insert" };
         let table = moving.inserts.table;
+        let mut subject = self.subject(name, arguments);
+        subject.push(("rows", db::grouped(rows)));
         let intent = Intent {
-            subject: self.subject(name, arguments),
+            subject,
             steps: vec![
                 json!({ "event": event, "repair": name, "arguments": arguments, "table": table, "run": run, "rows": rows }),
             ],

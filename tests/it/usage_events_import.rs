@@ -1,6 +1,7 @@
 //! `import-usage`: the windows that are missing are inserted, once; a run can be continued and taken back.
 
 use std::fs;
+use std::path::PathBuf;
 
 use crate::usage_events::of;
 use crate::usage_events_compare::{Export, recorded, row};
@@ -17,6 +18,13 @@ impl Export {
 
     pub fn undo(&self, run: &str, args: &[&str]) -> crate::harness::Program {
         of(&self.database).args(["repair", "undo", run]).args(args.iter().copied())
+    }
+
+    /// A place for evidence, which is not there yet.
+    fn evidence(&self, name: &str) -> (PathBuf, String) {
+        let folder = self.folder.join(format!("evidence-of-{name}"));
+        let named = folder.display().to_string();
+        (folder, named)
     }
 
     pub async fn rows(&self) -> i64 {
@@ -79,11 +87,14 @@ async fn what_is_missing_is_inserted_once_and_taken_back() {
     let again = refused.split("insert what is missing again: ").nth(1).and_then(|rest| rest.lines().next());
     let again: Vec<&str> = again.expect("a command").split(' ').skip_while(|word| *word != "import-usage").collect();
     assert_eq!(again[1..], [&args[..], &["--execute"]].concat());
-    let third = export.import(&again[1..]).run().expect(0).stdout;
+    let (evidence, folder) = export.evidence("import");
+    let third = export.import(&[&again[1..], &["--evidence", &folder]].concat()).run().expect(0).stdout;
     assert!(third.starts_with("run 3: inserted 47 rows"), "{third}");
+    assert!(fs::read_to_string(evidence.join("plan.sql")).unwrap().contains("INSERT INTO usage_events"));
+    assert!(fs::read_to_string(evidence.join("rollback.txt")).unwrap().contains("repair undo 3 --execute"));
+    of(&export.database).args(["verify", "evidence", &folder]).run().expect(0);
     assert_eq!(export.rows().await, 48);
-    let evidence = export.folder.join("evidence");
-    let folder = evidence.display().to_string();
+    let (evidence, folder) = export.evidence("undo");
     let undone = export.undo("3", &["--execute", "--evidence", &folder]).run().expect(0);
     assert!(undone.stderr.contains(&format!("the evidence is in {folder}: done")), "{}", undone.stderr);
     assert!(fs::read_to_string(evidence.join("plan.sql")).unwrap().contains("DELETE FROM usage_events"));

@@ -191,6 +191,7 @@ async fn own(around: &Around<'_>, name: &str, check: &dyn crate::product::Check)
         migrator: around.migrator,
         screen: Arc::new(Screen::kept(around.program.clone(), json)),
         lock_wait: around.lock_wait,
+        witnesses: &[],
     };
     let code = match check.run(None, &cx).await {
         Ok(code) => code,

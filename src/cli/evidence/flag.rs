@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgMatches, Args};
 
 /// Whether evidence is to be kept, and where.
 #[derive(Clone, Debug, Default, Args)]
@@ -13,6 +13,11 @@ pub(in super::super) struct EvidenceFlag {
 }
 
 impl EvidenceFlag {
+    /// The folder that these arguments of another command ask for.
+    pub fn among(matches: &ArgMatches) -> Option<&Path> {
+        matches.get_one::<PathBuf>("evidence").map(PathBuf::as_path)
+    }
+
     /// The folder, if one is asked for.
     pub fn folder(&self) -> Option<&Path> {
         self.evidence.as_deref()

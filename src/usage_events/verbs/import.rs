@@ -64,6 +64,10 @@ impl Verb for ImportUsage {
         !matches.get_flag("execute")
     }
 
+    fn keeps_evidence(&self) -> bool {
+        true
+    }
+
     async fn run(&self, matches: &ArgMatches, cx: &Context<'_>) -> Result<u8, Failure> {
         let flags = Flags::from_arg_matches(matches).map_err(|error| Failure::usage(error.to_string()))?;
         let sources = flags.export.sources()?;
@@ -109,8 +113,11 @@ fn repairer(cx: &Context<'_>) -> Repairer {
     let (database, cancel) = (cx.connector.database().clone(), cx.connector.cancellation().clone());
     let screen = Arc::clone(&cx.screen);
     let repairs = Repairs::new().with_inserts(inserts());
-    let repairer =
+    let mut repairer =
         Repairer::new(cx.migrator.set().name(), repairs, database, cancel, move |event| screen.repair_event(event));
+    for witness in cx.witnesses {
+        repairer = repairer.witnessed_by(Arc::clone(witness));
+    }
     repairer.wait_at_most(cx.lock_wait);
     repairer
 }
