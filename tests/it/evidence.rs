@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::harness::{Finished, Program, TestDatabase, Volume, latest, release};
+use crate::harness::{Finished, Program, TestDatabase, latest, release};
 
 const FILES: [&str; 13] = [
     "SHA256SUMS",
@@ -25,13 +25,13 @@ const FILES: [&str; 13] = [
 ];
 
 /// A folder of migrations, and beside it the place for evidence, which does not exist yet.
-struct Case {
-    database: TestDatabase,
-    folder: PathBuf,
+pub struct Case {
+    pub database: TestDatabase,
+    pub folder: PathBuf,
 }
 
 impl Case {
-    async fn new(name: &str, files: &[(&str, &str)]) -> Self {
+    pub async fn new(name: &str, files: &[(&str, &str)]) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("evidence-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(folder.join("sql")).unwrap();
@@ -42,40 +42,40 @@ impl Case {
         case
     }
 
-    fn write(&self, file: &str, text: &str) {
+    pub fn write(&self, file: &str, text: &str) {
         std::fs::write(self.folder.join("sql").join(file), text).unwrap();
     }
 
     /// A command on the folder of migrations.
-    fn program(&self, args: &[&str]) -> Program {
+    pub fn program(&self, args: &[&str]) -> Program {
         self.database.program().current_dir(&self.folder).args(["--dir", "sql"]).args(args.iter().copied())
     }
 
-    fn run(&self, args: &[&str], code: i32) -> Finished {
+    pub fn run(&self, args: &[&str], code: i32) -> Finished {
         self.program(args).run().expect(code)
     }
 
-    fn evidence(&self, name: &str) -> PathBuf {
+    pub fn evidence(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// A file of the evidence.
-    fn text(&self, name: &str, file: &str) -> String {
+    pub fn text(&self, name: &str, file: &str) -> String {
         std::fs::read_to_string(self.evidence(name).join(file)).unwrap()
     }
 
-    fn verdict(&self, name: &str) -> Value {
+    pub fn verdict(&self, name: &str) -> Value {
         serde_json::from_str(&self.text(name, "verdict.json")).unwrap()
     }
 
     /// What `verify evidence` says, with the database of this case.
-    fn verify(&self, name: &str, code: i32) -> String {
+    pub fn verify(&self, name: &str, code: i32) -> String {
         self.run(&["verify", "evidence", name], code).stdout
     }
 
     /// Fails unless the folder is whole, by the system's own `sha256sum`.
     #[track_caller]
-    fn assert_complete(&self, name: &str) {
+    pub fn assert_complete(&self, name: &str) {
         let folder = self.evidence(name);
         let mut there: Vec<String> = std::fs::read_dir(&folder)
             .unwrap()
@@ -92,19 +92,20 @@ impl Case {
     }
 }
 
-const ONE: (&str, &str) = ("V1__one.sql", "CREATE TABLE one (id bigint PRIMARY KEY, note text NOT NULL DEFAULT '');\n");
+pub const ONE: (&str, &str) =
+    ("V1__one.sql", "CREATE TABLE one (id bigint PRIMARY KEY, note text NOT NULL DEFAULT '');\n");
 const ONE_DOWN: (&str, &str) = ("V1__one.down.sql", "DROP TABLE one;\n");
-const SLOW: (&str, &str) = ("V2__slow.sql", "CREATE TABLE two (id int);\nSELECT pg_sleep(60);\n");
+pub const SLOW: (&str, &str) = ("V2__slow.sql", "CREATE TABLE two (id int);\nSELECT pg_sleep(60);\n");
 
 /// Waits until the migration [`SLOW`] is at work.
-async fn until_it_sleeps(case: &Case) {
+pub async fn until_it_sleeps(case: &Case) {
     let sleeps = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
                   AND query LIKE '%pg_sleep(60)%' AND state = 'active' AND pid <> pg_backend_pid())";
     case.database.wait_until(sleeps).await;
 }
 
 /// Ends its sleep, so that it fails; or all of it.
-async fn end_the_sleep(case: &Case) {
+pub async fn end_the_sleep(case: &Case) {
     let end = "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE datname = current_database()
                AND query LIKE '%pg_sleep(60)%' AND state = 'active' AND pid <> pg_backend_pid()";
     assert!(case.database.value::<i64>(end).await >= 1);
@@ -260,32 +261,6 @@ async fn a_check_with_nothing_to_compare_does_not_count_as_passed() {
 }
 
 #[tokio::test]
-async fn a_killed_run_leaves_a_folder_that_says_it_is_unfinished() {
-    let case = Case::new("killed", &[ONE, SLOW]).await;
-    let run = case.program(&["up", "--evidence", "ev"]).start();
-    until_it_sleeps(&case).await;
-    run.signal("KILL");
-    run.wait();
-    let plan = case.text("ev", "plan.sql");
-    assert!(plan.contains(ONE.1) && plan.contains(SLOW.1), "{plan}");
-    assert!(case.text("ev", "UNFINISHED").contains("not evidence"));
-    assert!(case.verify("ev", 4).contains("it is unfinished"));
-}
-
-#[tokio::test]
-async fn a_run_that_is_told_to_stop_completes_its_folder() {
-    let case = Case::new("stopped", &[ONE, SLOW]).await;
-    let run = case.program(&["up", "--evidence", "ev"]).start();
-    until_it_sleeps(&case).await;
-    run.signal("TERM");
-    run.wait().expect(143);
-    case.assert_complete("ev");
-    let verdict = case.verdict("ev");
-    assert_eq!((&verdict["verdict"], &verdict["exit_code"]), (&"failed".into(), &143.into()));
-    assert!(case.text("ev", "schema.diff").contains("+table public.one\n"));
-}
-
-#[tokio::test]
 async fn a_folder_that_exists_is_refused_before_anything_else_happens() {
     let case = Case::new("exists", &[ONE]).await;
     std::fs::create_dir(case.evidence("empty")).unwrap();
@@ -305,61 +280,6 @@ async fn a_folder_that_exists_is_refused_before_anything_else_happens() {
     case.run(&["up", "--evidence", "ev", "--database-url", "postgres://nobody@127.0.0.1:1/none"], 6);
     assert!(!case.evidence("ev").exists());
     case.run(&["up", "--evidence", "ev"], 0);
-}
-
-#[tokio::test]
-async fn a_disk_that_is_full_stops_the_run_before_it_has_begun() {
-    let case = Case::new("full", &[ONE]).await;
-    std::fs::create_dir(case.evidence("small")).unwrap();
-    let Some(_volume) = Volume::new(&case.evidence("small"), "3m", 0) else {
-        eprintln!("not tried: only root can mount a small volume");
-        return;
-    };
-    let up = case.run(&["up", "--evidence", "small/ev"], 1);
-    assert!(
-        up.stderr.contains("could not write the evidence, small/ev/RESERVE: No space left on device"),
-        "{}",
-        up.stderr
-    );
-    assert!(up.stderr.contains("nothing was done; free space there"), "{}", up.stderr);
-    let touched = "SELECT to_regclass('one') IS NOT NULL OR to_regnamespace('migrate') IS NOT NULL";
-    assert!(!case.database.value::<bool>(touched).await);
-    assert!(!case.evidence("small/ev").exists());
-}
-
-#[tokio::test]
-async fn a_disk_that_fills_up_during_the_run_has_room_for_the_rest() {
-    let case = Case::new("filled", &[ONE, SLOW]).await;
-    std::fs::create_dir(case.evidence("small")).unwrap();
-    let Some(_volume) = Volume::new(&case.evidence("small"), "12m", 0) else {
-        eprintln!("not tried: only root can mount a small volume");
-        return;
-    };
-    let fill = || {
-        let filled = Command::new("sh").args(["-c", "cat /dev/zero > small/filler"]).current_dir(&case.folder).status();
-        assert!(!filled.unwrap().success());
-    };
-    let run = case.program(&["up", "--evidence", "small/ev"]).start();
-    until_it_sleeps(&case).await;
-    fill();
-    end_the_sleep(&case).await;
-    run.wait().expect(1);
-    case.assert_complete("small/ev");
-
-    // Where even that room is taken, it is said that the database has what the evidence does not show.
-    std::fs::remove_file(case.evidence("small/filler")).unwrap();
-    case.write(SLOW.0, "CREATE TABLE two (id int);\nSELECT pg_sleep(3);\n");
-    let run = case.program(&["up", "--evidence", "small/late"]).start();
-    let sleeps = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()
-                  AND query LIKE '%pg_sleep(3)%' AND state = 'active' AND pid <> pg_backend_pid())";
-    case.database.wait_until(sleeps).await;
-    std::fs::remove_file(case.evidence("small/late/RESERVE")).unwrap();
-    fill();
-    let up = run.wait().expect(1);
-    let said = "the run is done, and stays, but its evidence in small/late is not complete";
-    assert!(up.stderr.contains(said) && up.stderr.contains("No space left on device"), "{}", up.stderr);
-    assert!(case.database.value::<bool>("SELECT to_regclass('two') IS NOT NULL").await);
-    assert!(case.verify("small/late", 4).contains("it is unfinished"));
 }
 
 #[tokio::test]

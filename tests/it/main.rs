@@ -11,6 +11,7 @@ mod connection;
 mod directory;
 mod down;
 mod evidence;
+mod evidence_faults;
 mod exactness;
 mod example;
 mod faults;
