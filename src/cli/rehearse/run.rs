@@ -88,8 +88,8 @@ impl Rehearse {
         &self,
         copy: &Copy,
         call: &Call<'_>,
-        output: Option<Reserved>,
-        page: Option<Reserved>,
+        mut output: Option<Reserved>,
+        mut page: Option<Reserved>,
     ) -> Result<u8, Failure> {
         let set = call.content.set_for(&connector(&copy.database, call)).await?;
         let options = self.pending.options(&set, call.lock_wait)?;
@@ -102,12 +102,15 @@ impl Rehearse {
             return Ok(nothing(call));
         };
         let report = Report::of(&rehearsal, copy, call, started);
-        if let Some(output) = output {
-            output.write(&report.text())?;
+        let html = page::page(&rehearsal, &report);
+        // Both appear, or neither.
+        if let Some(output) = &mut output {
+            output.fill(&report.text())?;
         }
-        if let Some(page) = page {
-            page.write(&page::page(&rehearsal, &report))?;
+        if let Some(page) = &mut page {
+            page.fill(&html)?;
         }
+        output.into_iter().chain(page).try_for_each(Reserved::publish)?;
         call.screen.show(
             || human::show(&rehearsal, &report, call.screen.as_ref()),
             |to| to.named("rehearsed", &report.json()),
