@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::error::SuperuserRefused;
 use super::{Connection, Error};
 
 /// Facts about the server, the database and the role that is connected. None needs a look into a table, so that a run with
@@ -61,8 +62,15 @@ impl ServerFacts {
                    current_user::text AS role,
                    pg_catalog.current_schema()::text AS schema,
                    pg_catalog.pg_is_in_recovery() AS in_recovery,
-                   pg_catalog.current_setting('default_transaction_read_only') AS read_only";
+                   pg_catalog.current_setting('default_transaction_read_only') AS read_only,
+                   pg_catalog.current_setting('is_superuser') AS superuser,
+                   pg_catalog.current_schemas(true)::text[] AS schemas";
         let row = connection.query_one(FACTS, &[]).await?;
+        let (superuser, schemas): (&str, Vec<String>) = (row.get("superuser"), row.get("schemas"));
+        let first = schemas.iter().find(|schema| !schema.starts_with("pg_temp"));
+        if let Some(first) = first.filter(|first| superuser == "on" && *first != "pg_catalog") {
+            refuse_hidden_catalog(connection, row.get("role"), first).await?;
+        }
         // "15.18 (Debian 15.18-1)": what follows the blank is of the package.
         let (number, version): (String, String) = (row.get("version_num"), row.get("version"));
         Ok(Self {
@@ -101,16 +109,38 @@ impl Rights {
     }
 }
 
-/// Whether two sessions are on one database of one server, whatever their URLs say.
+/// A search path that names another schema before `pg_catalog` lets that one's owner decide what `=` means. No name is left to the
+/// search path here.
+async fn refuse_hidden_catalog(connection: &Connection, role: String, schema: &str) -> Result<(), Error> {
+    const OWNER: &str = "
+        SELECT r.rolname::text AS owner, r.rolcanlogin AS may_log_in
+        FROM pg_catalog.pg_namespace n
+        JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) n.nspowner
+        WHERE n.nspname OPERATOR(pg_catalog.=) $1::text::name AND NOT r.rolsuper";
+    let Some(row) = connection.query_opt(OWNER, &[&schema]).await? else { return Ok(()) };
+    Err(Error::SuperuserRefused(Box::new(SuperuserRefused {
+        role,
+        object: format!("schema {schema}"),
+        owner: row.get("owner"),
+        may_log_in: row.get("may_log_in"),
+        what: Some("the search path names it before pg_catalog, so it decides what every = calls".to_owned()),
+    })))
+}
+
+/// Whether two sessions are on one database of one server, whatever their URLs say. What a standby has is its primary's.
 ///
 /// # Errors
 ///
 /// What a server says.
 pub async fn is_same_database(one: &Connection, other: &Connection) -> Result<bool, Error> {
-    const NAME: &str = "SELECT pg_catalog.current_database()::text AS name";
-    if !one.identity().await?.is_same(&other.identity().await?) {
-        return Ok(false);
-    }
-    let [one, other] = [one.query_one(NAME, &[]).await?, other.query_one(NAME, &[]).await?];
-    Ok(one.get::<_, String>("name") == other.get::<_, String>("name"))
+    const PLACE: &str = "
+        SELECT pg_catalog.current_database()::text AS name, pg_catalog.pg_is_in_recovery() AS standby,
+               c.system_identifier AS system
+        FROM pg_catalog.pg_control_system() c";
+    let is_same_server = one.identity().await?.is_same(&other.identity().await?);
+    let [one, other] = [one.query_one(PLACE, &[]).await?, other.query_one(PLACE, &[]).await?];
+    let is_standby = one.get::<_, bool>("standby") || other.get("standby");
+    let is_same_system = one.get::<_, i64>("system") == other.get::<_, i64>("system");
+    let is_same_name = one.get::<_, &str>("name") == other.get::<_, &str>("name");
+    Ok(is_same_name && (is_same_server || is_same_system && is_standby))
 }

@@ -219,3 +219,28 @@ async fn no_other_verb_calls_what_somebody_else_has_put_into_the_schema() {
     run(database.program(), &["verify", "history"], 0);
     forget(&database).await;
 }
+
+#[tokio::test]
+async fn a_superuser_does_not_let_a_schema_before_pg_catalog_decide() {
+    let database = TestDatabase::empty().await;
+    let name = &database.name;
+    database
+        .batch(&format!(
+            "CREATE ROLE {name}_evil;
+             CREATE SCHEMA evil AUTHORIZATION {name}_evil;
+             CREATE FUNCTION evil.same(name, name) RETURNS boolean LANGUAGE plpgsql AS
+             $f$ BEGIN RAISE EXCEPTION 'hostile'; END $f$;
+             CREATE OPERATOR evil.= (LEFTARG = name, RIGHTARG = name, FUNCTION = evil.same);
+             ALTER DATABASE {name} SET search_path = evil, pg_catalog, public"
+        ))
+        .await;
+    for command in [&["up"][..], &["up", "--dry-run"], &["status"]] {
+        let refused = database.program().args(command.iter().copied()).run().expect(7);
+        assert!(refused.stderr.contains("the search path names it before pg_catalog"), "{}", refused.stderr);
+        assert!(!refused.stderr.contains("hostile"), "{}", refused.stderr);
+    }
+    // Of a superuser's own schema there is nothing to fear.
+    database.batch("ALTER SCHEMA evil OWNER TO CURRENT_USER; DROP OPERATOR evil.= (name, name)").await;
+    database.program().args(["status"]).run().expect(0);
+    database.batch(&format!("DROP ROLE {name}_evil")).await;
+}
