@@ -51,6 +51,15 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// The same flags, as they are typed.
+    pub fn typed(&self) -> String {
+        let named = [("--target", &self.target), ("--baseline", &self.baseline)];
+        let named = named.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+        let all = named.chain(self.skip_hook.iter().map(|hook| ("--skip-hook", hook)));
+        all.flat_map(|(flag, value)| [" ".to_owned(), flag.to_owned(), " ".to_owned(), crate::db::quoted(value)])
+            .collect()
+    }
+
     /// The same as the engine's options.
     pub fn options(&self, set: &Set, lock_wait: Duration) -> Result<UpOptions, Failure> {
         let target = self.target.as_deref().map(|target| set.version(target)).transpose()?;

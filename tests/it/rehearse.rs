@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::harness::{Finished, Project, TestDatabase, release, server_url, session, with_authority};
+use crate::harness::{
+    Finished, Project, TestDatabase, release, server_url, session, special_server, standby_of,
+    start_special_server_again, with_authority, with_database,
+};
 
 const MANIFEST: &str = "[set.app]\ndir = \"sql\"\n";
 
@@ -76,7 +79,7 @@ async fn each_version_is_measured_and_the_way_back_leads_back() {
     assert!(schema["same_after_way_back"] == true && schema["same_after_second_run"] == true, "{schema}");
 
     let wide = step(&document, "up", "V2, wide");
-    assert_eq!(wide["locks_are_complete"], true);
+    assert_eq!(wide["seen_at_commit"], true);
     let lock = of_table(&wide["locks"], "shop.order_line");
     assert_eq!(lock["strongest"], "ACCESS EXCLUSIVE");
     for held in ["held_at_most", "blocked_reads_at_most", "blocked_writes_at_most"] {
@@ -88,7 +91,7 @@ async fn each_version_is_measured_and_the_way_back_leads_back() {
     assert!(wide["wal_bytes"].as_u64() > Some(10_000), "{wide}");
 
     let find = step(&document, "up", "V3, find");
-    assert_eq!(find["locks_are_complete"], false);
+    assert_eq!(find["seen_at_commit"], false);
     let work = of_table(&find["tables"], "shop.order_line");
     assert_eq!(work["indexes_built"], serde_json::json!(["shop.order_line_amount"]));
     assert_eq!(work["rewritten"], false);
@@ -157,7 +160,7 @@ async fn a_version_that_fails_is_reported_with_what_came_before_it() {
     assert_eq!(document["verdict"], "failed");
     assert_eq!(step(&document, "up", "V2, fine")["finished"], true);
     let wrong = step(&document, "up", "V3, wrong");
-    assert_eq!((&wrong["finished"], &wrong["locks_are_complete"]), (&false.into(), &false.into()));
+    assert_eq!((&wrong["finished"], &wrong["seen_at_commit"]), (&false.into(), &false.into()));
     assert!(document["parts"][0]["error"].as_str().unwrap().contains("division by zero"), "{document}");
     assert!(
         finished.stderr.contains("V3__wrong.sql") && finished.stderr.contains("division by zero"),
@@ -192,6 +195,14 @@ async fn a_run_is_held_to_what_was_rehearsed() {
     let versions: String =
         project.database.value("SELECT string_agg(version::text, ' ' ORDER BY version) FROM migrate.history_app").await;
     assert_eq!(versions, "1 2");
+    // The way back is part of what was rehearsed.
+    rehearsed(&project, 0, &[]).await;
+    let (file, text) = PENDING[5];
+    project.write(&format!("sql/{file}"), &format!("{text}-- another\n"));
+    refused("the way back of V4, double is another one");
+    std::fs::remove_file(project.folder.join("sql").join(file)).unwrap();
+    refused("the way back of V4, double is another one");
+    project.write(&format!("sql/{file}"), text);
     // What was rehearsed goes through, and its evidence says what the rehearsal has found.
     rehearsed(&project, 0, &[]).await;
     project.database.batch("CREATE INDEX by_hand ON shop.order_line (amount DESC)").await;
@@ -247,6 +258,58 @@ async fn the_database_itself_and_one_that_others_use_are_no_copies() {
     project.write("old.json", "{}");
     let there = project.run(2, &["rehearse", "--on", &copy.url, "--output", "old.json"]);
     assert!(there.stderr.contains("is there already"), "{}", there.stderr);
+}
+
+#[tokio::test]
+async fn a_database_that_has_another_history_is_no_copy() {
+    let project = shop("rehearse-other-history", &PENDING).await;
+    let other = TestDatabase::empty().await;
+    other.batch("CREATE TABLE customers (id int)").await;
+    // The session of that ends when the runtime has a moment.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let refused = project.run(7, &["rehearse", "--on", &other.url]);
+    let says = "is at version 0 with 4 migrations pending, and";
+    assert!(refused.stderr.contains(says) && refused.stderr.contains("is no copy of it"), "{}", refused.stderr);
+    // Nor is one that a rehearsal has been played on.
+    let copy = copy_of(&project).await;
+    let done = project.run(0, &["rehearse", "--on", &copy.url, "--target", "2", "--output", "two.json"]);
+    let next = done.stderr.lines().find_map(|line| line.strip_prefix("next: migrate ")).unwrap();
+    assert_eq!(next, "up --target 2 --approved two.json");
+    let again = project.run(7, &["rehearse", "--on", &copy.url]);
+    assert!(again.stderr.contains("A copy serves for one rehearsal"), "{}", again.stderr);
+    // What is made from a template would have what a rehearsal leaves.
+    let template = copy_of(&project).await;
+    template.batch(&format!("ALTER DATABASE {} IS_TEMPLATE true", template.name)).await;
+    let refused = project.run(7, &["rehearse", "--on", &template.url]);
+    template.batch(&format!("ALTER DATABASE {} IS_TEMPLATE false", template.name)).await;
+    assert!(refused.stderr.contains("is a template"), "{}", refused.stderr);
+    // The command that is told next works.
+    project.run(0, &next.split(' ').collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn the_primary_of_a_standby_is_no_copy_of_it() {
+    let (url, folder) = special_server("rehearse-primary", &[]);
+    let standby = standby_of(&folder, "rehearse-standby");
+    start_special_server_again(&folder);
+    let primary = TestDatabase::on_server(&url, "shop").await;
+    primary.program().args(["--set", "usage-events", "up", "--target", "2"]).run().expect(0);
+    let standby = with_database(&standby, "shop");
+    let replicated = async || {
+        let session = tokio_postgres::connect(&standby, tokio_postgres::NoTls).await;
+        let Ok((client, connection)) = session else { return false };
+        tokio::spawn(connection);
+        client
+            .query("SELECT FROM migrate.history_usage_events WHERE version = 2", &[])
+            .await
+            .is_ok_and(|rows| rows.len() == 1)
+    };
+    while !replicated().await {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let program = crate::harness::Program::new().env("DATABASE_URL", &standby);
+    let refused = program.args(["--set", "usage-events", "rehearse", "--on", &primary.url, "--in-use"]).run().expect(7);
+    assert!(refused.stderr.contains("is the database itself, not a copy of it"), "{}", refused.stderr);
 }
 
 async fn made_for_rehearsals() -> i64 {

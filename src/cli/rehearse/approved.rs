@@ -1,6 +1,7 @@
 //! `up --approved`: a run goes on only if it is the one that was rehearsed.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,12 +10,15 @@ use serde::Deserialize;
 
 use super::report::{FORMAT, KIND, schema_digest};
 use crate::db::{Connector, Notice};
-use crate::engine::{Event, HookError, Intent, Part, Snapshot, Witness};
+use crate::engine::{Event, HookError, Intent, Part, Sent, Snapshot, Witness};
 use crate::evidence::Approval;
 use crate::exit;
 use crate::failure::Failure;
 use crate::lines::rehearsed;
 use crate::screen::Screen;
+
+/// More than any result of a rehearsal has.
+const MOST: u64 = 64 << 20;
 
 /// What a document of a rehearsal says, as far as it matters here.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +35,7 @@ struct Document {
     database: String,
     ended: String,
     sends: Vec<Rehearsed>,
+    back: Vec<Rehearsed>,
     parts: Vec<PartRun>,
     schema: Schema,
     without_way_back: Vec<String>,
@@ -67,8 +72,9 @@ impl Approved {
     pub fn read(path: &Path, screen: &Arc<Screen>) -> Result<Self, Failure> {
         let shown = path.display();
         let hint = "nothing was done; rehearse --output writes the file that is meant here";
-        let text = fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("could not read {shown}: {error}")).hint(hint))?;
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(MOST).read_to_string(&mut text));
+        read.map_err(|error| Failure::usage(format!("could not read {shown}: {error}")).hint(hint))?;
         let no_rehearsal =
             |why: String| Failure::usage(format!("{shown} is not the result of a rehearsal: {why}")).hint(hint);
         let document: Document = serde_json::from_str(&text).map_err(|error| no_rehearsal(error.to_string()))?;
@@ -140,9 +146,10 @@ impl Approved {
 
     /// What the plan has that was not rehearsed, and the other way round.
     fn difference(&self, intent: &Intent) -> Option<String> {
-        let Document { plan_digest, set, from, to, sends, .. } = &self.document;
+        let Document { plan_digest, set, from, to, sends, back, .. } = &self.document;
         if *plan_digest == intent.digest() {
-            return None;
+            let differs = differing(&intent.back, back)?;
+            return Some(format!("the way back of {differs} is another one"));
         }
         let of = |what: &str| {
             intent.subject.iter().find(|(name, _)| *name == what).map(|(_, value)| value.as_str()).unwrap_or_default()
@@ -171,6 +178,14 @@ impl Approved {
             None => "its order is another one".to_owned(),
         })
     }
+}
+
+/// The first of these whose text was not among what was rehearsed, or that is there no more.
+fn differing<'t>(planned: &'t [Sent], rehearsed: &'t [Rehearsed]) -> Option<&'t str> {
+    let is_there = |sent: &&Sent| rehearsed.iter().any(|was| was.title == sent.title && was.sha256 == sent.digest());
+    let new = planned.iter().find(|sent| !is_there(sent)).map(|sent| sent.title.as_str());
+    let is_planned = |was: &&Rehearsed| planned.iter().any(|sent| sent.title == was.title);
+    new.or_else(|| Some(rehearsed.iter().find(|was| !is_planned(was))?.title.as_str()))
 }
 
 #[async_trait]

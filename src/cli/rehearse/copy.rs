@@ -3,20 +3,25 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
 use crate::call::Call;
 use crate::db::{self, Connection, Connector, Database, ident, is_same_database};
-use crate::engine::{Event, Migrator, UpOptions, Version};
+use crate::engine::{Event, Migrator, Plan, UpOptions, Version};
 use crate::exit;
 use crate::failure::Failure;
 use crate::text;
 use crate::up::Pending;
+use crate::words::count;
 
 /// The environment's name for the copy: it keeps the password out of the process list.
 pub(super) const COPY_URL: &str = "MIGRATE_REHEARSAL_URL";
+
+/// How long a session that has been closed may still be seen.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// Where a rehearsal is played.
 pub(super) struct Copy {
@@ -29,10 +34,17 @@ pub(super) struct Copy {
 
 impl Copy {
     /// The copy that the operator names.
-    pub async fn named(url: &OsStr, main: Option<&Database>, in_use: bool, call: &Call<'_>) -> Result<Self, Failure> {
+    pub async fn named(
+        url: &OsStr,
+        main: Option<&Database>,
+        in_use: bool,
+        pending: &Pending,
+        call: &Call<'_>,
+    ) -> Result<Self, Failure> {
         let url = url.to_str().ok_or_else(|| Failure::usage("the URL of the copy cannot be used: it is not UTF-8"))?;
         let database = Database::from_url(url)?;
-        let connection = connector(&database, call).read_only().connect("migrate: rehearsal").await?;
+        // Nothing is written with it; a transaction would see the sessions of one moment only.
+        let connection = connector(&database, call).connect("migrate: rehearsal").await?;
         let shown = database.to_string();
         if let Some(main) = main {
             let other = connector(main, call).read_only().connect("migrate: rehearsal").await?;
@@ -43,10 +55,15 @@ impl Copy {
             }
             other.close().await;
         }
-        if !in_use {
-            refuse_if_used(&connection, &shown).await?;
-        }
+        refuse_unless_fit(&connection, &shown, in_use).await?;
         connection.close().await;
+        if let Some(main) = main {
+            let here = Box::pin(plan(main, pending, call)).await?;
+            let there = Box::pin(plan(&database, pending, call)).await?;
+            if here.current != there.current || here.versions() != there.versions() {
+                return Err(no_copy_of(main, &here, &shown, &there));
+            }
+        }
         Ok(Self { database, made: None, rows: None })
     }
 
@@ -58,14 +75,7 @@ impl Copy {
         call: &Call<'_>,
     ) -> Result<Option<Self>, Failure> {
         let beside = connector(main, call);
-        let set = call.content.set_for(&beside).await?;
-        let token = || call.interrupt.token().clone();
-        let options = pending.options(&set, call.lock_wait)?;
-        let mut migrator = Migrator::new(set, main.clone(), token(), |_| {});
-        if call.unchosen.is_doubtful {
-            migrator = migrator.refuse_others();
-        }
-        let plan = migrator.preview(&options).await?;
+        let plan = Box::pin(plan(main, pending, call)).await?;
         if plan.is_empty() {
             return Ok(None);
         }
@@ -77,9 +87,13 @@ impl Copy {
         let name = format!("migrate_rehearsal_{}", name_part());
         let session = beside.connect("migrate: rehearsal").await?;
         tell_of_leftovers(&session, call).await?;
-        session.batch(&format!("CREATE DATABASE {}", ident(&name))).await.map_err(|error| not_made(error, main))?;
-        session.close().await;
         let made = Self { database: main.named(&name), made: Some(beside), rows };
+        if let Err(error) = session.batch(&format!("CREATE DATABASE {}", ident(&name))).await {
+            // One that was told to stop may have come to its end all the same.
+            made.remove(call).await;
+            return Err(not_made(error, main));
+        }
+        session.close().await;
         if let Err(failure) = Box::pin(made.build(plan.current, call)).await {
             made.remove(call).await;
             return Err(failure);
@@ -120,7 +134,7 @@ impl Copy {
     pub async fn remove(&self, call: &Call<'_>) {
         let Some(beside) = &self.made else { return };
         let name = ident(self.database.name());
-        let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+        let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
         let dropped = async {
             let beside = beside.clone().with_cancellation(CancellationToken::new());
             let session = beside.connect("migrate: rehearsal").await?;
@@ -144,17 +158,62 @@ pub(super) fn connector(database: &Database, call: &Call<'_>) -> Connector {
     connector
 }
 
-/// A copy has no other clients. A database that has some may be the wrong one.
-async fn refuse_if_used(connection: &Connection, shown: &str) -> Result<(), Failure> {
-    const OTHERS: &str = "
-        SELECT pg_catalog.count(*) AS sessions,
+/// What is pending in a database. Nothing is written.
+async fn plan(database: &Database, pending: &Pending, call: &Call<'_>) -> Result<Plan, Failure> {
+    let set = call.content.set_for(&connector(database, call)).await?;
+    let options = pending.options(&set, call.lock_wait)?;
+    let mut migrator = Migrator::new(set, database.clone(), call.interrupt.token().clone(), |_| {});
+    if call.unchosen.is_doubtful {
+        migrator = migrator.refuse_others();
+    }
+    Ok(migrator.preview(&options).await?)
+}
+
+/// Something else is pending there.
+fn no_copy_of(main: &Database, here: &Plan, shown: &str, there: &Plan) -> Failure {
+    let versions = |plan: &Plan| count(plan.migrations(), "migration");
+    let message = format!(
+        "{shown} is at version {} with {} pending, and {main} is at version {} with {}: it is no copy of it",
+        there.current,
+        versions(there),
+        here.current,
+        versions(here)
+    );
+    let hint = "nothing was done; restore a backup of it as it is now. A copy serves for one rehearsal";
+    Failure::new(exit::REFUSED, message).hint(hint)
+}
+
+/// A copy has no other clients. A database that has some may be the wrong one; so is one that others are made from.
+async fn refuse_unless_fit(connection: &Connection, shown: &str, in_use: bool) -> Result<(), Failure> {
+    const FIT: &str = "
+        SELECT pg_catalog.current_setting('track_counts') AS counts, d.datistemplate AS is_template,
+               pg_catalog.count(a.pid) AS sessions,
                coalesce(pg_catalog.string_agg(DISTINCT nullif(a.application_name, ''), ', '), '') AS programs
-        FROM pg_catalog.pg_stat_activity a
-        WHERE a.datname = pg_catalog.current_database() AND a.backend_type = 'client backend'
-          AND a.pid <> pg_catalog.pg_backend_pid()";
-    let found = connection.query_one(OTHERS, &[]).await?;
+        FROM pg_catalog.pg_database d
+        LEFT JOIN pg_catalog.pg_stat_activity a
+               ON a.datid = d.oid AND a.backend_type = 'client backend' AND a.pid <> pg_catalog.pg_backend_pid()
+        WHERE d.datname = pg_catalog.current_database()
+        GROUP BY d.datistemplate";
+    let since = Instant::now();
+    let found = loop {
+        let found = connection.query_one(FIT, &[]).await?;
+        // Whoever has just restored the backup may still be about to leave.
+        if found.get::<_, i64>("sessions") == 0 || in_use || since.elapsed() > LEAVING {
+            break found;
+        }
+        connection.pause(Duration::from_millis(100)).await?;
+    };
+    let refused = |message: String| Failure::new(exit::REFUSED, message);
+    if found.get("is_template") {
+        let message = format!("{shown} is a template: what a rehearsal leaves in it would be in every new database");
+        return Err(refused(message).hint("nothing was done; restore a backup into another database, and name that"));
+    }
+    if found.get::<_, &str>("counts") != "on" {
+        let message = format!("the server of {shown} does not count what is read and changed: track_counts is off");
+        return Err(refused(message).hint("nothing was done; switch it on for the rehearsal"));
+    }
     let (sessions, programs): (i64, String) = (found.get("sessions"), found.get("programs"));
-    if sessions == 0 {
+    if sessions == 0 || in_use {
         return Ok(());
     }
     let programs = if programs.is_empty() { String::new() } else { format!(" ({programs})") };
@@ -162,7 +221,7 @@ async fn refuse_if_used(connection: &Connection, shown: &str) -> Result<(), Fail
     let message = format!("{sessions} other {noun} {shown}{programs}, so it may not be a copy");
     let hint = "nothing was done; a rehearsal changes the database and drops data on the way back. Make sure that it is a copy, then end \
                 these sessions, or pass --in-use: what they do is then measured, too";
-    Err(Failure::new(exit::REFUSED, message).hint(hint))
+    Err(refused(message).hint(hint))
 }
 
 /// Tells of databases that a killed rehearsal has left.

@@ -31,9 +31,7 @@ pub(super) fn show(rehearsal: &Rehearsal, report: &Report, screen: &Screen) {
             out(text!("{DIM}and {}; --output has all{RESET}", count(left, "more line")));
         }
     }
-    if verbose {
-        out(text!("{DIM}{CANNOT_SEE}{RESET}"));
-    }
+    screen.aside(CANNOT_SEE);
     if rehearsal.passed() {
         out(text!("rehearsed on {}: passed; the plan's digest is {}", report.database, rehearsal.intent.digest()));
     } else {

@@ -8,7 +8,7 @@ use super::report::{CANNOT_SEE, Report, bytes, sentences, verdict};
 use crate::engine::{Measured, Part, Passed, Rehearsal, TableLock, TableWork, WayBack};
 use crate::lines::rehearsed;
 use crate::page::{document, fact};
-use crate::words::{counted, short, utc};
+use crate::words::{short, utc};
 
 /// Lines of a difference that are shown.
 const LINES: usize = 1000;
@@ -92,6 +92,7 @@ fn capital(text: &str) -> String {
 fn longest(step: &Measured, blocked: impl Fn(&TableLock) -> Duration) -> String {
     match step.locks.iter().map(blocked).max() {
         Some(longest) if !longest.is_zero() => short(longest),
+        _ if !step.seen_at_commit => "not seen".to_owned(),
         _ => "no".to_owned(),
     }
 }
@@ -113,15 +114,15 @@ fn details(step: &Measured) -> Markup {
                     }
                 }
             } }
-            @if !step.locks_are_complete { "\n" p.note { "A lock that was held for a few milliseconds may be missing here." } }
+            @if !step.seen_at_commit { "\n" p.note { "A lock that was held for a few milliseconds may be missing here." } }
         }
         @if !step.tables.is_empty() {
             "\n" div.scroll { table.numbers {
-                tr { th { "table" } th.text { "what became of it" } th { "read whole" } th { "inserted" } th { "updated" } th { "deleted" } }
+                tr { th { "table" } th.text { "what became of it" } th { "rows read by scans" } th { "inserted" } th { "updated" } th { "deleted" } }
                 @for work in &step.tables {
                     "\n" tr {
                         td { (work.table) } td.text.long { (became(work)) }
-                        td { @if work.rows_read > 0 || (work.scans > 0 && !work.created) { (work.scans) " × (" (counted(work.rows_read, "row")) ")" } @else { "no" } }
+                        td { (crate::db::grouped(work.rows_read)) }
                         @for rows in [work.inserted, work.updated, work.deleted] { td { (crate::db::grouped(rows)) } }
                     }
                 }

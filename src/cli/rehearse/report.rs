@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::copy::Copy;
 use crate::call::Call;
-use crate::engine::{Measured, Part, Passed, Rehearsal, Snapshot, TableLock, TableWork, WayBack};
+use crate::engine::{Measured, Part, Passed, Rehearsal, Sent, Snapshot, TableLock, TableWork, WayBack};
 use crate::evidence::unified;
 use crate::layout::sha256;
 use crate::words::{counted, short};
@@ -18,9 +18,10 @@ pub(super) const FORMAT: u64 = 1;
 pub(super) const KIND: &str = "rehearsal";
 
 /// What the looks at the locks cannot see.
-pub(super) const CANNOT_SEE: &str = "Locks are looked at every few milliseconds, and just before each commit. So a transaction of this program is seen with all its \
-     locks. Outside of one, and in files with transactions of their own, a lock that is taken and released between two looks is not \
-     seen. Times of locks are the longest that they can have been. WAL is that of the whole server.";
+pub(super) const CANNOT_SEE: &str = "Locks on tables, views and sequences are looked at every few milliseconds, and just before each commit. A lock that is released in \
+     between is not seen: outside of a transaction, or by a savepoint or an EXCEPTION block that rolls back. Locks on rows are not \
+     shown: a row that is updated or deleted is locked to the end of its transaction. Times of locks are the longest that they can \
+     have been. WAL is that of the whole server. The schema is compared without owners, grants and settings.";
 
 /// The result.
 pub(super) struct Report {
@@ -37,8 +38,6 @@ impl Report {
         let (set, database) = (call.content.name().to_owned(), copy.database.to_string());
         let differences = differences(rehearsal);
         let intent = &rehearsal.intent;
-        let sends: Vec<_> =
-            intent.sends.iter().map(|sent| json!({ "title": sent.title, "sha256": sent.digest() })).collect();
         let mut parts = vec![part(Part::Up, &rehearsal.up)];
         if let WayBack::Run(back) = &rehearsal.back {
             parts.push(part(Part::Back, back));
@@ -57,7 +56,8 @@ impl Report {
             "made_up_rows": copy.rows,
             "started": started.format(&Rfc3339).ok(),
             "ended": OffsetDateTime::now_utc().format(&Rfc3339).ok(),
-            "sends": sends,
+            "sends": texts(&intent.sends),
+            "back": texts(&intent.back),
             "parts": parts,
             "without_way_back": without,
             "schema": {
@@ -85,6 +85,11 @@ impl Report {
     pub fn text(&self) -> String {
         serde_json::to_string_pretty(&self.document).unwrap_or_default() + "\n"
     }
+}
+
+/// What identifies each text.
+fn texts(sent: &[Sent]) -> Vec<Value> {
+    sent.iter().map(|sent| json!({ "title": sent.title, "sha256": sent.digest() })).collect()
 }
 
 /// What identifies the schema that it began with.
@@ -162,6 +167,11 @@ pub(super) fn lines(step: &Measured, with_weak_locks: bool) -> Vec<String> {
     for work in &step.tables {
         lines.push((&work.table, format!("{}: {}", work.table, worked(work))));
     }
+    let rewritten =
+        |work: &&TableWork| (work.rewritten || work.dropped) && !step.locks.iter().any(|lock| lock.table == work.table);
+    for work in step.tables.iter().filter(rewritten) {
+        lines.push((&work.table, format!("{}: locked ACCESS EXCLUSIVE, too shortly to be seen", work.table)));
+    }
     // The lock on a table, then the work on it; tables in the order of their locks.
     let place = |table: &str| step.locks.iter().position(|lock| lock.table == table).unwrap_or(usize::MAX);
     lines.sort_by_key(|(table, _)| place(table));
@@ -183,9 +193,8 @@ fn worked(work: &TableWork) -> String {
     let what = [(work.created, "created"), (work.dropped, "dropped"), (work.rewritten, "rewritten or emptied")];
     let mut did: Vec<String> = what.into_iter().filter(|(is, _)| *is).map(|(_, word)| word.to_owned()).collect();
     did.extend(work.indexes_built.iter().map(|index| format!("index {index} built")));
-    // What is new has nothing to read.
-    if work.scans > 0 && !(work.created && work.rows_read == 0) {
-        did.push(format!("read from end to end {} ({})", times(work.scans), counted(work.rows_read, "row")));
+    if work.rows_read > 0 {
+        did.push(format!("{} read by sequential scans", counted(work.rows_read, "row")));
     }
     for (rows, word) in [(work.inserted, "inserted"), (work.updated, "updated"), (work.deleted, "deleted")] {
         if rows > 0 {
@@ -193,14 +202,6 @@ fn worked(work: &TableWork) -> String {
         }
     }
     did.join(", ")
-}
-
-fn times(number: u64) -> String {
-    match number {
-        1 => "once".to_owned(),
-        2 => "twice".to_owned(),
-        number => format!("{} times", crate::db::grouped(number)),
-    }
 }
 
 /// Bytes: `12 kB`, `3.4 MB`.

@@ -9,7 +9,7 @@ use super::copy::{COPY_URL, Copy, connector, observed};
 use super::report::Report;
 use super::{human, page};
 use crate::call::Call;
-use crate::engine::Migrator;
+use crate::engine::{Migrator, Part};
 use crate::exit;
 use crate::failure::Failure;
 use crate::text;
@@ -77,7 +77,7 @@ impl Rehearse {
         let main = url::database_if_given(call.database_url)?;
         let given = || std::env::var_os(COPY_URL).filter(|url| !url.is_empty());
         match self.on.clone().or_else(|| given().filter(|_| !self.scratch)) {
-            Some(url) => Copy::named(&url, main.as_ref(), self.in_use, call).await.map(Some),
+            Some(url) => Copy::named(&url, main.as_ref(), self.in_use, &self.pending, call).await.map(Some),
             None if !self.scratch => Err(Failure::usage("no copy given to rehearse on")
                 .hint("pass --on URL, a restored backup, or --scratch, a new database beside this one")),
             None => Box::pin(Copy::made(&url::database(call.database_url)?, self.rows, &self.pending, call)).await,
@@ -117,8 +117,9 @@ impl Rehearse {
         );
         self.tell_files(call, rehearsal.passed());
         let passed = rehearsal.passed();
+        let part = rehearsal.error().map(|(part, _)| part);
         match rehearsal.into_error() {
-            Some(error) => Err(Failure::from(error)),
+            Some(error) => Err(Failure::from(error).hint(part.map_or("", mended))),
             None if passed => Ok(exit::OK),
             None => Ok(exit::DRIFT),
         }
@@ -130,8 +131,21 @@ impl Rehearse {
             call.screen.aside(text!("the rehearsal is in {}", file.display()));
         }
         if let Some(file) = self.output.as_ref().filter(|_| passed) {
-            let up = call.screen.command(&format!("up --approved {}", crate::db::quoted(&file.to_string_lossy())));
+            let file = crate::db::quoted(&file.to_string_lossy());
+            let up = call.screen.command(&format!("up{} --approved {file}", self.pending.typed()));
             call.screen.aside(text!("next: {up}"));
+        }
+    }
+}
+
+/// What to do about a part that failed. The error's own advice is for a real run.
+fn mended(part: Part) -> &'static str {
+    match part {
+        Part::Up => "this was the rehearsal; mend what failed, and rehearse again on a fresh copy",
+        Part::Back => "this was the rehearsal; mend the way back, and rehearse again on a fresh copy",
+        Part::Again => {
+            "this was the rehearsal; what the way back leaves behind is in the way of the second run: mend the way back, and rehearse \
+             again on a fresh copy"
         }
     }
 }

@@ -38,6 +38,8 @@ struct Found {
 impl Gauge {
     pub async fn open(connector: &Connector) -> Result<Self, db::Error> {
         let connection = connector.connect("migrate: rehearsal").await?;
+        // Its own questions name everything, but for operators.
+        connection.batch("SET search_path TO pg_catalog").await?;
         let locks = tokio::sync::Mutex::new(Locks::new(Instant::now()));
         Ok(Self { connection, locks, found: Mutex::default() })
     }
@@ -104,7 +106,7 @@ impl Gauge {
             wal_bytes: difference.wal,
             temp_bytes: difference.temp,
             locks,
-            locks_are_complete: sent.is_transaction && finished,
+            seen_at_commit: sent.is_transaction && finished,
             tables: difference.tables,
         });
         Ok(())

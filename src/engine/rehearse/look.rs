@@ -12,6 +12,8 @@ struct Relation {
     name: String,
     /// The table of an index.
     index_of: Option<u32>,
+    /// It has rows: a view has none, and those of a sequence are no work.
+    is_table: bool,
     file: u32,
     counts: [i64; 5],
 }
@@ -37,7 +39,7 @@ pub struct TableWork {
     pub rewritten: bool,
     /// Indexes of it that were built or rebuilt, each of which reads the table.
     pub indexes_built: Vec<String>,
-    /// How many times it was read from one end to the other; that of an index build counts.
+    /// How many sequential scans of it were begun, each worker of a parallel one for itself; that of an index build counts.
     pub scans: u64,
     /// Rows that these have read.
     pub rows_read: u64,
@@ -67,14 +69,23 @@ impl Look {
         let read = |row: &tokio_postgres::Row| {
             let counts = ["scans", "read", "inserted", "updated", "deleted"].map(|column| row.get(column));
             let index_of = if row.get("is_index") { row.get("table") } else { None };
-            (row.get("id"), Relation { name: row.get("name"), index_of, file: row.get("file"), counts })
+            (
+                row.get("id"),
+                Relation {
+                    name: row.get("name"),
+                    index_of,
+                    is_table: row.get("is_table"),
+                    file: row.get("file"),
+                    counts,
+                },
+            )
         };
         relations.extend(connection.query(include_str!("look.sql"), &[]).await?.iter().map(read));
         let server = connection.query_one(SERVER, &[]).await?;
         Ok(Self { relations, wal: server.get("wal"), temp: server.get("temp") })
     }
 
-    /// The name of a table.
+    /// The name of a table, view or sequence.
     pub fn table(&self, id: u32) -> Option<&str> {
         self.relations.get(&id).filter(|relation| relation.index_of.is_none()).map(|relation| relation.name.as_str())
     }
@@ -83,7 +94,7 @@ impl Look {
     pub fn until(&self, after: &Self) -> Difference {
         let grown = |before: i64, after: i64| u64::try_from(after - before).unwrap_or_default();
         let mut tables = BTreeMap::new();
-        for (id, relation) in after.relations.iter().filter(|(_, relation)| relation.index_of.is_none()) {
+        for (id, relation) in after.relations.iter().filter(|(_, relation)| relation.is_table) {
             let before = self.relations.get(id);
             let zero = [0; 5];
             let old = before.map_or(&zero, |before| &before.counts);
@@ -111,7 +122,7 @@ impl Look {
             }
         }
         let gone = |(id, relation): (&u32, &Relation)| {
-            let is_gone = relation.index_of.is_none() && !after.relations.contains_key(id);
+            let is_gone = relation.is_table && !after.relations.contains_key(id);
             is_gone.then(|| TableWork { table: relation.name.clone(), dropped: true, ..TableWork::default() })
         };
         let mut tables: Vec<_> = tables.into_values().chain(self.relations.iter().filter_map(gone)).collect();

@@ -36,11 +36,13 @@ pub struct Measured {
     pub wal_bytes: u64,
     /// What it has written to temporary files, in bytes.
     pub temp_bytes: u64,
-    /// The strongest lock on each table that was there before, strongest first.
+    /// The strongest lock on each table, view and sequence that was there before, strongest first. Locks on single rows are not
+    /// among them.
     pub locks: Vec<TableLock>,
-    /// Whether no lock can have been missed: it is one transaction, and was looked at just before its commit. Otherwise a lock
-    /// that was taken and released between two looks is not seen.
-    pub locks_are_complete: bool,
+    /// Whether the locks were looked at just before its commit, too: it is one transaction, and none that it then held is missing. A
+    /// lock that was released before, by a savepoint or an `EXCEPTION` block that rolled back, or outside of a transaction, is seen
+    /// only if it was held for some milliseconds.
+    pub seen_at_commit: bool,
     /// Tables with which something has happened.
     pub tables: Vec<TableWork>,
 }
