@@ -51,6 +51,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Whether versions are to be recorded without running them.
+    pub fn has_baseline(&self) -> bool {
+        self.baseline.is_some()
+    }
+
     /// The same flags, as they are typed.
     pub fn typed(&self) -> String {
         let named = [("--target", &self.target), ("--baseline", &self.baseline)];

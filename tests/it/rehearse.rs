@@ -250,7 +250,8 @@ async fn the_database_itself_and_one_that_others_use_are_no_copies() {
     assert!(refused.stderr.contains("1 other session uses"), "{}", refused.stderr);
     assert!(refused.stderr.contains("(the shop), so it may not be a copy"), "{}", refused.stderr);
     assert_eq!(copy.value::<i64>("SELECT max(version)::bigint FROM migrate.history_app").await, 1);
-    project.run(0, &["rehearse", "--on", &copy.url, "--in-use"]);
+    let beside = project.run(0, &["rehearse", "--on", &copy.url, "--in-use"]);
+    assert!(beside.stdout.contains("sessions of others used the copy meanwhile"), "{}", beside.stdout);
     drop(other);
     let where_then = project.run(2, &["rehearse"]);
     assert!(where_then.stderr.contains("pass --on URL, a restored backup, or --scratch"), "{}", where_then.stderr);
@@ -268,6 +269,9 @@ async fn a_database_that_has_another_history_is_no_copy() {
     // The session of that ends when the runtime has a moment.
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let refused = project.run(7, &["rehearse", "--on", &other.url]);
+    let alone = crate::harness::Program::new().current_dir(&project.folder).args(["rehearse", "--on", &other.url]);
+    let alone = alone.run().expect(7);
+    assert!(alone.stderr.contains("has tables, and no history of set app"), "{}", alone.stderr);
     let says = "is at version 0 with 4 migrations pending, and";
     assert!(refused.stderr.contains(says) && refused.stderr.contains("is no copy of it"), "{}", refused.stderr);
     // Nor is one that a rehearsal has been played on.

@@ -56,13 +56,22 @@ impl Copy {
             other.close().await;
         }
         refuse_unless_fit(&connection, &shown, in_use).await?;
+        let has_tables = has_tables(&connection).await?;
         connection.close().await;
-        if let Some(main) = main {
-            let here = Box::pin(plan(main, pending, call)).await?;
-            let there = Box::pin(plan(&database, pending, call)).await?;
-            if here.current != there.current || here.versions() != there.versions() {
-                return Err(no_copy_of(main, &here, &shown, &there));
+        let there = Box::pin(plan(&database, pending, call)).await?;
+        match main {
+            Some(main) => {
+                let here = Box::pin(plan(main, pending, call)).await?;
+                if here.current != there.current || here.versions() != there.versions() {
+                    return Err(no_copy_of(main, &here, &shown, &there));
+                }
             }
+            None if there.current == Version::NONE && has_tables && !pending.has_baseline() => {
+                let message = format!("{shown} has tables, and no history of set {}", call.content.name());
+                let hint = "nothing was done; if it is a copy all the same, pass the URL of the database that it is a copy of, too";
+                return Err(Failure::new(exit::REFUSED, message).hint(hint));
+            }
+            None => {}
         }
         Ok(Self { database, made: None, rows: None })
     }
@@ -167,6 +176,18 @@ async fn plan(database: &Database, pending: &Pending, call: &Call<'_>) -> Result
         migrator = migrator.refuse_others();
     }
     Ok(migrator.preview(&options).await?)
+}
+
+/// Whether a database has any table.
+async fn has_tables(connection: &Connection) -> Result<bool, Failure> {
+    const TABLES: &str = "
+        SELECT EXISTS (
+            SELECT FROM pg_catalog.pg_class c
+            JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't'
+              AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast', 'migrate')
+        ) AS tables";
+    Ok(connection.query_one(TABLES, &[]).await?.get("tables"))
 }
 
 /// Something else is pending there.

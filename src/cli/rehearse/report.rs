@@ -56,6 +56,7 @@ impl Report {
             "made_up_rows": copy.rows,
             "started": started.format(&Rfc3339).ok(),
             "ended": OffsetDateTime::now_utc().format(&Rfc3339).ok(),
+            "others_seen": rehearsal.others,
             "sends": texts(&intent.sends),
             "back": texts(&intent.back),
             "parts": parts,
@@ -136,6 +137,12 @@ fn differences(rehearsal: &Rehearsal) -> [Option<String>; 2] {
 /// What the whole of it says, a sentence each.
 pub(super) fn sentences(rehearsal: &Rehearsal) -> Vec<(bool, String)> {
     let mut said = Vec::new();
+    if rehearsal.others {
+        said.push((
+            false,
+            "sessions of others used the copy meanwhile, and what they did is in these figures".to_owned(),
+        ));
+    }
     match &rehearsal.back {
         WayBack::Missing(without) if without.is_empty() => {
             said.push((true, "nothing of it can be taken back: it applies no version".to_owned()));

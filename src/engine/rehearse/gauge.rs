@@ -31,6 +31,8 @@ struct Found {
     intent: Option<Intent>,
     at: Option<(Instant, Look)>,
     steps: Vec<Measured>,
+    /// Whether sessions were seen that are not this program's.
+    others: bool,
     /// Why the locks are no longer looked at.
     lost: Option<db::Error>,
 }
@@ -71,6 +73,23 @@ impl Gauge {
             }
             Err(error) => self.found().lost = Some(error),
         }
+    }
+
+    /// Whether somebody else uses the database now.
+    async fn others(&self) -> Result<bool, db::Error> {
+        const OTHERS: &str = "
+            SELECT EXISTS (
+                SELECT FROM pg_catalog.pg_stat_activity a
+                WHERE a.datname = pg_catalog.current_database() AND a.backend_type = 'client backend'
+                  AND a.application_name NOT LIKE 'migrate: %'
+            ) AS others";
+        Ok(self.connection.query_one(OTHERS, &[]).await?.get("others"))
+    }
+
+    /// Whether somebody else has used the database at any time.
+    pub async fn has_seen_others(&self) -> Result<bool, db::Error> {
+        let now = self.others().await?;
+        Ok(self.found().others || now)
     }
 
     /// Waits until no session is left that a hook has opened: what it has counted, it hands in at its end.
@@ -134,6 +153,8 @@ impl Witness for Gauge {
     }
 
     async fn begins(&self) -> Result<(), db::Error> {
+        let others = self.others().await?;
+        self.found().others |= others;
         let look = Look::take(&self.connection).await?;
         *self.locks.lock().await = Locks::new(Instant::now());
         self.found().at = Some((Instant::now(), look));

@@ -84,6 +84,8 @@ pub struct Rehearsal {
     pub back: WayBack,
     /// The run once more, behind the way back.
     pub again: Option<Passed>,
+    /// Whether sessions of others were seen meanwhile. What they did is measured, too.
+    pub others: bool,
 }
 
 impl Rehearsal {

@@ -61,8 +61,9 @@ impl Stage {
                 None => Ok(None),
             };
         };
-        let mut found = Rehearsal { intent, before, up, back: WayBack::NotReached, again: None };
+        let mut found = Rehearsal { intent, before, up, back: WayBack::NotReached, again: None, others: false };
         if found.up.error.is_some() {
+            found.others = self.gauge.has_seen_others().await?;
             return Ok(Some(found));
         }
         found.back = self.back(&found.intent).await?;
@@ -71,6 +72,7 @@ impl Stage {
             let options = UpOptions { baseline: None, ..options.clone() };
             found.again = Some(self.up(Part::Again, &options).await?.1);
         }
+        found.others = self.gauge.has_seen_others().await?;
         Ok(Some(found))
     }
 
