@@ -316,6 +316,21 @@ async fn the_primary_of_a_standby_is_no_copy_of_it() {
     assert!(refused.stderr.contains("is the database itself, not a copy of it"), "{}", refused.stderr);
 }
 
+#[tokio::test]
+async fn a_session_of_another_role_is_seen_by_one_that_may_see_little() {
+    let project = shop("rehearse-weak", &PENDING).await;
+    let copy = copy_of(&project).await;
+    let name = &copy.name;
+    let admin = session(&server_url()).await;
+    admin.batch_execute(&format!("CREATE ROLE {name}_weak LOGIN PASSWORD 'weak'")).await.unwrap();
+    let other = copy.session().await;
+    let url = with_authority(&copy.url, Some(&format!("{name}_weak:weak")), None);
+    let refused = project.run(7, &["rehearse", "--on", &url]);
+    assert!(refused.stderr.contains("1 other session uses"), "{}", refused.stderr);
+    drop(other);
+    admin.batch_execute(&format!("DROP ROLE {name}_weak")).await.unwrap();
+}
+
 async fn made_for_rehearsals() -> i64 {
     let admin = session(&server_url()).await;
     let made = "SELECT count(*) FROM pg_database WHERE datname LIKE 'migrate\\_rehearsal\\_%'

@@ -206,13 +206,14 @@ fn no_copy_of(main: &Database, here: &Plan, shown: &str, there: &Plan) -> Failur
 
 /// A copy has no other clients. A database that has some may be the wrong one; so is one that others are made from.
 async fn refuse_unless_fit(connection: &Connection, shown: &str, in_use: bool) -> Result<(), Failure> {
+    // The server's own workers have no role. What kind a session of another role is, this one may not be allowed to see.
     const FIT: &str = "
         SELECT pg_catalog.current_setting('track_counts') AS counts, d.datistemplate AS is_template,
                pg_catalog.count(a.pid) AS sessions,
                coalesce(pg_catalog.string_agg(DISTINCT nullif(a.application_name, ''), ', '), '') AS programs
         FROM pg_catalog.pg_database d
         LEFT JOIN pg_catalog.pg_stat_activity a
-               ON a.datid = d.oid AND a.backend_type = 'client backend' AND a.pid <> pg_catalog.pg_backend_pid()
+               ON a.datid = d.oid AND a.usesysid IS NOT NULL AND a.pid <> pg_catalog.pg_backend_pid()
         WHERE d.datname = pg_catalog.current_database()
         GROUP BY d.datistemplate";
     let since = Instant::now();

@@ -80,7 +80,7 @@ impl Gauge {
         const OTHERS: &str = "
             SELECT EXISTS (
                 SELECT FROM pg_catalog.pg_stat_activity a
-                WHERE a.datname = pg_catalog.current_database() AND a.backend_type = 'client backend'
+                WHERE a.datname = pg_catalog.current_database() AND a.usesysid IS NOT NULL
                   AND a.application_name NOT LIKE 'migrate: %'
             ) AS others";
         Ok(self.connection.query_one(OTHERS, &[]).await?.get("others"))
